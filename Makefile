@@ -1,0 +1,54 @@
+# One command a job; each sets itself up in .venv. CI runs the same commands.
+.ONESHELL:
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCES := $(shell find csrc python CMakeLists.txt pyproject.toml constraints.txt -type f -not -name '*.pyc' 2>/dev/null)
+NATIVE := $(shell find csrc tests/native -name '*.h' -o -name '*.cpp' -o -name '*.cu' 2>/dev/null)
+
+.PHONY: demo test lint format sanitize wheel clean
+
+demo: $(VENV)/installed  ## fuse a sample pair (or A=path B=path) into demo/
+	$(BIN)/nmfuse demo $(if $(A),"$(A)" "$(B)",) --output demo
+
+test: $(VENV)/installed  ## the whole suite, with what this build is first
+	$(BIN)/nmfuse info
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: $(VENV)/tools  ## style, types, floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PYTHONPATH=python $(BIN)/lint-imports
+	$(BIN)/clang-format --dry-run --Werror $(NATIVE)
+
+format: $(VENV)/tools  ## make the code look as lint wants it
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(NATIVE)
+
+sanitize: $(VENV)/tools  ## native tests under ASan+UBSan, then TSan
+	for preset in asan tsan; do
+	  $(BIN)/cmake --preset $$preset
+	  $(BIN)/cmake --build --preset $$preset
+	  $(BIN)/ctest --preset $$preset
+	done
+
+wheel: $(VENV)/tools  ## dist/nmfuse-*.whl
+	$(PIP) wheel --no-deps --wheel-dir dist -c constraints.txt .
+
+clean:
+	rm -rf $(VENV) build dist demo
+
+$(VENV)/tools: constraints.txt requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet -c constraints.txt -r requirements-dev.txt
+	touch $@
+
+$(VENV)/installed: $(VENV)/tools $(SOURCES)
+	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet -c constraints.txt .
+	touch $@

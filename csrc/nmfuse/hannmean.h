@@ -1,0 +1,39 @@
+// Hannmean: Hann-window-weighted local mean that ignores unreliable and background pixels.
+#pragma once
+
+#include <cstdint>
+
+#include "nmfuse/image_view.h"
+
+namespace nmfuse {
+
+// What a pixel is worth, one byte each.
+inline constexpr std::uint8_t kUnreliable = 0;  // not used by its neighbours; replaced by their mean
+inline constexpr std::uint8_t kReliable = 1;    // used and smoothed
+inline constexpr std::uint8_t kBackground = 2;  // not used by its neighbours; keeps its value
+
+inline constexpr int kMaxHannSize = 63;
+
+// out(p) = sum_q K(q) m(p+q) x(p+q) / sum_q K(q) m(p+q), m = [reliability == kReliable], K = h h^T,
+// h_k = 0.5 (1 - cos(2 pi k / (size + 1))), k = 1..size. Border: the edge pixel repeated (scipy's 'reflect').
+// A background pixel, or one without a reliable neighbour, keeps its value. An ignored NaN does no harm.
+// T is float, double, std::uint8_t or std::uint16_t; integers are computed in float, rounded to nearest even and
+// saturated. reliability.data == nullptr: every pixel is reliable. size is odd, 3..kMaxHannSize. out is not x.
+template <class T>
+void hannmean(image_view<const T> x, image_view<const std::uint8_t> reliability, int size, image_view<T> out,
+              stream_handle stream);
+
+// The adjoint of hannmean for a fixed reliability: <hannmean(x), y> = <x, hannmean_adjoint(y)>. T is float or double.
+template <class T>
+std::int64_t hannmean_adjoint_workspace(std::int64_t batch, std::int64_t rows, std::int64_t cols);
+template <class T>
+void hannmean_adjoint(image_view<const T> grad, image_view<const std::uint8_t> reliability, int size,
+                      image_view<T> out, workspace_view workspace, stream_handle stream);
+
+// Marks as kUnreliable each reliable pixel with |x - median| > k * 1.4826 * MAD over its size x size window
+// (all pixels of the window, border repeated; NaN and inf are outliers and are left out of the median).
+template <class T>
+void reject_outliers(image_view<const T> x, int size, double k, image_view<std::uint8_t> reliability,
+                     stream_handle stream);
+
+}  // namespace nmfuse

@@ -1,0 +1,28 @@
+// nmfuse._cpu: the operations on the CPU.
+#include <pybind11/pybind11.h>
+
+#include "cpu/isa.h"
+#include "nmfuse/parallel.h"
+#include "python/bind_ops.h"
+
+namespace {
+
+struct cpu_backend {
+  static constexpr nmfuse::dlpack::device_type device = nmfuse::dlpack::kCPU;
+  struct guard {
+    explicit guard(int) {}
+  };
+};
+
+}  // namespace
+
+PYBIND11_MODULE(_cpu, module) {
+  namespace py = pybind11;
+  nmfuse::bind_ops<cpu_backend>(module);
+  module.attr("version") = NMFUSE_VERSION;
+  module.attr("compiler") = NMFUSE_COMPILER;
+  module.attr("flags") = NMFUSE_FLAGS;
+  module.def("isa", [] { return nmfuse::isa_name(nmfuse::active_isa()); });
+  module.def("num_threads", &nmfuse::num_threads);
+  module.def("set_num_threads", &nmfuse::set_num_threads, py::arg("n"));
+}

@@ -1,0 +1,5 @@
+"""``python -m nmfuse.cli`` is ``nmfuse``."""
+
+from nmfuse.cli.app import main
+
+main()

@@ -1,0 +1,153 @@
+"""The commands. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from nmfuse.fusion import Fuser
+
+app = typer.Typer(
+    name="nmfuse",
+    help="Fuse registered images of different kinds. A research tool, not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+train_app = typer.Typer(help="Train the networks.", no_args_is_help=True)
+app.add_typer(train_app, name="train")
+
+
+def _debug(value: bool) -> bool:
+    if value:
+        os.environ["NMFUSE_DEBUG"] = "1"
+    return value
+
+
+Debug = Annotated[
+    bool, typer.Option("--debug", callback=_debug, is_eager=True, help="Show the traceback of an error.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="TOML file with arguments of nmfuse.Fuser, e.g. pyramid = 'contrast'.")
+]
+
+
+def main() -> None:
+    """Run the command line; errors are one line and exit code 1, wrong usage is exit code 2."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if os.environ.get("NMFUSE_DEBUG"):
+            raise
+        known = isinstance(error, (ValueError, TypeError, OSError, RuntimeError))
+        text = " ".join(str(error).split()) or type(error).__name__
+        print(f"nmfuse: {text if known else f'{type(error).__name__}: {text} (--debug shows where)'}", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command()
+def fuse(
+    a: Annotated[Path, typer.Argument(help="First image, e.g. the MRI.")],
+    b: Annotated[Path, typer.Argument(help="Second image of the same size, e.g. the CT.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the fused image.")],
+    explain: Annotated[
+        Path | None, typer.Option(help="Folder for a picture of every intermediate (made if missing).")
+    ] = None,
+    config: ConfigFile = None,
+    paper: Annotated[bool, typer.Option("--paper", help="The paper's letter instead of the better defaults.")] = False,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Fuse two registered images into one."""
+    fuser = _fuser(config, paper=paper)
+    from nmfuse.io.files import check_output, read_image, write_image
+
+    check_output(output, overwrite=overwrite)
+    image_a, image_b = read_image(a), read_image(b)
+    if explain is None:
+        write_image(output, fuser.fuse(image_a, image_b), overwrite=overwrite)
+    else:
+        from nmfuse.cli.panel import write_steps
+
+        explanation = fuser.explain(image_a, image_b)
+        explain.mkdir(parents=True, exist_ok=True)
+        write_steps(explain, explanation, overwrite=overwrite)
+        write_image(output, explanation.fused, overwrite=overwrite)
+    print(output)
+
+
+@app.command()
+def demo(
+    a: Annotated[Path | None, typer.Argument(help="First image; by default the phantom's T2-weighted MRI.")] = None,
+    b: Annotated[Path | None, typer.Argument(help="Second image; by default the phantom's CT.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to (made if missing).")] = Path("demo"),
+    config: ConfigFile = None,
+    debug: Debug = False,
+) -> None:
+    """Fuse a sample pair; write fused.png and explain.png, print metrics and timings."""
+    fuser = _fuser(config, paper=False)
+    from nmfuse.cli.demo import run_demo
+
+    if (a is None) != (b is None):
+        raise typer.BadParameter("give two images or none", param_hint="A B")
+    run_demo(fuser, a, b, output)
+
+
+@app.command()
+def info(debug: Debug = False) -> None:
+    """Print version, compiler, instruction set, threads, torch and CUDA state: start a bug report with it."""
+    from nmfuse.version import show_config
+
+    show_config()
+
+
+@train_app.command("focus")
+def train_focus(
+    images: Annotated[Path, typer.Option(help="Folder of sharp photographs, searched with its subfolders.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Weight file to write (.safetensors).")],
+    variant: Annotated[str, typer.Option(help="lite or full.")] = "lite",
+    steps: Annotated[int | None, typer.Option(help="Batches; by default the shipped file's.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the split, the patches and the start.")] = 0,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="File to save progress in; a killed run continues from it.")
+    ] = None,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Train the Siamese network to tell sharp from blurred patches."""
+    from nmfuse.cli.training import run_train_focus
+
+    run_train_focus(images, output, variant, steps, seed, checkpoint, overwrite=overwrite)
+
+
+def _fuser(config: Path | None, *, paper: bool) -> Fuser:
+    """Return the Fuser of a config file; a mistake in it is wrong usage (exit code 2)."""
+    from nmfuse.fusion import Fuser
+
+    options: dict[str, Any] = {}
+    if config is not None:
+        try:
+            options = tomllib.loads(config.read_text())
+        except OSError as error:
+            raise typer.BadParameter(f"{config}: {error.strerror}", param_hint="--config") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise typer.BadParameter(f"{config}: is not TOML ({error})", param_hint="--config") from error
+        known = [field for field in Fuser.__dataclass_fields__]
+        unknown = [name for name in options if name not in known]
+        if unknown:
+            raise typer.BadParameter(
+                f"{config}: unknown {', '.join(unknown)}; expected {', '.join(known)}", param_hint="--config"
+            )
+    try:
+        return Fuser.paper(**options) if paper else Fuser(**options)
+    except (ValueError, TypeError) as error:
+        raise typer.BadParameter(f"{config}: {error}", param_hint="--config") from error

@@ -1,0 +1,22 @@
+"""The kernels' front doors: arrays of NumPy, torch or CuPy in, arrays of the same library out."""
+
+from nmfuse.kernels._native import num_threads, set_num_threads
+from nmfuse.kernels.background import detect_background
+from nmfuse.kernels.blocks import aggregate_blocks, aggregate_blocks_adjoint
+from nmfuse.kernels.errors import CudaError, CudaUnavailable
+from nmfuse.kernels.hannmean import hannmean, hannmean_adjoint
+from nmfuse.kernels.nmf import NmfInfo, nmf
+
+__all__ = [
+    "CudaError",
+    "CudaUnavailable",
+    "NmfInfo",
+    "aggregate_blocks",
+    "aggregate_blocks_adjoint",
+    "detect_background",
+    "hannmean",
+    "hannmean_adjoint",
+    "nmf",
+    "num_threads",
+    "set_num_threads",
+]

@@ -1,0 +1,184 @@
+"""What the front doors need to know of an array, whichever library made it.
+
+NumPy, torch and CuPy arrays come back as the same kind; any other DLPack producer on the CPU comes back as NumPy.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+import numpy as np
+
+Array = Any  # a NumPy array, a torch tensor, a CuPy array, or anything with __dlpack__ and __dlpack_device__
+
+CPU = 1  # DLPack's device types
+CUDA = 2
+
+FLOATS = ("float32", "float64")
+
+
+def take(x: Array, name: str, *, dtypes: tuple[str, ...], ndim: int = 2) -> Array:
+    """Check that `x` is an array this boundary takes as it is: library, dtype, number of axes."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{name}: got a masked array, whose mask would be lost; pass {name}.filled(0) and the mask")
+    if not hasattr(x, "__dlpack__") or not hasattr(x, "__dlpack_device__"):
+        raise TypeError(
+            f"{name}: expected an array (NumPy, torch, CuPy or other DLPack), got {type(x).__name__}; "
+            f"pass numpy.asarray({name})"
+        )
+    if is_torch(x):
+        _refuse_lazy_tensor(x, name)
+    elif not isinstance(x, np.ndarray) and not is_cupy(x):
+        if x.__dlpack_device__()[0] != CPU:
+            raise TypeError(f"{name}: {type(x).__name__} on a device; pass cupy.from_dlpack({name})")
+        x = np.from_dlpack(x)
+    if not getattr(x.dtype, "isnative", True):
+        raise TypeError(f"{name}: byte order is not native; pass {name}.astype({name}.dtype.newbyteorder('='))")
+    if dtype_of(x) not in dtypes:
+        raise TypeError(f"{name}: dtype {dtype_of(x)} is not supported; convert it to {' or '.join(dtypes)}")
+    if x.ndim < ndim:
+        raise ValueError(f"{name}: shape {tuple(x.shape)} has {x.ndim} axes; expected at least {ndim}")
+    return x
+
+
+def _refuse_lazy_tensor(x: Array, name: str) -> None:
+    if x.requires_grad:
+        raise TypeError(f"{name}: the tensor requires grad, which the kernels do not record; pass {name}.detach()")
+    if x.is_sparse:
+        raise TypeError(f"{name}: the tensor is sparse; pass {name}.to_dense()")
+    if x.is_conj():
+        raise TypeError(f"{name}: the tensor has its conjugate bit set; pass {name}.resolve_conj()")
+    if x.is_neg():
+        raise TypeError(f"{name}: the tensor has its negative bit set; pass {name}.resolve_neg()")
+
+
+def is_torch(x: Array) -> bool:
+    """Whether `x` is a torch tensor, without importing torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def is_cupy(x: Array) -> bool:
+    """Whether `x` is a CuPy array, without importing CuPy."""
+    cupy = sys.modules.get("cupy")
+    return cupy is not None and isinstance(x, cupy.ndarray)
+
+
+def dtype_of(x: Array) -> str:
+    """NumPy's name of the dtype, for any library."""
+    return str(x.dtype).removeprefix("torch.")
+
+
+def device_of(x: Array) -> tuple[int, int]:
+    """DLPack's device type and number."""
+    kind, number = x.__dlpack_device__()
+    return int(kind), int(number)
+
+
+def empty(like: Array, shape: tuple[int, ...], dtype: str | None = None) -> Array:
+    """Return an uninitialised array of the library and on the device of `like`."""
+    dtype = dtype or dtype_of(like)
+    if is_torch(like):
+        torch = sys.modules["torch"]
+        return torch.empty(shape, dtype=getattr(torch, dtype), device=like.device)
+    if is_cupy(like):
+        cupy = sys.modules["cupy"]
+        with cupy.cuda.Device(like.device.id):
+            return cupy.empty(shape, dtype=dtype)
+    return np.empty(shape, dtype=dtype)
+
+
+def from_numpy(like: Array, values: np.ndarray) -> Array:
+    """Return a copy of `values` of the library and on the device of `like`."""
+    if is_torch(like):
+        torch = sys.modules["torch"]
+        return torch.from_numpy(values.copy()).to(like.device)
+    if is_cupy(like):
+        cupy = sys.modules["cupy"]
+        with cupy.cuda.Device(like.device.id):
+            return cupy.asarray(values)
+    return values.copy()
+
+
+def result(out: Array | None, like: Array, shape: tuple[int, ...], dtype: str | None = None) -> Array:
+    """Return the array to write into: the caller's `out`, checked, or a new one."""
+    dtype = dtype or dtype_of(like)
+    if out is None:
+        return empty(like, shape, dtype)
+    same_place(take(out, "out", dtypes=(dtype,)), like, "out")
+    if tuple(out.shape) != tuple(shape):
+        raise ValueError(f"out: shape {tuple(out.shape)}; expected {tuple(shape)}")
+    if isinstance(out, np.ndarray) and not out.flags.writeable:
+        raise ValueError("out: the array is read-only; pass a writable one")
+    if not is_plain(out):
+        raise ValueError("out: the last axis must be contiguous and the leading axes evenly spaced")
+    return out
+
+
+def same_place(x: Array, like: Array, name: str) -> None:
+    """Refuse `x` where it is not on the device of `like`: nothing moves by itself."""
+    if device_of(x) != device_of(like):
+        raise ValueError(f"{name}: is on device {device_of(x)}, expected {device_of(like)} as the other arguments")
+
+
+def plain(x: Array) -> Array:
+    """Return `x` where the kernels can read it in place, else a contiguous copy.
+
+    In place: a contiguous last axis, evenly spaced leading axes and rows, no negative strides.
+    """
+    if is_plain(x):
+        return x
+    if is_torch(x):
+        return x.contiguous()
+    return x.copy(order="C")
+
+
+def is_plain(x: Array) -> bool:
+    """Whether the kernels can read `x` in place (see `plain`)."""
+    if 0 in x.shape:
+        return True
+    strides = _strides(x)
+    axes = [(size, stride) for size, stride in zip(x.shape, strides, strict=True) if size != 1]
+    if any(stride < 0 for _, stride in axes) or (x.shape[-1] != 1 and strides[-1] != 1):
+        return False
+    leading = [(size, stride) for size, stride in zip(x.shape[:-2], strides[:-2], strict=True) if size != 1]
+    return all(outer[1] == inner[1] * inner[0] for outer, inner in zip(leading, leading[1:], strict=False))
+
+
+def _strides(x: Array) -> tuple[int, ...]:
+    """Elements between neighbours along each axis."""
+    if is_torch(x):
+        return tuple(x.stride())
+    return tuple(stride // x.itemsize for stride in x.strides)
+
+
+def overlap(x: Array, y: Array) -> bool:
+    """Whether the memory that `x` spans meets the memory that `y` spans."""
+    if 0 in x.shape or 0 in y.shape:
+        return False
+    (x_low, x_high), (y_low, y_high) = _span(x), _span(y)
+    return x_low < y_high and y_low < x_high
+
+
+def _span(x: Array) -> tuple[int, int]:
+    if is_torch(x):
+        start, itemsize = x.data_ptr(), x.element_size()
+    elif is_cupy(x):
+        start, itemsize = x.data.ptr, x.itemsize
+    else:
+        start, itemsize = x.__array_interface__["data"][0], x.itemsize
+    reach = [(size - 1) * stride for size, stride in zip(x.shape, _strides(x), strict=True)]
+    low = start + itemsize * sum(step for step in reach if step < 0)
+    return low, start + itemsize * (1 + sum(step for step in reach if step > 0))
+
+
+def batch_of(shape: tuple[int, ...]) -> int:
+    """How many planes the leading axes hold."""
+    return math.prod(shape[:-2])
+
+
+def to_numpy(x: Array) -> np.ndarray:
+    """Return a CPU array as NumPy, without copying."""
+    return x if isinstance(x, np.ndarray) else np.from_dlpack(x)

@@ -1,0 +1,66 @@
+"""Which native module runs an operation: `_cpu` for arrays on the CPU, `_cuda` for arrays on a CUDA device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib import import_module
+from typing import Any
+
+from nmfuse.kernels._array import CPU, Array, device_of
+from nmfuse.kernels.errors import CudaUnavailable
+
+_cpu_module: ContextVar[str] = ContextVar("_cpu_module", default="nmfuse._cpu")
+
+
+def native_for(x: Array) -> tuple[Any, int | None]:
+    """Return the native module for the device that `x` is on, and the caller's current stream there."""
+    kind, _ = device_of(x)
+    if kind == CPU:
+        return import_module(_cpu_module.get()), None
+    raise CudaUnavailable(f"the array is on DLPack device type {kind}, and this build has no CUDA module")
+
+
+@contextmanager
+def cpu_arrays_run_on(module: str) -> Iterator[None]:
+    """Run operations on CPU arrays by another native module with the same table (for the tests)."""
+    token = _cpu_module.set(module)
+    try:
+        yield
+    finally:
+        _cpu_module.reset(token)
+
+
+def num_threads() -> int:
+    """Return how many threads the CPU kernels use.
+
+    The least of the affinity mask, ``NMFUSE_NUM_THREADS`` and ``OMP_NUM_THREADS``, unless `set_num_threads` set it.
+    """
+    return int(import_module("nmfuse._cpu").num_threads())
+
+
+def set_num_threads(n: int | None) -> None:
+    """Set how many threads the CPU kernels use; the results do not depend on it.
+
+    Parameters
+    ----------
+    n : int or None
+        At least 1; None returns to the default.
+
+    Raises
+    ------
+    ValueError
+        If `n` is less than 1.
+
+    Examples
+    --------
+    >>> import nmfuse
+    >>> nmfuse.set_num_threads(2)
+    >>> nmfuse.num_threads()
+    2
+    >>> nmfuse.set_num_threads(None)
+    """
+    if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
+        raise ValueError(f"n: got {n!r}; expected an int of at least 1, or None for the default")
+    import_module("nmfuse._cpu").set_num_threads(n or 0)

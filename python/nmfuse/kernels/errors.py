@@ -1,0 +1,9 @@
+"""Errors that belong to nmfuse; everything else is a ValueError or TypeError."""
+
+
+class CudaUnavailable(RuntimeError):
+    """CUDA was asked for where there is none; the message says why."""
+
+
+class CudaError(RuntimeError):
+    """A CUDA call or launch failed; the message says which."""

@@ -1,0 +1,322 @@
+"""Non-negative matrix factorization by multiplicative updates."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nmfuse.kernels import _array
+from nmfuse.kernels._array import FLOATS, Array
+from nmfuse.kernels._native import native_for
+
+FLOOR = 1e-12  # as kFactorFloor in csrc/nmfuse/nmf.h: a factor that reached zero could not leave it
+_UNINTERRUPTED_FLOPS = 5e9  # at most this much work in one native call, so that Ctrl-C is heard within a second
+
+
+@dataclass(frozen=True)
+class NmfInfo:
+    """How a factorization went.
+
+    Attributes
+    ----------
+    objective : float64 array, shape (checks, ...)
+        The objective at the start and at every check; the last row is that of the returned factors.
+    iterations : int array, shape (checks,)
+        After how many iterations each check was made.
+    n_iter : int array, shape (...)
+        Iterations done, for each problem of the batch.
+    converged : bool array, shape (...)
+        Whether `tol` was reached before `max_iter`.
+    """
+
+    objective: np.ndarray
+    iterations: np.ndarray
+    n_iter: np.ndarray
+    converged: np.ndarray
+
+
+def nmf(
+    V: Array,
+    rank: int | None = None,
+    *,
+    beta: float = 2.0,
+    init: str | tuple[Array, Array] = "random",
+    seed: int = 0,
+    max_iter: int = 200,
+    tol: float = 1e-4,
+    check_every: int = 10,
+    l1_W: float = 0.0,
+    l1_H: float = 0.0,
+    l2_W: float = 0.0,
+    l2_H: float = 0.0,
+    fixed_W: Array | None = None,
+    inner_iter: int = 1,
+    out: tuple[Array, Array] | None = None,
+) -> tuple[Array, Array, NmfInfo]:
+    """Factorize ``V ~ W @ H`` with all entries non-negative, by multiplicative updates, H first and then W.
+
+    Minimises ``d_beta(V | W H) + l1_W sum(W) + l2_W/2 sum(W^2) + l1_H sum(H) + l2_H/2 sum(H^2)``. With ``beta=2`` (half
+    the squared error) V is read from memory once an iteration. The result has the same bits for any thread count.
+
+    Parameters
+    ----------
+    V : array, shape (..., m, n)
+        float32 or float64, finite and non-negative (positive for ``beta <= 0``); NumPy, torch or CuPy. Leading axes
+        are independent problems.
+    rank : int
+        r, from 1 to min(m, n). May be left out with `fixed_W`.
+    beta : float
+        The divergence: 2 Frobenius, 1 Kullback-Leibler, 0 Itakura-Saito, or any other number.
+    init : {"random", "nndsvd"} or (W, H)
+        "random" draws ``|N(0, 1)| * sqrt(mean(V) / r)``, alike for every library and device; "nndsvd" is the
+        non-negative double SVD with zeros filled by the mean (a zero could not leave zero); or the factors to start
+        from, which are copied.
+    seed : int
+        Of the random draw.
+    max_iter : int
+        Iterations at most.
+    tol : float
+        Stop when the objective has fallen by less than `tol` of its starting value since the last check; 0 never.
+    check_every : int
+        Iterations between checks of the objective.
+    l1_W, l1_H, l2_W, l2_H : float
+        Weights of the penalties, non-negative.
+    fixed_W : array, shape (..., m, r), optional
+        Solve for H only, with this W.
+    inner_iter : int
+        Updates of H for each pass over V (accelerated multiplicative updates); ``beta=2`` only.
+    out : (W, H), optional
+        Arrays to write the factors into.
+
+    Returns
+    -------
+    W : array, shape (..., m, r)
+        Unit columns, ``||w_k||_2 = 1`` (the given one where `fixed_W` is given).
+    H : array, shape (..., r, n)
+        Sorted by falling ``||h_k||_2`` (in the order of `fixed_W` where that is given).
+    info : NmfInfo
+        Objective history, iterations, convergence.
+
+    Raises
+    ------
+    TypeError
+        For a dtype or kind of array that is not supported.
+    ValueError
+        For negative, NaN or infinite entries, a rank above min(m, n), or shapes that do not match.
+
+    References
+    ----------
+    Lee & Seung, NIPS 13 (2001); Fevotte & Idier, Neural Computation 23 (2011), Eqs. 4.1-4.3 (the exponent that keeps
+    the objective falling); Gillis & Glineur, Neural Computation 24 (2012) (`inner_iter`); Boutsidis & Gallopoulos,
+    Pattern Recognition 41 (2008) ("nndsvd").
+
+    Examples
+    --------
+    >>> import numpy as np, nmfuse
+    >>> V = np.outer([1.0, 2.0, 3.0], [1.0, 0.0, 2.0, 4.0])
+    >>> W, H, info = nmfuse.nmf(V, rank=1)
+    >>> np.allclose(W @ H, V)
+    True
+    """
+    V = _array.plain(_array.take(V, "V", dtypes=FLOATS))
+    if 0 in V.shape:
+        raise ValueError(f"V: shape {tuple(V.shape)} is empty; expected at least one row and one column")
+    batch, (m, n) = tuple(V.shape[:-2]), V.shape[-2:]
+    if fixed_W is not None:
+        fixed_W = _factor(fixed_W, "fixed_W", V, (*batch, m, None))
+        rank = fixed_W.shape[-1] if rank is None else rank
+        if rank != fixed_W.shape[-1]:
+            raise ValueError(f"rank: got {rank}, but fixed_W has {fixed_W.shape[-1]} columns; leave rank out")
+    rank = _check_rank(rank, m, n, fixed=fixed_W is not None)
+    _check_numbers(beta, seed, max_iter, tol, check_every, inner_iter)
+    penalties = {"l1_W": l1_W, "l1_H": l1_H, "l2_W": l2_W, "l2_H": l2_H}
+    for name, value in penalties.items():
+        if not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"{name}: got {value!r}; expected a non-negative number")
+    native, stream = native_for(V)
+    mean = _checked_mean(V, "V", positive=beta <= 0)
+
+    start_W, start_H = _start(V, rank, init, seed, mean, fixed_W)
+    W = _array.result(None if out is None else out[0], V, (*batch, m, rank))
+    H = _array.result(None if out is None else out[1], V, (*batch, rank, n))
+    if out is not None and any(_array.overlap(V, factor) for factor in (W, H)):
+        raise ValueError("out: overlaps V; pass other arrays")
+    W[...], H[...] = start_W, start_H
+
+    options = native.NmfOptions(
+        beta=float(beta), inner_iter=inner_iter, update_W=fixed_W is None, **{k: float(v) for k, v in penalties.items()}
+    )
+    solver = _Solver(native, stream, V, W, H, options)
+    info = solver.run(max_iter, float(tol), check_every, inner_iter)
+    if fixed_W is None:
+        native.nmf_normalize(W, H, solver.workspace, stream)
+    return W, H, info
+
+
+class _Solver:
+    """One factorization in flight: the factors, the native module, and its scratch memory."""
+
+    def __init__(self, native: Any, stream: int | None, V: Array, W: Array, H: Array, options: Any) -> None:
+        self.native, self.stream, self.options = native, stream, options
+        self.V, self.W, self.H = V, W, H
+        self.batch = tuple(V.shape[:-2])
+        count, (m, n), rank = math.prod(self.batch), V.shape[-2:], W.shape[-1]
+        self.flops = 4.0 * count * m * n * rank
+        needed = native.nmf_workspace(_array.dtype_of(V), count, m, n, rank, options)
+        self.workspace = _array.empty(V, (needed,), "uint8")
+        self.values = _array.empty(V, (count,), "float64")
+
+    def objective(self) -> np.ndarray:
+        self.native.nmf_objective(
+            self.V, self.W, self.H, self.options, self.values, self.workspace, self.stream
+        )
+        return _array.to_numpy(self.values).copy()
+
+    def update(self, active: np.ndarray, iterations: int, inner_iter: int) -> None:
+        flags = None if active.all() else _array.from_numpy(self.V, active.astype(np.uint8))
+        at_once = max(1, int(_UNINTERRUPTED_FLOPS / (self.flops * inner_iter)))
+        for done in range(0, iterations, at_once):
+            count = min(at_once, iterations - done)
+            self.native.nmf_update(
+                self.V, self.W, self.H, flags, self.options, count, self.workspace, self.stream
+            )
+
+    def run(self, max_iter: int, tol: float, check_every: int, inner_iter: int) -> NmfInfo:
+        history, checked_at = [self.objective()], [0]
+        active = np.ones(history[0].shape, bool)
+        n_iter = np.zeros(history[0].shape, np.int64)
+        while active.any() and checked_at[-1] < max_iter:
+            step = min(check_every, max_iter - checked_at[-1])
+            self.update(active, step, inner_iter)
+            n_iter[active] += step
+            history.append(self.objective())
+            checked_at.append(checked_at[-1] + step)
+            if tol > 0:
+                active &= history[-2] - history[-1] >= tol * history[0]
+        return NmfInfo(
+            objective=np.stack(history).reshape((-1, *self.batch)),
+            iterations=np.array(checked_at),
+            n_iter=n_iter.reshape(self.batch),
+            converged=~active.reshape(self.batch),
+        )
+
+
+def _check_rank(rank: int | None, m: int, n: int, *, fixed: bool) -> int:
+    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+        raise ValueError(f"rank: got {rank!r}; expected an int of at least 1")
+    if not fixed and rank > min(m, n):
+        raise ValueError(f"rank: got {rank} for V of {m} x {n}; expected at most min(m, n) = {min(m, n)}")
+    return rank
+
+
+def _check_numbers(
+    beta: float, seed: int, max_iter: int, tol: float, check_every: int, inner_iter: int
+) -> None:
+    if not math.isfinite(beta):
+        raise ValueError(f"beta: got {beta!r}; expected a finite number, such as 2 or 1")
+    if not (math.isfinite(tol) and tol >= 0):
+        raise ValueError(f"tol: got {tol!r}; expected a non-negative number")
+    least = {"seed": (seed, 0), "max_iter": (max_iter, 0), "check_every": (check_every, 1), "inner_iter": (inner_iter, 1)}
+    for name, (value, minimum) in least.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+            raise ValueError(f"{name}: got {value!r}; expected an int of at least {minimum}")
+    if inner_iter > 1 and beta != 2:
+        raise ValueError(f"inner_iter: got {inner_iter} with beta={beta}; accelerated updates need beta=2")
+
+
+def _checked_mean(V: Array, name: str, *, positive: bool = False) -> np.ndarray:
+    """Return the mean of each problem, after refusing what no divergence can factorize."""
+    values = _array.to_numpy(V)
+    low, high = float(values.min()), float(values.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(f"{name}: contains NaN or inf; expected finite entries, replace them first")
+    if low < 0:
+        raise ValueError(f"{name}: contains negative entries (least {low:g}); shift or clip it first")
+    if positive and low == 0:
+        raise ValueError(f"{name}: contains zeros, where beta <= 0 is infinite; pass numpy.maximum({name}, small)")
+    mean: np.ndarray = values.mean(axis=(-2, -1), dtype=np.float64)
+    return mean
+
+
+def _factor(x: Array, name: str, V: Array, shape: tuple[int | None, ...]) -> Array:
+    """Check a factor that the caller gave against V."""
+    x = _array.take(x, name, dtypes=(_array.dtype_of(V),))
+    _array.same_place(x, V, name)
+    fits = len(x.shape) == len(shape) and all(
+        want is None or size == want for size, want in zip(x.shape, shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("r" if size is None else str(size) for size in shape)
+        raise ValueError(f"{name}: shape {tuple(x.shape)}; expected ({wanted})")
+    _checked_mean(x, name)
+    return x
+
+
+def _start(
+    V: Array, rank: int, init: str | tuple[Array, Array], seed: int, mean: np.ndarray, fixed_W: Array | None
+) -> tuple[Array, Array]:
+    """Return the factors to start from, floored, of V's library."""
+    batch, (m, n) = tuple(V.shape[:-2]), V.shape[-2:]
+    if isinstance(init, tuple):
+        if len(init) != 2:
+            raise ValueError(f"init: a tuple of {len(init)}; expected (W, H)")
+        given = (
+            _factor(init[0], "init[0]", V, (*batch, m, rank)),
+            _factor(init[1], "init[1]", V, (*batch, rank, n)),
+        )
+        start = tuple(_array.to_numpy(factor) for factor in given)
+    elif init == "random":
+        rng = np.random.default_rng(seed)
+        scale = np.sqrt(mean / rank)[..., None, None]
+        start = (
+            np.abs(rng.standard_normal((*batch, m, rank))) * scale,
+            np.abs(rng.standard_normal((*batch, rank, n))) * scale,
+        )
+    elif init == "nndsvd":
+        start = _nndsvd(_array.to_numpy(V), rank, mean)
+    else:
+        raise ValueError(f"init: got {init!r}; expected 'random', 'nndsvd' or (W, H)")
+    W, H = (
+        _array.from_numpy(V, np.maximum(factor, FLOOR).astype(_array.dtype_of(V))) for factor in start
+    )
+    return (W if fixed_W is None else fixed_W), H
+
+
+def _nndsvd(V: np.ndarray, rank: int, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Non-negative double SVD, zeros filled by the mean of V ("nndsvda")."""
+    problems = V.reshape((-1, *V.shape[-2:]))
+    factors = [_nndsvd_one(problem, rank, float(fill)) for problem, fill in zip(problems, mean.ravel(), strict=True)]
+    batch = V.shape[:-2]
+    W = np.stack([W for W, _ in factors]).reshape((*batch, -1, rank))
+    H = np.stack([H for _, H in factors]).reshape((*batch, rank, -1))
+    return W, H
+
+
+def _nndsvd_one(V: np.ndarray, rank: int, fill: float) -> tuple[np.ndarray, np.ndarray]:
+    from scipy.linalg import eigh
+
+    # Singular vectors from the Gram matrix of the shorter side: V itself is only multiplied, never decomposed.
+    if V.shape[0] > V.shape[1]:
+        H, W = _nndsvd_one(V.T, rank, fill)
+        return W.T, H.T
+    m = V.shape[0]
+    squares, U = eigh((V @ V.T).astype(np.float64), subset_by_index=(m - rank, m - 1))
+    U, sigma = U[:, ::-1], np.sqrt(np.maximum(squares[::-1], 0.0))
+    Vh = (U.T.astype(V.dtype) @ V).astype(np.float64)  # rows sigma_k v_k'
+    W, H = np.empty((m, rank)), np.empty((rank, V.shape[1]))
+    for k in range(rank):
+        u, v = U[:, k], Vh[k] / max(sigma[k], np.finfo(np.float64).tiny)
+        best = max(((np.maximum(s * u, 0), np.maximum(s * v, 0)) for s in (1, -1)), key=_product_of_norms)
+        norms = np.linalg.norm(best[0]), np.linalg.norm(best[1])
+        weight = math.sqrt(sigma[k] * norms[0] * norms[1])
+        W[:, k] = weight * best[0] / max(norms[0], FLOOR)
+        H[k] = weight * best[1] / max(norms[1], FLOOR)
+    W[W < FLOOR], H[H < FLOOR] = fill, fill
+    return W, H
+
+
+def _product_of_norms(pair: tuple[np.ndarray, np.ndarray]) -> float:
+    return float(np.linalg.norm(pair[0]) * np.linalg.norm(pair[1]))

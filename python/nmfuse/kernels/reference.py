@@ -1,0 +1,138 @@
+"""The oracles: each kernel written from its formula in plain float64 NumPy, slow and obvious.
+
+Every backend is held against these functions. They take images with any leading batch axes and check nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+UNRELIABLE, RELIABLE, BACKGROUND = 0, 1, 2  # what a pixel is worth; as in csrc/nmfuse/hannmean.h
+
+Float64 = NDArray[np.float64]
+
+
+def hann_window(size: int) -> Float64:
+    """Hann window of `size` taps without its zero ends, summing to 1; size 3 is [1 2 1] / 4."""
+    k = np.arange(1, size + 1)
+    h = 0.5 * (1 - np.cos(2 * np.pi * k / (size + 1)))
+    return h / h.sum()
+
+
+def _reflected(index: NDArray[np.intp], n: int) -> NDArray[np.intp]:
+    """Index into [0, n) of a pixel beyond the border, the edge pixel repeated: d c b a | a b c d | d c b a."""
+    index = index % (2 * n)
+    return np.minimum(index, 2 * n - 1 - index)
+
+
+def _windows(x: ArrayLike, size: int) -> NDArray[np.generic]:
+    """All windows of an image, (..., H, W) -> (..., H, W, size, size)."""
+    x = np.asarray(x)
+    offsets = np.arange(size) - size // 2
+    y, c = (_reflected(np.arange(n)[:, None] + offsets, n) for n in x.shape[-2:])
+    windows: NDArray[np.generic] = x[..., y[:, None, :, None], c[None, :, None, :]]
+    return windows
+
+
+def hannmean_ref(x: ArrayLike, size: int, reliability: ArrayLike | None = None) -> Float64:
+    """Normalised convolution sum K m x / sum K m; background and pixels without a reliable neighbour keep x."""
+    x = np.asarray(x, np.float64)
+    codes = np.full(x.shape, RELIABLE, np.uint8) if reliability is None else np.asarray(reliability)
+    kernel = np.outer(hann_window(size), hann_window(size))
+    used = _windows(codes, size) == RELIABLE
+    weight = np.where(used, kernel, 0.0).sum((-2, -1))
+    total = (np.where(used, _windows(x, size), 0.0) * kernel).sum((-2, -1))
+    kept = (weight == 0) | (codes == BACKGROUND)
+    return np.where(kept, x, total / np.where(kept, 1.0, weight))
+
+
+def hannmean_adjoint_ref(grad: ArrayLike, size: int, reliability: ArrayLike | None = None) -> Float64:
+    """Adjoint of `hannmean_ref` in x: each output's gradient goes back to the pixels that made it."""
+    grad = np.asarray(grad, np.float64)
+    codes = np.full(grad.shape, RELIABLE, np.uint8) if reliability is None else np.asarray(reliability)
+    kernel = np.outer(hann_window(size), hann_window(size))
+    result = np.zeros(grad.shape)
+    used = _windows(codes, size) == RELIABLE
+    rows, cols = grad.shape[-2:]
+    offsets = np.arange(size) - size // 2
+    for index in np.ndindex(grad.shape):
+        *batch, y, c = index
+        share = np.where(used[index], kernel, 0.0)
+        if codes[index] == BACKGROUND or share.sum() == 0:
+            result[index] += grad[index]
+            continue
+        sources = np.ix_(_reflected(y + offsets, rows), _reflected(c + offsets, cols))
+        np.add.at(result[tuple(batch)], sources, share / share.sum() * grad[index])
+    return result
+
+
+def reject_outliers_ref(x: ArrayLike, size: int, k: float, reliability: ArrayLike) -> NDArray[np.uint8]:
+    """Reliability after |x - median| > k * 1.4826 * MAD over each pixel's window made reliable pixels unreliable."""
+    x = np.asarray(x, np.float64)
+    windows = _windows(x, size).astype(np.float64)
+    result = np.array(reliability, np.uint8)
+    for index in np.ndindex(x.shape):
+        values = windows[index][np.isfinite(windows[index])]
+        outlier = not np.isfinite(x[index])
+        if not outlier:
+            median = np.median(values)
+            outlier = abs(x[index] - median) > k * 1.4826 * np.median(abs(values - median))
+        if outlier and result[index] == RELIABLE:
+            result[index] = UNRELIABLE
+    return result
+
+
+def _block_slices(y: int, x: int, block: int, stride: int) -> tuple[slice, slice]:
+    return slice(y * stride, y * stride + block), slice(x * stride, x * stride + block)
+
+
+def _cover_count(grid: tuple[int, int], block: int, stride: int, shape: tuple[int, int]) -> Float64:
+    """How many blocks cover each pixel."""
+    count = np.zeros(shape)
+    for y, x in np.ndindex(*grid):
+        count[_block_slices(y, x, block, stride)] += 1
+    return count
+
+
+def _nearest_covered(count: Float64) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Along each axis, the index of the nearest covered pixel; of two as near, the lower."""
+    rows, cols = np.flatnonzero(count.any(1)), np.flatnonzero(count.any(0))
+    y, x = np.arange(count.shape[0]), np.arange(count.shape[1])
+    return rows[abs(y[:, None] - rows).argmin(1)], cols[abs(x[:, None] - cols).argmin(1)]
+
+
+def aggregate_blocks_ref(
+    scores: ArrayLike, block: int, stride: int, shape: tuple[int, int], fill: str | float = "nearest"
+) -> Float64:
+    """Mean of the scores of all blocks that cover a pixel, one block after the other."""
+    scores = np.asarray(scores, np.float64)
+    grid = (scores.shape[-2], scores.shape[-1])
+    count = _cover_count(grid, block, stride, shape)
+    total = np.zeros(scores.shape[:-2] + shape)
+    for y, x in np.ndindex(*grid):
+        total[(..., *_block_slices(y, x, block, stride))] += scores[..., y, x, None, None]
+    mean: Float64 = total / np.maximum(count, 1)
+    if fill == "nearest":
+        near_y, near_x = _nearest_covered(count)
+        return mean[..., near_y[:, None], near_x]
+    return np.where(count > 0, mean, float(fill))
+
+
+def aggregate_blocks_adjoint_ref(
+    grad: ArrayLike, block: int, stride: int, shape: tuple[int, int], fill: str | float = "nearest"
+) -> Float64:
+    """Adjoint of `aggregate_blocks_ref` in the scores; `shape` is that of the block grid."""
+    grad = np.asarray(grad, np.float64)
+    count = _cover_count(shape, block, stride, (grad.shape[-2], grad.shape[-1]))
+    if fill == "nearest":
+        near_y, near_x = _nearest_covered(count)
+        gathered = np.zeros(grad.shape)
+        np.add.at(gathered, (..., near_y[:, None], near_x[None, :]), grad)
+    else:
+        gathered = np.where(count > 0, grad, 0.0)
+    share = gathered / np.maximum(count, 1)
+    result = np.zeros(grad.shape[:-2] + shape)
+    for y, x in np.ndindex(*shape):
+        result[..., y, x] = share[(..., *_block_slices(y, x, block, stride))].sum((-2, -1))
+    return result
