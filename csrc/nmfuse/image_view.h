@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 namespace nmfuse {
 
@@ -18,7 +19,8 @@ struct image_view {
 
   constexpr T* row(std::int64_t b, std::int64_t y) const { return data + b * batch_stride + y * row_stride; }
   constexpr bool empty() const { return batch == 0 || rows == 0 || cols == 0; }
-  constexpr operator image_view<const T>() const {
+  template <class U, class = std::enable_if_t<std::is_same_v<U, const T>>>
+  constexpr operator image_view<U>() const {
     return {data, batch, rows, cols, batch_stride, row_stride};
   }
 };

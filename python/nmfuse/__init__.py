@@ -9,6 +9,7 @@ from nmfuse.kernels import (
     NmfInfo,
     aggregate_blocks,
     aggregate_blocks_adjoint,
+    cuda,
     detect_background,
     hannmean,
     hannmean_adjoint,
@@ -30,6 +31,7 @@ __all__ = [
     "aggregate_blocks",
     "aggregate_blocks_adjoint",
     "config",
+    "cuda",
     "detect_background",
     "fuse",
     "hannmean",
@@ -45,8 +47,12 @@ _SUBPACKAGES = ("data", "fusion", "io", "metrics", "nets", "pyramids", "training
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    if name in _SUBPACKAGES:
-        return import_module(f"nmfuse.{name}")
-    raise AttributeError(f"module 'nmfuse' has no attribute {name!r}")
+    if name not in _LAZY and name not in _SUBPACKAGES:
+        raise AttributeError(f"module 'nmfuse' has no attribute {name!r}")
+    try:
+        module = import_module(_LAZY.get(name, f"nmfuse.{name}"))
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ModuleNotFoundError(f"nmfuse.{name} needs torch; pip install torch", name="torch") from error
+    return getattr(module, name) if name in _LAZY else module

@@ -7,6 +7,8 @@ import sys
 from importlib import import_module, metadata
 from importlib.util import find_spec
 
+from nmfuse.kernels import cuda
+
 __version__ = metadata.version("nmfuse")
 
 
@@ -30,11 +32,10 @@ def config() -> dict[str, str]:
         "flags": cpu.flags,
         "instruction set": f"{cpu.isa()} (NMFUSE_FORCE_ISA=baseline|avx2|avx512 forces another)",
         "threads": f"{cpu.num_threads()} (NMFUSE_NUM_THREADS, nmfuse.set_num_threads)",
-        "cuda": "not available: this build has no CUDA module",
-    }
+    } | cuda.describe()
 
 
 def show_config() -> None:
     """Print `config`, one line each."""
     for name, value in config().items():
-        print(f"{name:>16}: {value}")
+        print(f"{name:>18}: {value}")

@@ -1,5 +1,6 @@
 """The kernels' front doors: arrays of NumPy, torch or CuPy in, arrays of the same library out."""
 
+from nmfuse.kernels import cuda
 from nmfuse.kernels._native import num_threads, set_num_threads
 from nmfuse.kernels.background import detect_background
 from nmfuse.kernels.blocks import aggregate_blocks, aggregate_blocks_adjoint
@@ -13,6 +14,7 @@ __all__ = [
     "NmfInfo",
     "aggregate_blocks",
     "aggregate_blocks_adjoint",
+    "cuda",
     "detect_background",
     "hannmean",
     "hannmean_adjoint",

@@ -8,8 +8,8 @@ from contextvars import ContextVar
 from importlib import import_module
 from typing import Any
 
-from nmfuse.kernels._array import CPU, Array, device_of
-from nmfuse.kernels.errors import CudaUnavailable
+from nmfuse.kernels import cuda
+from nmfuse.kernels._array import CPU, CUDA, Array, device_of
 
 _cpu_module: ContextVar[str] = ContextVar("_cpu_module", default="nmfuse._cpu")
 
@@ -19,7 +19,9 @@ def native_for(x: Array) -> tuple[Any, int | None]:
     kind, _ = device_of(x)
     if kind == CPU:
         return import_module(_cpu_module.get()), None
-    raise CudaUnavailable(f"the array is on DLPack device type {kind}, and this build has no CUDA module")
+    if kind == CUDA:
+        return cuda.module_for(x)
+    raise ValueError(f"the array is on DLPack device type {kind}; expected the CPU (1) or a CUDA device (2)")
 
 
 @contextmanager

@@ -21,7 +21,7 @@ def hann_window(size: int) -> Float64:
 
 
 def _reflected(index: NDArray[np.intp], n: int) -> NDArray[np.intp]:
-    """Index into [0, n) of a pixel beyond the border, the edge pixel repeated: d c b a | a b c d | d c b a."""
+    """Index in [0, n) of a pixel beyond the border, the edge pixel repeated: c b a | a b c | c b a."""
     index = index % (2 * n)
     return np.minimum(index, 2 * n - 1 - index)
 
@@ -36,7 +36,7 @@ def _windows(x: ArrayLike, size: int) -> NDArray[np.generic]:
 
 
 def hannmean_ref(x: ArrayLike, size: int, reliability: ArrayLike | None = None) -> Float64:
-    """Normalised convolution sum K m x / sum K m; background and pixels without a reliable neighbour keep x."""
+    """Mean sum K m x / sum K m; background and pixels without a reliable neighbour keep x."""
     x = np.asarray(x, np.float64)
     codes = np.full(x.shape, RELIABLE, np.uint8) if reliability is None else np.asarray(reliability)
     kernel = np.outer(hann_window(size), hann_window(size))
@@ -68,7 +68,7 @@ def hannmean_adjoint_ref(grad: ArrayLike, size: int, reliability: ArrayLike | No
 
 
 def reject_outliers_ref(x: ArrayLike, size: int, k: float, reliability: ArrayLike) -> NDArray[np.uint8]:
-    """Reliability after |x - median| > k * 1.4826 * MAD over each pixel's window made reliable pixels unreliable."""
+    """Reliability where |x - median| > k * 1.4826 * MAD of the window made reliable pixels unreliable."""
     x = np.asarray(x, np.float64)
     windows = _windows(x, size).astype(np.float64)
     result = np.array(reliability, np.uint8)

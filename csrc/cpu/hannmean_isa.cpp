@@ -1,0 +1,401 @@
+// K = h h' is separable: for a strip of columns, vertical sums of kRows rows go to a buffer in L1, and horizontal sums
+// follow from there. Integers and masked images first turn into rows of sums' type (value or 0, and weight 1 or 0).
+// Loops are plain so that the compiler vectorises them for the instruction set this file is compiled for. Nothing here
+// may be shared with other files (std containers, inline functions): they would get these instructions too.
+#include "cpu/hannmean_isa.h"
+
+#include <cstring>
+
+namespace nmfuse::NMFUSE_ISA {
+namespace {
+
+using std::int64_t;
+using std::uint8_t;
+using codes_view = image_view<const uint8_t>;
+
+constexpr int kRows = 4;  // rows of output at once: each row of the source is then loaded for several of them
+constexpr int kMaxHalf = kMaxHannSize / 2;
+constexpr int kAnyHalf = -1;  // a window size without a kernel of its own
+constexpr int kMargin = 32;   // columns of buffer beside a strip: at least kMaxHalf
+constexpr int kVector = 16;   // the widest vectors hold so many floats
+constexpr int kStripBytes = 2048;
+
+template <class A>
+constexpr int kStrip = kStripBytes / static_cast<int>(sizeof(A));
+
+// One row of a strip in L1, with the columns that the horizontal window reaches beside it.
+template <class A>
+struct strip_row {
+  alignas(64) A values[kStrip<A> + 2 * kMargin];
+};
+
+// Columns [first, last) of an image of `cols`. What the horizontal window reads lies in [read_first, read_last), whole
+// vectors where the image has them.
+struct column_strip {
+  int64_t first, last, read_first, read_last, cols;
+  int64_t width() const { return last - first; }
+  int64_t read_width() const { return read_last - read_first; }
+  int64_t read_offset() const { return kMargin + read_first - first; }
+};
+
+int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// Index in [0, n) of the pixel that stands for i beyond the border, the edge pixel repeated; any i.
+int64_t reflect(int64_t i, int64_t n) {
+  i %= 2 * n;
+  if (i < 0) i += 2 * n;
+  return i < n ? i : 2 * n - 1 - i;
+}
+
+// Functions of one row. Pointers and counts are arguments, not captured, so that the compiler knows what may overlap.
+
+template <class T, class A>
+void convert_row(const T* __restrict from, int64_t count, A* __restrict to) {
+  for (int64_t x = 0; x < count; ++x) to[x] = static_cast<A>(from[x]);
+}
+
+// Values are chosen, not multiplied by their weight: an ignored NaN does no harm.
+template <class T, class A>
+void convert_reliable(const T* __restrict from, const uint8_t* __restrict codes, int64_t count, A* __restrict to) {
+  for (int64_t x = 0; x < count; ++x) to[x] = codes[x] == kReliable ? static_cast<A>(from[x]) : A(0);
+}
+
+template <class A>
+void convert_weights(const uint8_t* __restrict codes, int64_t count, A* __restrict weights) {
+  for (int64_t x = 0; x < count; ++x) weights[x] = codes[x] == kReliable ? A(1) : A(0);
+}
+
+// A pixel that keeps its value is one whose sum of weights is 0, be it for want of neighbours or as background.
+template <class A>
+void clear_background(const uint8_t* __restrict codes, int64_t count, A* __restrict weights) {
+  for (int64_t x = 0; x < count; ++x) weights[x] = codes[x] == kBackground ? A(0) : weights[x];
+}
+
+template <class T, class A>
+void normalise(const T* __restrict from, const A* __restrict weights, int64_t count, A* __restrict sums) {
+  for (int64_t x = 0; x < count; ++x) {
+    const A own = static_cast<A>(from[x]), weight = weights[x];
+    const A mean = sums[x] / (weight == 0 ? A(1) : weight);
+    sums[x] = weight == 0 ? own : mean;
+  }
+}
+
+// The nearest integer to a mean of unsigned integers, ties to even, saturated; a float as it is.
+template <class T, class A>
+T to_pixel(A mean) {
+  if constexpr (std::is_integral_v<T>) {
+    mean += 8388608.0f;  // 2^23: floats from here on are the integers, and their low bits count them
+    std::int32_t bits;
+    std::memcpy(&bits, &mean, sizeof(bits));
+    constexpr std::int32_t kLargest = 0x4b000000 + static_cast<T>(-1);
+    bits = bits < kLargest ? bits : kLargest;
+    return static_cast<T>(bits);
+  } else {
+    return mean;
+  }
+}
+
+template <class T, class A>
+void store_pixels(const A* __restrict means, int64_t count, T* __restrict to) {
+  for (int64_t x = 0; x < count; ++x) to[x] = to_pixel<T>(means[x]);
+}
+
+template <class T>
+void split_gradient(const T* __restrict grad, const T* __restrict weights, int64_t count, T* __restrict shared,
+                    T* __restrict stays) {
+  for (int64_t x = 0; x < count; ++x) {
+    const T value = grad[x], weight = weights[x];
+    const T part = value / (weight == 0 ? T(1) : weight);
+    shared[x] = weight == 0 ? T(0) : part;
+    stays[x] = weight == 0 ? value : T(0);
+  }
+}
+
+template <class T>
+void store_reliable(const T* __restrict sums, const uint8_t* __restrict codes, int64_t count, T* __restrict to) {
+  for (int64_t x = 0; x < count; ++x) to[x] = codes[x] == kReliable ? sums[x] : to[x];
+}
+
+template <class A, class Body>
+void for_each_strip(int64_t cols, int half, Body body) {
+  const int64_t reach = (half + kVector - 1) / kVector * kVector;
+  for (int64_t first = 0; first < cols; first += kStrip<A>) {
+    const int64_t last = smaller(first + kStrip<A>, cols);
+    body(column_strip{first, last, larger(first - reach, 0), smaller(last + reach, cols), cols});
+  }
+}
+
+// sums[q][x] = vertical sum around rows[q + half][x].
+template <int kHalf, class A>
+void sum_vertically(const A* const* rows, const hann_taps<A>& window, const column_strip& strip, strip_row<A>* sums) {
+  const int64_t count = strip.read_width(), offset = strip.read_offset();
+  if constexpr (kHalf != kAnyHalf) {
+    const A* r[kRows + 2 * kHalf];
+    for (int i = 0; i < kRows + 2 * kHalf; ++i) r[i] = rows[i];
+    A w[kHalf + 1];
+    for (int j = 0; j <= kHalf; ++j) w[j] = window.taps[j];
+    A* s[kRows];
+    for (int q = 0; q < kRows; ++q) s[q] = sums[q].values + offset;
+#pragma GCC ivdep
+    for (int64_t x = 0; x < count; ++x) {
+#pragma GCC unroll 4
+      for (int q = 0; q < kRows; ++q) {
+        A sum = w[0] * r[q + kHalf][x];
+#pragma GCC unroll 16
+        for (int j = 1; j <= kHalf; ++j) sum += w[j] * (r[q + kHalf - j][x] + r[q + kHalf + j][x]);
+        s[q][x] = sum;
+      }
+    }
+  } else {
+    for (int q = 0; q < kRows; ++q) {
+      const A* const* centre = rows + q + window.half;
+      A* __restrict s = sums[q].values + offset;
+      for (int64_t x = 0; x < count; ++x) s[x] = window.taps[0] * centre[0][x];
+      for (int j = 1; j <= window.half; ++j) {
+        const A w = window.taps[j];
+        const A *above = centre[-j], *below = centre[j];
+        for (int64_t x = 0; x < count; ++x) s[x] += w * (above[x] + below[x]);
+      }
+    }
+  }
+}
+
+// Fills the columns beyond the image's left and right border.
+template <class A>
+void reflect_columns(const hann_taps<A>& window, const column_strip& strip, strip_row<A>& sums) {
+  A* s = sums.values + kMargin - strip.first;  // by column of the image
+  for (int64_t x = strip.first - window.half; x < 0; ++x) s[x] = s[reflect(x, strip.cols)];
+  for (int64_t x = strip.cols; x < strip.last + window.half; ++x) s[x] = s[reflect(x, strip.cols)];
+}
+
+// out[x] = horizontal sum around column x of the strip.
+template <int kHalf, class A>
+void sum_horizontally(const strip_row<A>& sums, const hann_taps<A>& window, int64_t count, A* __restrict out) {
+  const A* centre = sums.values + kMargin;
+  if constexpr (kHalf != kAnyHalf) {
+    A w[kHalf + 1];
+    for (int j = 0; j <= kHalf; ++j) w[j] = window.taps[j];
+    for (int64_t x = 0; x < count; ++x) {
+      A sum = w[0] * centre[x];
+#pragma GCC unroll 16
+      for (int j = 1; j <= kHalf; ++j) sum += w[j] * (centre[x - j] + centre[x + j]);
+      out[x] = sum;
+    }
+  } else {
+    for (int64_t x = 0; x < count; ++x) out[x] = window.taps[0] * centre[x];
+    for (int j = 1; j <= window.half; ++j) {
+      const A w = window.taps[j];
+      for (int64_t x = 0; x < count; ++x) out[x] += w * (centre[x - j] + centre[x + j]);
+    }
+  }
+}
+
+// The sums of kRows rows of one strip, from rows that row(y) gives for y before reflection, from column read_first on.
+template <int kHalf, class A>
+class block_sums {
+ public:
+  block_sums(const hann_taps<A>& window, const column_strip& strip) : window_(window), strip_(strip) {}
+
+  template <class Row>
+  void start(int64_t y, Row row) {
+    const A* rows[kRows + 2 * kMaxHalf];
+    for (int i = 0; i < kRows + 2 * window_.half; ++i) rows[i] = row(y - window_.half + i);
+    sum_vertically<kHalf>(rows, window_, strip_, sums_);
+    for (strip_row<A>& sums : sums_) reflect_columns(window_, strip_, sums);
+  }
+
+  // The window sums of row y + q.
+  void finish(int q, A* out) const { sum_horizontally<kHalf>(sums_[q], window_, strip_.width(), out); }
+
+ private:
+  const hann_taps<A>& window_;
+  const column_strip& strip_;
+  strip_row<A> sums_[kRows];
+};
+
+// The converted rows that a block of rows reads, kept while the block moves down.
+template <int kHalf, class A>
+class row_ring {
+ public:
+  A* row(int64_t y) { return rows_[(y + kMaxHalf) % kRing].values; }  // y >= -kMaxHalf
+
+  // Calls convert(y) for the rows around block y that are not there yet.
+  template <class Convert>
+  static void advance(int64_t y, bool first, int half, Convert convert) {
+    for (int64_t i = first ? y - half : y + half; i < y + half + kRows; ++i) convert(i);
+  }
+
+ private:
+  static constexpr int kRing = kRows + 2 * (kHalf == kAnyHalf ? kMaxHalf : kHalf);
+  strip_row<A> rows_[kRing];
+};
+
+// The rows that block sums read from an image. A ring of copies serves more than a few rows better than the image: rows
+// a power of two apart share few lines of L1.
+template <int kHalf, class T>
+class source_rows {
+  using A = hann_sum<T>;
+  static constexpr bool kInPlace = std::is_same_v<T, A> && (kHalf == 1 || kHalf == 2);
+
+ public:
+  source_rows(const image_view<const T>& x, int64_t b, int half, const column_strip& strip)
+      : x_(x), b_(b), half_(half), strip_(strip) {}
+
+  void advance(int64_t y, bool first) {
+    if constexpr (!kInPlace) {
+      ring_.advance(y, first, half_, [&](int64_t i) { convert_row(in_image(i), strip_.read_width(), ring_.row(i)); });
+    }
+  }
+
+  const A* row(int64_t i) {
+    if constexpr (kInPlace) {
+      return in_image(i);
+    } else {
+      return ring_.row(i);
+    }
+  }
+
+ private:
+  const T* in_image(int64_t i) const { return x_.row(b_, reflect(i, x_.rows)) + strip_.read_first; }
+
+  const image_view<const T>& x_;
+  int64_t b_;
+  int half_;
+  const column_strip& strip_;
+  std::conditional_t<kInPlace, char, row_ring<kHalf, A>> ring_;
+};
+
+template <int kHalf, class T>
+void mean_of_all(const image_view<const T>& x, const hann_taps<hann_sum<T>>& window, const image_view<T>& out,
+                 const row_band& band) {
+  using A = hann_sum<T>;
+  for_each_strip<A>(x.cols, window.half, [&](const column_strip& strip) {
+    block_sums<kHalf, A> sums(window, strip);
+    source_rows<kHalf, T> source(x, band.b, window.half, strip);
+    for (int64_t y = band.first; y < band.last; y += kRows) {
+      source.advance(y, y == band.first);
+      sums.start(y, [&](int64_t i) { return source.row(i); });
+      for (int q = 0; q < kRows && y + q < band.last; ++q) {
+        T* to = out.row(band.b, y + q) + strip.first;
+        if constexpr (std::is_same_v<T, A>) {
+          sums.finish(q, to);
+        } else {
+          strip_row<A> line;
+          sums.finish(q, line.values);
+          store_pixels(line.values, strip.width(), to);
+        }
+      }
+    }
+  });
+}
+
+template <int kHalf, class T>
+void mean_of_reliable(const image_view<const T>& x, const codes_view& reliability, const hann_taps<hann_sum<T>>& window,
+                      const image_view<T>& out, const row_band& band) {
+  using A = hann_sum<T>;
+  for_each_strip<A>(x.cols, window.half, [&](const column_strip& strip) {
+    block_sums<kHalf, A> values(window, strip), weights(window, strip);
+    row_ring<kHalf, A> value_ring, weight_ring;
+    for (int64_t y = band.first; y < band.last; y += kRows) {
+      value_ring.advance(y, y == band.first, window.half, [&](int64_t i) {
+        const T* from = x.row(band.b, reflect(i, x.rows)) + strip.read_first;
+        const uint8_t* codes = reliability.row(band.b, reflect(i, x.rows)) + strip.read_first;
+        convert_reliable(from, codes, strip.read_width(), value_ring.row(i));
+        convert_weights(codes, strip.read_width(), weight_ring.row(i));
+      });
+      values.start(y, [&](int64_t i) { return value_ring.row(i); });
+      weights.start(y, [&](int64_t i) { return weight_ring.row(i); });
+      for (int q = 0; q < kRows && y + q < band.last; ++q) {
+        strip_row<A> value, weight;
+        values.finish(q, value.values);
+        weights.finish(q, weight.values);
+        clear_background(reliability.row(band.b, y + q) + strip.first, strip.width(), weight.values);
+        normalise(x.row(band.b, y + q) + strip.first, weight.values, strip.width(), value.values);
+        store_pixels(value.values, strip.width(), out.row(band.b, y + q) + strip.first);
+      }
+    }
+  });
+}
+
+template <int kHalf, class T>
+void mean(const image_view<const T>& x, const codes_view& reliability, const hann_taps<hann_sum<T>>& window,
+          const image_view<T>& out, const row_band& band) {
+  if (reliability.data == nullptr) {
+    mean_of_all<kHalf>(x, window, out, band);
+  } else {
+    mean_of_reliable<kHalf>(x, reliability, window, out, band);
+  }
+}
+
+template <int kHalf, class T>
+void share(const image_view<const T>& grad, const codes_view& reliability, const hann_taps<T>& window,
+           const image_view<T>& to_share, const image_view<T>& out, const row_band& band) {
+  for_each_strip<T>(grad.cols, window.half, [&](const column_strip& strip) {
+    block_sums<kHalf, T> weights(window, strip);
+    row_ring<kHalf, T> ring;
+    for (int64_t y = band.first; y < band.last; y += kRows) {
+      ring.advance(y, y == band.first, window.half, [&](int64_t i) {
+        const uint8_t* codes = reliability.row(band.b, reflect(i, grad.rows)) + strip.read_first;
+        convert_weights(codes, strip.read_width(), ring.row(i));
+      });
+      weights.start(y, [&](int64_t i) { return ring.row(i); });
+      for (int q = 0; q < kRows && y + q < band.last; ++q) {
+        strip_row<T> weight;
+        weights.finish(q, weight.values);
+        clear_background(reliability.row(band.b, y + q) + strip.first, strip.width(), weight.values);
+        split_gradient(grad.row(band.b, y + q) + strip.first, weight.values, strip.width(),
+                       to_share.row(band.b, y + q) + strip.first, out.row(band.b, y + q) + strip.first);
+      }
+    }
+  });
+}
+
+template <int kHalf, class T>
+void collect(const image_view<const T>& shared, const codes_view& reliability, const hann_taps<T>& window,
+             const image_view<T>& out, const row_band& band) {
+  for_each_strip<T>(shared.cols, window.half, [&](const column_strip& strip) {
+    block_sums<kHalf, T> sums(window, strip);
+    source_rows<kHalf, T> source(shared, band.b, window.half, strip);
+    for (int64_t y = band.first; y < band.last; y += kRows) {
+      source.advance(y, y == band.first);
+      sums.start(y, [&](int64_t i) { return source.row(i); });
+      for (int q = 0; q < kRows && y + q < band.last; ++q) {
+        strip_row<T> line;
+        sums.finish(q, line.values);
+        store_reliable(line.values, reliability.row(band.b, y + q) + strip.first, strip.width(),
+                       out.row(band.b, y + q) + strip.first);
+      }
+    }
+  });
+}
+
+template <int kHalf, class T>
+hann_kernels<T> kernels_of_half() {
+  if constexpr (std::is_floating_point_v<T>) {
+    return {&mean<kHalf, T>, &share<kHalf, T>, &collect<kHalf, T>};
+  } else {
+    return {&mean<kHalf, T>, nullptr, nullptr};
+  }
+}
+
+}  // namespace
+
+template <class T>
+hann_kernels<T> get_hann_kernels(int half) {
+  switch (half) {
+    case 1: return kernels_of_half<1, T>();
+    case 2: return kernels_of_half<2, T>();
+    case 3: return kernels_of_half<3, T>();
+    case 4: return kernels_of_half<4, T>();
+    case 7: return kernels_of_half<7, T>();
+    default: return kernels_of_half<kAnyHalf, T>();
+  }
+}
+
+template hann_kernels<float> get_hann_kernels<float>(int);
+template hann_kernels<double> get_hann_kernels<double>(int);
+template hann_kernels<std::uint8_t> get_hann_kernels<std::uint8_t>(int);
+template hann_kernels<std::uint16_t> get_hann_kernels<std::uint16_t>(int);
+
+}  // namespace nmfuse::NMFUSE_ISA

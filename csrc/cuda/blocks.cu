@@ -1,0 +1,361 @@
+// Pixels that the same blocks cover form a cell, and a cell's value is the mean of the scores in a window of the block
+// grid. A CUDA block owns a tile of cells: each thread sums a few columns of scores vertically, straight from memory into
+// registers; the sums meet in shared memory, where the same thread sums them horizontally; the number of scores follows
+// from the indices. Then all threads write the tile's pixels, row by row. No running sums: they drift and spread NaN.
+#include <cuda_runtime.h>
+
+#include <algorithm>
+
+#include "cuda/launch.h"
+#include "cuda/shared.h"
+#include "cuda/tiles.h"
+#include "nmfuse/blocks.h"
+
+namespace nmfuse {
+namespace {
+
+using std::int64_t;
+
+// Blocks that cover a pixel, or scores that make a cell: [first, last].
+struct index_range {
+  int64_t first, last;
+  __device__ int64_t count() const { return last - first + 1; }
+};
+
+// Blocks and pixels along one axis. Within a stride, the first block % stride pixels lie in one block more than the
+// others, so there are two cells a stride unless the stride divides the block.
+struct block_axis {
+  int64_t block, stride, blocks, pixels;
+  bool nearest;
+
+  __host__ __device__ int64_t cells_each() const { return block % stride == 0 ? 1 : 2; }
+
+  // The covered pixel nearest to p; of two, the lower.
+  __device__ int64_t nearest_covered(int64_t p) const {
+    const int64_t last = (blocks - 1) * stride + block - 1, offset = p % stride;
+    if (p >= last) return last;
+    if (offset < block) return p;
+    const int64_t below = p - offset + block - 1, above = p - offset + stride;
+    return p - below <= above - p ? below : above;
+  }
+
+  __device__ int64_t cell_of(int64_t covered) const {
+    const int64_t c = covered / stride;
+    return cells_each() == 1 ? c : 2 * c + (covered % stride < block % stride ? 0 : 1);
+  }
+
+  // The scores of a cell, before the grid's border is respected.
+  __device__ index_range window_of(int64_t cell) const {
+    if (cells_each() == 1) return {cell - block / stride + 1, cell};
+    const int64_t c = cell / 2;
+    return {c - block / stride + cell % 2, c};
+  }
+
+  __device__ index_range inside(index_range range) const {
+    return {max(range.first, int64_t{0}), min(range.last, blocks - 1)};
+  }
+
+  // Pixels [first, last] that block j gives a share to: those it covers and those that take their value from there.
+  __device__ index_range pixels_of(int64_t j) const {
+    const int64_t first = j * stride, last = j * stride + block - 1;
+    if (!nearest) return {first, min(last, pixels - 1)};
+    const int64_t lower_half = block < stride ? (stride + block - 1) / 2 : block - 1;  // offsets up to here
+    const int64_t begin = block < stride ? first - stride + lower_half + 1 : first;
+    return {j == 0 ? 0 : begin, j == blocks - 1 ? pixels - 1 : min(first + lower_half, pixels - 1)};
+  }
+
+  // Over how many blocks a pixel's gradient is spread.
+  __device__ int64_t spread(int64_t p) const { return inside(window_of(cell_of(nearest_covered(p)))).count(); }
+};
+
+constexpr int kColumnGroups = 64;
+constexpr int kRowGroups = 4;
+constexpr int kThreads = kColumnGroups * kRowGroups;
+constexpr int kRows = 4;  // rows of cells for each thread
+constexpr int kTileRows = kRows * kRowGroups;
+constexpr int kAnyWindow = 0;  // a window of scores without a kernel of its own
+constexpr int kMostPixelRows = 32, kMostPixelCols = 512;
+
+template <class T>
+constexpr int kWide = 16 / sizeof(T);  // columns for each thread
+template <class T>
+constexpr int kBufferCols = kWide<T>* kColumnGroups;
+
+template <class T>
+struct aggregate_arguments {
+  image_view<const T> scores;
+  image_view<T> out;
+  block_axis down, across;
+  T fill_value;
+  int cell_cols;               // of a tile; kTileRows rows
+  int pixel_rows, pixel_cols;  // of a tile
+  tile_grid tiles;
+  bool score_packs, pixel_packs;
+};
+
+// Adds to sums the scores of rows top.. that are in each row's window.
+template <int kWindow, class T>
+__device__ void sum_vertically(const aggregate_arguments<T>& args, int64_t batch, const index_range (&windows)[kRows],
+                               int64_t column, pack<T, kWide<T>> (&sums)[kRows]) {
+  constexpr int wide = kWide<T>;
+  const int64_t ws = args.scores.cols, top = windows[0].first;
+  const bool whole = args.score_packs && column >= 0 && column + wide <= ws;
+  const auto add = [&](int64_t row, int j) {
+    const T* scores = args.scores.row(batch, row) + column;
+    pack<T, wide> score;
+    if (whole) {
+      score = *reinterpret_cast<const pack<T, wide>*>(scores);
+    } else {
+#pragma unroll
+      for (int e = 0; e < wide; ++e) score.v[e] = column + e >= 0 && column + e < ws ? scores[e] : T(0);
+    }
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      const bool covered =
+          kWindow == kAnyWindow ? windows[r].first <= row && row <= windows[r].last : j >= r && j < r + kWindow;
+#pragma unroll
+      for (int e = 0; e < wide; ++e) sums[r].v[e] += covered ? score.v[e] : T(0);
+    }
+  };
+  if constexpr (kWindow == kAnyWindow) {
+    const index_range rows = args.down.inside({top, windows[kRows - 1].last});
+    for (int64_t row = rows.first; row <= rows.last; ++row) add(row, 0);
+  } else {
+#pragma unroll
+    for (int j = 0; j < kRows + kWindow - 1; ++j) {
+      if (top + j >= 0 && top + j < args.scores.rows) add(top + j, j);
+    }
+  }
+}
+
+// Adds to sums, for each of the windows, the columns of a row of vertical sums that starts at column `chunk`.
+template <int kWindow, class T>
+__device__ void sum_horizontally(const shared_array<T>& buffer, int64_t chunk,
+                                 const index_range (&windows)[kWide<T>], pack<T, kWide<T>>& sums) {
+  constexpr int wide = kWide<T>;
+  // Whole packs: chunk is a multiple of `wide`, and outside the grid the buffer holds zeros.
+  const int64_t reach = windows[wide - 1].last - chunk;
+  const int begin = static_cast<int>(max(windows[0].first - chunk, int64_t{0})) / wide * wide;
+  const int end = static_cast<int>(min(reach + 1, int64_t{kBufferCols<T>}));
+  const auto add = [&](int i, int q) {
+    const auto part = buffer.template load<pack<T, wide>>(i);
+#pragma unroll
+    for (int e = 0; e < wide; ++e) {
+#pragma unroll
+      for (int o = 0; o < wide; ++o) {
+        const int64_t column = chunk + i + e;
+        const int tap = q + e - o - ((kWindow + wide - 2) / wide * wide - kWindow + 1);
+        const bool covered = kWindow == kAnyWindow ? windows[o].first <= column && column <= windows[o].last
+                                                   : tap >= 0 && tap < kWindow;
+        sums.v[o] += covered ? part.v[e] : T(0);
+      }
+    }
+  };
+  if constexpr (kWindow == kAnyWindow) {
+    for (int i = begin; i < end; i += wide) add(i, 0);
+  } else {
+    // The cells of a thread start at a multiple of `wide`, so their windows' first pack is always as far to the left.
+#pragma unroll
+    for (int q = 0; q < kWindow + wide - 1 + wide - 1; q += wide) {
+      if (begin + q < end) add(begin + q, q);
+    }
+  }
+}
+
+// kWindow: the stride divides the block, and a tile's windows fit the buffer; they have block / stride scores a side.
+template <int kWindow, class T>
+__global__ void __launch_bounds__(kThreads) aggregate(const aggregate_arguments<T> args) {
+  constexpr int wide = kWide<T>, buffer_cols = kBufferCols<T>;
+  const int group = static_cast<int>(threadIdx.x) * wide, line = static_cast<int>(threadIdx.y) * kRows;
+  shared_memory memory;
+  const auto sums = memory.take<T>(kTileRows * buffer_cols, "sums");
+  const auto means = memory.take<T>(kTileRows * buffer_cols, "means");
+  const auto cell_row = memory.take<int>(kMostPixelRows, "cell_row");  // of each row of pixels; -1: not covered
+  const auto cell_col = memory.take<int>(kMostPixelCols, "cell_col");
+
+  for (int64_t tile = blockIdx.x; tile < args.tiles.count; tile += gridDim.x) {
+    const auto at = args.tiles.at(tile);
+    const int64_t y0 = at.row * args.pixel_rows, x0 = at.col * args.pixel_cols;
+    const int64_t top = args.down.cell_of(args.down.nearest_covered(y0));
+    const int64_t left = args.across.cell_of(args.across.nearest_covered(x0));
+
+    index_range rows[kRows], cols[wide];
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) rows[r] = args.down.window_of(top + line + r);
+#pragma unroll
+    for (int o = 0; o < wide; ++o) cols[o] = args.across.window_of(left + group + o);
+
+    pack<T, wide> totals[kRows] = {};
+    const int64_t margin = (kWindow + wide - 2) / wide * wide;  // kWindow - 1, to whole packs
+    const index_range reach = args.across.inside(
+        {args.across.window_of(left).first, args.across.window_of(left + args.cell_cols - 1).last});
+    const int64_t first_chunk = kWindow == kAnyWindow ? reach.first / wide * wide : left - margin;
+    for (int64_t chunk = first_chunk; chunk <= reach.last; chunk += buffer_cols) {
+      pack<T, wide> partial[kRows] = {};
+      const int64_t column = chunk + group;
+      if (column + wide > 0 && column <= reach.last) sum_vertically<kWindow>(args, at.batch, rows, column, partial);
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) sums.store((line + r) * buffer_cols + group, partial[r]);
+      __syncthreads();
+      if (group < args.cell_cols) {
+#pragma unroll
+        for (int r = 0; r < kRows; ++r) {
+          sum_horizontally<kWindow>(sums.slice((line + r) * buffer_cols, buffer_cols), chunk, cols, totals[r]);
+        }
+      }
+      __syncthreads();
+    }
+
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      const int64_t count = args.down.inside(rows[r]).count();
+      pack<T, wide> mean;
+#pragma unroll
+      for (int o = 0; o < wide; ++o) {
+        // A cell beyond the grid has no scores, and no pixel.
+        mean.v[o] = totals[r].v[o] / static_cast<T>(count * args.across.inside(cols[o]).count());
+      }
+      means.store((line + r) * buffer_cols + group, mean);
+    }
+    const int thread = static_cast<int>(threadIdx.y) * kColumnGroups + static_cast<int>(threadIdx.x);
+    const auto locate = [](const block_axis& axis, int64_t p, int64_t first_cell) {
+      const int64_t covered = axis.nearest_covered(min(p, axis.pixels - 1));
+      return p != covered && !axis.nearest ? -1 : static_cast<int>(axis.cell_of(covered) - first_cell);
+    };
+    for (int i = thread; i < args.pixel_rows; i += kThreads) cell_row[i] = locate(args.down, y0 + i, top);
+    for (int i = thread; i < args.pixel_cols; i += kThreads) cell_col[i] = locate(args.across, x0 + i, left);
+    __syncthreads();
+
+    for (int r = static_cast<int>(threadIdx.y); r < args.pixel_rows && y0 + r < args.out.rows; r += kRowGroups) {
+      T* out = args.out.row(at.batch, y0 + r) + x0;
+      const int row = cell_row[r];
+      const int64_t end = min(int64_t{args.pixel_cols}, args.out.cols - x0);
+      const auto value = [&](int col) {
+        if (row < 0 || col < 0) return args.fill_value;
+        return static_cast<T>(means[row * buffer_cols + col]);
+      };
+      for (int i = group; i < end; i += buffer_cols) {
+        if (args.pixel_packs && i + wide <= end) {
+          const auto col = cell_col.template load<pack<int, wide>>(i);
+          pack<T, wide> pixels;
+#pragma unroll
+          for (int e = 0; e < wide; ++e) pixels.v[e] = value(col.v[e]);
+          *reinterpret_cast<pack<T, wide>*>(out + i) = pixels;
+        } else {
+          for (int e = i; e < i + wide && e < end; ++e) out[e] = value(cell_col[e]);
+        }
+      }
+    }
+    __syncthreads();
+  }
+}
+
+block_axis make_axis(const block_grid& grid, int64_t blocks, int64_t pixels) {
+  // No larger than matters: a stride that no second block uses, a block that ends far outside.
+  const int64_t block = std::min(grid.block, pixels);
+  const int64_t stride = blocks == 1 ? std::max(block, std::min(grid.stride, pixels)) : grid.stride;
+  return {block, stride, blocks, pixels, grid.fill_nearest};
+}
+
+// Pixels along a tile that has room for `cells`; a gap between blocks may take its value from the next cells.
+int tile_pixels(const block_axis& axis, int64_t cells, int64_t most) {
+  const bool gaps = axis.block < axis.stride;
+  const int64_t strides = cells / axis.cells_each() - (gaps ? 1 : 0);
+  if (axis.stride > most) return static_cast<int>(most);
+  return static_cast<int>(std::min(strides, most / axis.stride) * axis.stride);
+}
+
+template <int kWindow, class T>
+void launch_aggregate(aggregate_arguments<T> args, stream_handle stream) {
+  constexpr int margin = (kWindow + kWide<T> - 2) / kWide<T> * kWide<T>;
+  args.cell_cols = kBufferCols<T> - (kWindow == kAnyWindow ? 0 : margin);
+  args.pixel_rows = tile_pixels(args.down, kTileRows, kMostPixelRows);
+  args.pixel_cols = tile_pixels(args.across, args.cell_cols, kMostPixelCols);
+  args.tiles = tile_grid(args.out.batch, args.out.rows, args.out.cols, args.pixel_rows, args.pixel_cols);
+  args.score_packs = takes_packs<kWide<T>>(args.scores);
+  args.pixel_packs = takes_packs<kWide<T>>(args.out) && args.pixel_cols % kWide<T> == 0;
+  const std::size_t bytes = 2 * shared_bytes<T>(kTileRows * kBufferCols<T>) + shared_bytes<int>(kMostPixelRows) +
+                            shared_bytes<int>(kMostPixelCols);
+  launch("aggregate_blocks", aggregate<kWindow, T>, grid_for(args.tiles.count), dim3(kColumnGroups, kRowGroups), bytes,
+         stream, args);
+}
+
+// ---- Adjoint: the operator is a product of one for each axis, so the gradient is gathered down, then across.
+
+template <class T>
+struct gather_arguments {
+  image_view<const T> from;
+  image_view<T> to;
+  block_axis axis;
+  tile_grid tiles;
+};
+
+template <bool kDown, class T>
+__global__ void __launch_bounds__(kThreads) gather(const gather_arguments<T> args) {
+  for (int64_t tile = blockIdx.x; tile < args.tiles.count; tile += gridDim.x) {
+    const auto at = args.tiles.at(tile);
+    const int64_t col = at.col * kThreads + threadIdx.x;
+    if (col >= args.to.cols) continue;
+    const index_range pixels = args.axis.pixels_of(kDown ? at.row : col);
+    T sum = 0;
+    for (int64_t p = pixels.first; p <= pixels.last; ++p) {
+      const T value = kDown ? args.from.row(at.batch, p)[col] : args.from.row(at.batch, at.row)[p];
+      sum += value / static_cast<T>(args.axis.spread(p));
+    }
+    args.to.row(at.batch, at.row)[col] = sum;
+  }
+}
+
+template <bool kDown, class T>
+void launch_gather(const char* name, image_view<const T> from, image_view<T> to, const block_axis& axis,
+                   stream_handle stream) {
+  const gather_arguments<T> args{from, to, axis, tile_grid(to.batch, to.rows, to.cols, 1, kThreads)};
+  launch(name, gather<kDown, T>, grid_for(args.tiles.count), kThreads, 0, stream, args);
+}
+
+}  // namespace
+
+template <class T>
+void aggregate_blocks(image_view<const T> scores, const block_grid& grid, image_view<T> out, stream_handle stream) {
+  if (scores.empty() || out.empty()) return;
+  aggregate_arguments<T> args{};
+  args.scores = scores;
+  args.out = out;
+  args.down = make_axis(grid, scores.rows, out.rows);
+  args.across = make_axis(grid, scores.cols, out.cols);
+  args.fill_value = static_cast<T>(grid.fill_value);
+  constexpr int usual = 8;  // blocks of 16 at stride 2
+  const auto is_usual = [](const block_axis& axis) { return axis.block == usual * axis.stride; };
+  if (is_usual(args.down) && is_usual(args.across)) return launch_aggregate<usual>(args, stream);
+  launch_aggregate<kAnyWindow>(args, stream);
+}
+
+template <class T>
+int64_t aggregate_blocks_adjoint_workspace(int64_t batch, int64_t hs, int64_t, int64_t, int64_t cols) {
+  return batch * hs * cols * static_cast<int64_t>(sizeof(T));
+}
+
+template <class T>
+void aggregate_blocks_adjoint(image_view<const T> grad, const block_grid& grid, image_view<T> out,
+                              workspace_view workspace, stream_handle stream) {
+  if (grad.empty() || out.empty()) return;
+  require(workspace.bytes >=
+              aggregate_blocks_adjoint_workspace<T>(out.batch, out.rows, out.cols, grad.rows, grad.cols),
+          "workspace: smaller than aggregate_blocks_adjoint_workspace tells");
+  const image_view<T> columns{static_cast<T*>(workspace.data), grad.batch, out.rows, grad.cols, out.rows * grad.cols,
+                              grad.cols};
+  launch_gather<true, T>("aggregate_blocks_adjoint (down)", grad, columns, make_axis(grid, out.rows, grad.rows), stream);
+  launch_gather<false, T>("aggregate_blocks_adjoint (across)", columns, out, make_axis(grid, out.cols, grad.cols),
+                          stream);
+}
+
+template void aggregate_blocks(image_view<const float>, const block_grid&, image_view<float>, stream_handle);
+template void aggregate_blocks(image_view<const double>, const block_grid&, image_view<double>, stream_handle);
+template int64_t aggregate_blocks_adjoint_workspace<float>(int64_t, int64_t, int64_t, int64_t, int64_t);
+template int64_t aggregate_blocks_adjoint_workspace<double>(int64_t, int64_t, int64_t, int64_t, int64_t);
+template void aggregate_blocks_adjoint(image_view<const float>, const block_grid&, image_view<float>, workspace_view,
+                                       stream_handle);
+template void aggregate_blocks_adjoint(image_view<const double>, const block_grid&, image_view<double>, workspace_view,
+                                       stream_handle);
+
+}  // namespace nmfuse

@@ -1,0 +1,1036 @@
+// Multiplicative-update NMF on CUDA: one launch for many iterations, no float atomics, the same bits on every run.
+//
+// Ranks up to 32 are fused. V is walked in column tiles; a tile's W'V, its new H, V H' and H H' are made while it is in
+// shared memory, in panels of rows (a tile of at most one panel is read once, a taller one a second time, from L2).
+// A chunk of tiles owns its partial sums; they are added in chunk order in double. Between the two halves of an
+// iteration stands a grid barrier, or a block barrier where one block has the whole problem (batches of small ones).
+// Larger ranks are composed of plain tiled products; they need r x n (and for beta != 2, m x n) scratch.
+#include <cooperative_groups.h>
+
+#include <cmath>
+
+#include "cuda/launch.h"
+#include "cuda/shared.h"
+#include "nmfuse/nmf.h"
+
+namespace nmfuse {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / 32;
+constexpr int kGroup = 8;           // ranks per thread
+constexpr int kMaxFusedRank = 32;
+constexpr int kPanelRows = 64;      // a panel holds a multiple of this
+constexpr int kMaxChunks = 256;     // over all problems: enough for any card, and never read off one
+constexpr int kMaxRowItems = 64;
+constexpr std::int64_t kSharedBudget = 110 * 1024;  // two blocks a multiprocessor on sm_80 and sm_90
+
+template <class T>
+inline constexpr int kPack = 16 / static_cast<int>(sizeof(T));  // columns per lane: 16 bytes
+template <class T>
+inline constexpr int kTile = 32 * kPack<T>;  // columns per tile
+template <class T>
+inline constexpr int kStride = kTile<T> + kPack<T>;  // of a tile's rows: neighbours fall into other banks
+
+template <class T>
+struct alignas(16) pack {
+  T v[kPack<T>];
+};
+
+enum class divergence { frobenius, kullback_leibler, general };
+
+// Everything a kernel needs to know, by value.
+template <class T>
+struct problem {
+  image_view<const T> V;
+  image_view<T> W, H;
+  const std::uint8_t* active;
+  T beta, gamma, l1_W, l1_H, l2_W, l2_H;
+  int inner_iter, iterations, rank;
+  bool update_W;
+  int panel_rows;                  // rows of V in shared memory at once
+  int chunks;                      // per problem
+  std::int64_t tiles_per_chunk;
+  int row_items, rows_per_item;    // pieces of the W update
+  int splits;                      // of a tile's columns for V H', so that few rows still feed all warps
+  T* numerator;                    // (batch, chunks * splits, m, r): V H' or (V S^(beta-2)) H'
+  T* denominator;                  // the same for S^(beta-1) H' (general divergence)
+  T* gram_H;                       // (batch, chunks, r, r): H H', or row sums of H in the first row
+  T* gram_W;                       // (batch, row_items, r, r): W'W, or column sums of W in the first row
+};
+
+template <class T>
+__device__ T at_least_floor(T x) {
+  return max(x, static_cast<T>(kFactorFloor));
+}
+
+template <class T>
+__device__ T guarded(T x) {
+  return max(x, sizeof(T) == 4 ? static_cast<T>(1e-30) : static_cast<T>(1e-300));
+}
+
+template <class T>
+__device__ T ratio_power(T numerator, T denominator, T gamma) {
+  const T ratio = numerator / guarded(denominator);
+  return gamma == T(1) ? ratio : pow(ratio, gamma);
+}
+
+// Shared memory of the fused kernels.
+template <class T>
+struct shared_tiles {
+  shared_array<T> panel;    // (panel_rows, stride): V, or V S^(beta-2)
+  shared_array<T> powers;   // (panel_rows, stride): S^(beta-1); general divergence only
+  shared_array<T> W;        // (panel_rows, RP)
+  shared_array<T> H;        // (RP, stride)
+  shared_array<T> G;        // (RP, stride): numerator of H
+  shared_array<T> D;        // (RP, stride): denominator of H; general divergence only
+  shared_array<T> gram;     // (RP, RP)
+};
+
+template <class T>
+std::size_t tiles_bytes(int panel_rows, int padded_rank, divergence kind) {
+  const std::int64_t stride = kStride<T>;
+  const int twice = kind == divergence::general ? 2 : 1;
+  return twice * shared_bytes<T>(panel_rows * stride) + shared_bytes<T>(panel_rows * padded_rank) +
+         (1 + twice) * shared_bytes<T>(padded_rank * stride) + shared_bytes<T>(padded_rank * padded_rank);
+}
+
+template <class T, int RP, divergence Kind>
+__device__ shared_tiles<T> take_tiles(shared_memory& memory, int panel_rows) {
+  constexpr bool general = Kind == divergence::general;
+  const auto panel = memory.take<T>(panel_rows * kStride<T>, "panel");
+  const auto powers = general ? memory.take<T>(panel_rows * kStride<T>, "powers") : panel;
+  const auto W = memory.take<T>(panel_rows * RP, "W");
+  const auto H = memory.take<T>(RP * kStride<T>, "H");
+  const auto G = memory.take<T>(RP * kStride<T>, "G");
+  const auto D = general ? memory.take<T>(RP * kStride<T>, "D") : G;
+  const auto gram = memory.take<T>(RP * RP, "gram");
+  return {panel, powers, W, H, G, D, gram};
+}
+
+// Rows [first, first + panel_rows) of V's columns [column, column + tile) and of W, zero beyond the edges.
+template <class T, int RP>
+__device__ void load_panel(const problem<T>& p, const shared_tiles<T>& tiles, std::int64_t b, std::int64_t first,
+                           std::int64_t column) {
+  for (int e = threadIdx.x; e < p.panel_rows * kTile<T>; e += kThreads) {
+    const int i = e / kTile<T>, j = e % kTile<T>;
+    const bool inside = first + i < p.V.rows && column + j < p.V.cols;
+    tiles.panel[i * kStride<T> + j] = inside ? p.V.row(b, first + i)[column + j] : T(0);
+  }
+}
+
+template <class T, int RP>
+__device__ void load_W(const problem<T>& p, const shared_tiles<T>& tiles, std::int64_t b, std::int64_t first) {
+  for (int e = threadIdx.x; e < p.panel_rows * RP; e += kThreads) {
+    const int i = e / RP, k = e % RP;
+    tiles.W[e] = first + i < p.W.rows && k < p.rank ? p.W.row(b, first + i)[k] : T(0);
+  }
+}
+
+// The panel of V becomes V S^(beta-2), and powers S^(beta-1), with S = W H over the tile. Each thread changes its own.
+template <class T, int RP, divergence Kind>
+__device__ void divide_by_product(const problem<T>& p, const shared_tiles<T>& tiles) {
+  constexpr int C = kPack<T>, kRows = 4;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  for (int i = kRows * warp; i < p.panel_rows; i += kRows * kWarps) {
+    T sum[kRows][C] = {};
+    for (int k = 0; k < RP; ++k) {
+      const pack<T> h = tiles.H.template load<pack<T>>(k * kStride<T> + C * lane);
+      for (int q = 0; q < kRows; ++q) {
+        const T w = tiles.W[(i + q) * RP + k];
+        for (int c = 0; c < C; ++c) sum[q][c] += w * h.v[c];
+      }
+    }
+    for (int q = 0; q < kRows; ++q) {
+      const int at = (i + q) * kStride<T> + C * lane;
+      pack<T> v = tiles.panel.template load<pack<T>>(at), power;
+      for (int c = 0; c < C; ++c) {
+        const T s = guarded(sum[q][c]);
+        if constexpr (Kind == divergence::kullback_leibler) {
+          v.v[c] /= s;
+        } else {
+          // Beyond the edges W or H is zero: S stays out of the sums there, whatever its power.
+          const bool inside = sum[q][c] > T(0);
+          power.v[c] = inside ? pow(s, p.beta - 1) : T(0);
+          v.v[c] = inside ? v.v[c] * pow(s, p.beta - 2) : T(0);
+        }
+      }
+      tiles.panel.store(at, v);
+      if constexpr (Kind == divergence::general) tiles.powers.store(at, power);
+    }
+  }
+}
+
+// G += W' X over the panel's rows, for X = panel or powers; each warp has 8 ranks and every (8 / groups)-th row.
+template <class T, int RP>
+__device__ void accumulate_WtX(const problem<T>& p, const shared_tiles<T>& tiles, const shared_array<T>& X,
+                               T (&sum)[kGroup][kPack<T>]) {
+  constexpr int C = kPack<T>, kGroups = RP / kGroup, kRowSplits = kWarps / kGroups;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int group = warp % kGroups;
+  for (int i = warp / kGroups; i < p.panel_rows; i += kRowSplits) {
+    const pack<T> x = X.template load<pack<T>>(i * kStride<T> + C * lane);
+    for (int q = 0; q < kGroup / C; ++q) {
+      const pack<T> w = tiles.W.template load<pack<T>>(i * RP + kGroup * group + C * q);
+      for (int a = 0; a < C; ++a) {
+        for (int c = 0; c < C; ++c) sum[C * q + a][c] += w.v[a] * x.v[c];
+      }
+    }
+  }
+}
+
+// The warps' sums over their rows, added in a fixed order into G.
+template <class T, int RP>
+__device__ void reduce_WtX(const shared_array<T>& G, const T (&sum)[kGroup][kPack<T>]) {
+  constexpr int C = kPack<T>, kGroups = RP / kGroup, kRowSplits = kWarps / kGroups;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  for (int split = 0; split < kRowSplits; ++split) {
+    if (warp / kGroups == split) {
+      for (int k = 0; k < kGroup; ++k) {
+        const int at = (kGroup * (warp % kGroups) + k) * kStride<T> + C * lane;
+        pack<T> g;
+        if (split > 0) g = G.template load<pack<T>>(at);
+        for (int c = 0; c < C; ++c) g.v[c] = (split > 0 ? g.v[c] : T(0)) + sum[k][c];
+        G.store(at, g);
+      }
+    }
+    __syncthreads();
+  }
+}
+
+// H of the tile from its numerator G and the denominator (gram H, column sums of W, or D).
+template <class T, int RP, divergence Kind>
+__device__ void update_H(const problem<T>& p, const shared_tiles<T>& tiles, int columns) {
+  constexpr int kHalves = kThreads / kTile<T>, kMine = RP / kHalves;  // ranks per thread, in one column
+  const int j = threadIdx.x % kTile<T>, first = threadIdx.x / kTile<T> * kMine;
+  for (int inner = 0; inner < p.inner_iter; ++inner) {
+    T updated[kMine];
+    for (int a = 0; a < kMine; ++a) updated[a] = T(0);
+    if constexpr (Kind == divergence::frobenius) {
+      for (int l = 0; l < RP; ++l) {
+        const T h = tiles.H[l * kStride<T> + j];
+        for (int a = 0; a < kMine; ++a) {
+          const T g = tiles.gram[l * RP + first + a];
+          updated[a] += g * h;
+        }
+      }
+    }
+    for (int a = 0; a < kMine; ++a) {
+      const int k = first + a, at = k * kStride<T> + j;
+      const T h = tiles.H[at], numerator = tiles.G[at];
+      T denominator = updated[a];
+      if constexpr (Kind == divergence::kullback_leibler) denominator = tiles.gram[k];
+      if constexpr (Kind == divergence::general) denominator = tiles.D[at];
+      denominator += p.l1_H + p.l2_H * h;
+      const bool inside = k < p.rank && j < columns;
+      updated[a] = inside ? at_least_floor(h * ratio_power(numerator, denominator, p.gamma)) : T(0);
+    }
+    __syncthreads();  // all have read H
+    for (int a = 0; a < kMine; ++a) tiles.H[(first + a) * kStride<T> + j] = updated[a];
+    __syncthreads();
+  }
+}
+
+// sums += X H' over the tile, into the chunk's own memory. A warp has 64 rows, 8 ranks and one split of the columns.
+template <class T, int RP>
+__device__ void accumulate_XHt(const problem<T>& p, const shared_tiles<T>& tiles, const shared_array<T>& X,
+                               std::int64_t first_row, T* sums, bool start) {
+  constexpr int C = kPack<T>, kGroups = RP / kGroup;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int units = p.panel_rows / kPanelRows * kGroups * p.splits;
+  const std::int64_t m = p.V.rows;
+  for (int unit = warp; unit < units; unit += kWarps) {
+    const int group = unit % kGroups, split = unit / kGroups % p.splits;
+    const int row = unit / kGroups / p.splits * kPanelRows + lane;
+    T sum[2][kGroup] = {};
+    for (int j = split * 32 / p.splits; j < (split + 1) * 32 / p.splits; ++j) {
+      const pack<T> x0 = X.template load<pack<T>>(row * kStride<T> + C * j);
+      const pack<T> x1 = X.template load<pack<T>>((row + 32) * kStride<T> + C * j);
+      for (int k = 0; k < kGroup; ++k) {
+        const pack<T> h = tiles.H.template load<pack<T>>((kGroup * group + k) * kStride<T> + C * j);
+        for (int c = 0; c < C; ++c) {
+          sum[0][k] += x0.v[c] * h.v[c];
+          sum[1][k] += x1.v[c] * h.v[c];
+        }
+      }
+    }
+    for (int half = 0; half < 2; ++half) {
+      const std::int64_t i = first_row + row + 32 * half;
+      if (i >= m) continue;
+      T* mine = sums + (split * m + i) * p.rank;
+      for (int k = 0; k < kGroup; ++k) {
+        const int rank = kGroup * group + k;
+        if (rank < p.rank) mine[rank] = (start ? T(0) : mine[rank]) + sum[half][k];
+      }
+    }
+  }
+}
+
+// sum[q] += entries q of H H' (of H's row sums for Kullback-Leibler) over the tile.
+template <class T, int RP, divergence Kind>
+__device__ void accumulate_gram_H(const shared_tiles<T>& tiles, T (&sum)[(RP * RP + kThreads - 1) / kThreads]) {
+  constexpr int C = kPack<T>, kCount = (RP * RP + kThreads - 1) / kThreads;
+  for (int q = 0; q < kCount; ++q) {
+    const int e = threadIdx.x + kThreads * q, k = e / RP, l = e % RP;
+    if (k >= (Kind == divergence::kullback_leibler ? 1 : RP)) continue;
+    for (int j = 0; j < 32; ++j) {
+      const pack<T> b = tiles.H.template load<pack<T>>(l * kStride<T> + C * j);
+      if constexpr (Kind == divergence::kullback_leibler) {
+        for (int c = 0; c < C; ++c) sum[q] += b.v[c];
+      } else {
+        const pack<T> a = tiles.H.template load<pack<T>>(k * kStride<T> + C * j);
+        for (int c = 0; c < C; ++c) sum[q] += a.v[c] * b.v[c];
+      }
+    }
+  }
+}
+
+// gram = the sum, in order and in double, of `count` partial (r, r) sums; zero beyond the rank.
+template <class T, int RP>
+__device__ void sum_partials(const shared_array<T>& gram, const T* partials, int count, int rank) {
+  for (int e = threadIdx.x; e < RP * RP; e += kThreads) {
+    const int k = e / RP, l = e % RP;
+    double sum = 0;
+    if (k < rank && l < rank) {
+      for (int c = 0; c < count; ++c) sum += partials[(static_cast<std::int64_t>(c) * rank + k) * rank + l];
+    }
+    gram[e] = static_cast<T>(sum);
+  }
+}
+
+// First half of an iteration for one chunk: new H, and the chunk's share of the sums that W needs. `loaded`: the one
+// tile of the one panel is still in shared memory from the iteration before.
+template <class T, int RP, divergence Kind>
+__device__ void process_chunk(const problem<T>& p, const shared_tiles<T>& tiles, std::int64_t b, int chunk,
+                              bool& loaded) {
+  constexpr int kCount = (RP * RP + kThreads - 1) / kThreads;
+  constexpr bool general = Kind == divergence::general;
+  const std::int64_t m = p.V.rows, n = p.V.cols, rank = p.rank;
+  const bool one_panel = m <= p.panel_rows;
+  T gram[kCount] = {};
+  __syncthreads();  // nobody uses the shared memory of the last chunk any more
+  sum_partials<T, RP>(tiles.gram, p.gram_W + b * p.row_items * rank * rank, p.row_items, p.rank);
+  if (one_panel) load_W<T, RP>(p, tiles, b, 0);
+  for (std::int64_t t = 0; t < p.tiles_per_chunk; ++t) {
+    const std::int64_t column = (chunk * p.tiles_per_chunk + t) * kTile<T>;
+    if (column >= n) break;
+    const int columns = static_cast<int>(min(n - column, static_cast<std::int64_t>(kTile<T>)));
+    for (int e = threadIdx.x; e < RP * kTile<T>; e += kThreads) {
+      const int k = e / kTile<T>, j = e % kTile<T>;
+      tiles.H[k * kStride<T> + j] = k < p.rank && j < columns ? p.H.row(b, k)[column + j] : T(0);
+    }
+    T numerator[kGroup][kPack<T>] = {}, denominator[kGroup][kPack<T>] = {};
+    for (std::int64_t first = 0; first < m; first += p.panel_rows) {
+      if (!one_panel) load_W<T, RP>(p, tiles, b, first);
+      if (!loaded) load_panel<T, RP>(p, tiles, b, first, column);
+      __syncthreads();
+      if constexpr (Kind != divergence::frobenius) {
+        divide_by_product<T, RP, Kind>(p, tiles);
+        __syncthreads();
+      }
+      accumulate_WtX<T, RP>(p, tiles, tiles.panel, numerator);
+      if constexpr (general) accumulate_WtX<T, RP>(p, tiles, tiles.powers, denominator);
+      if (first + p.panel_rows < m) __syncthreads();  // before the next panel
+    }
+    reduce_WtX<T, RP>(tiles.G, numerator);
+    if constexpr (general) reduce_WtX<T, RP>(tiles.D, denominator);
+    update_H<T, RP, Kind>(p, tiles, columns);
+    for (int e = threadIdx.x; e < p.rank * kTile<T>; e += kThreads) {
+      const int k = e / kTile<T>, j = e % kTile<T>;
+      if (j < columns) p.H.row(b, k)[column + j] = tiles.H[k * kStride<T> + j];
+    }
+    if (p.update_W) {
+      const std::int64_t sums = (b * p.chunks + chunk) * p.splits * m * rank;
+      for (std::int64_t first = 0; first < m; first += p.panel_rows) {
+        if (!one_panel || Kind != divergence::frobenius) {
+          __syncthreads();
+          load_W<T, RP>(p, tiles, b, first);
+          load_panel<T, RP>(p, tiles, b, first, column);
+          __syncthreads();
+          if constexpr (Kind != divergence::frobenius) {
+            divide_by_product<T, RP, Kind>(p, tiles);
+            __syncthreads();
+          }
+        }
+        accumulate_XHt<T, RP>(p, tiles, tiles.panel, first, p.numerator + sums, t == 0);
+        if constexpr (general) {
+          accumulate_XHt<T, RP>(p, tiles, tiles.powers, first, p.denominator + sums, t == 0);
+        }
+      }
+      if constexpr (!general) accumulate_gram_H<T, RP, Kind>(tiles, gram);
+    }
+    loaded = Kind == divergence::frobenius && one_panel && p.tiles_per_chunk == 1;
+    __syncthreads();  // before the next tile
+  }
+  for (int q = 0; q < kCount; ++q) {
+    const int e = threadIdx.x + kThreads * q, k = e / RP, l = e % RP;
+    if (k < p.rank && l < p.rank) {
+      p.gram_H[((b * p.chunks + chunk) * rank + k) * rank + l] = gram[q];
+    }
+  }
+}
+
+// Second half of an iteration for a few rows: new W, and their share of W'W. gram holds H H' (or H's row sums).
+template <class T, int RP, divergence Kind>
+__device__ void process_rows(const problem<T>& p, const shared_tiles<T>& tiles, std::int64_t b, int item,
+                             bool only_gram) {
+  constexpr int kRows = kThreads / RP;
+  constexpr int kCount = (RP * RP + kThreads - 1) / kThreads;
+  const std::int64_t m = p.W.rows, rank = p.rank;
+  const int i = threadIdx.x / RP, k = threadIdx.x % RP;
+  const shared_array<T>& rows = tiles.H;  // free now: (kRows, RP) of W
+  T gram[kCount] = {};
+  for (int done = 0; done < p.rows_per_item; done += kRows) {
+    const std::int64_t row = static_cast<std::int64_t>(item) * p.rows_per_item + done + i;
+    const bool inside = done + i < p.rows_per_item && row < m && k < p.rank;
+    T w = inside ? p.W.row(b, row)[k] : T(0);
+    if (!only_gram) {
+      __syncthreads();
+      rows[i * RP + k] = w;
+      __syncthreads();
+      double numerator = 0, other = 0;
+      if (inside) {
+        const int parts = p.chunks * p.splits;
+        for (int c = 0; c < parts; ++c) {
+          const std::int64_t at = ((b * parts + c) * m + row) * rank + k;
+          numerator += p.numerator[at];
+          if constexpr (Kind == divergence::general) other += p.denominator[at];
+        }
+      }
+      T denominator = static_cast<T>(other);
+      if constexpr (Kind == divergence::kullback_leibler) denominator = tiles.gram[k];
+      if constexpr (Kind == divergence::frobenius) {
+        for (int l = 0; l < RP; ++l) {
+          const T left = rows[i * RP + l], right = tiles.gram[l * RP + k];
+          denominator += left * right;
+        }
+      }
+      denominator += p.l1_W + p.l2_W * w;
+      if (inside) {
+        w = at_least_floor(w * ratio_power(static_cast<T>(numerator), denominator, p.gamma));
+        p.W.row(b, row)[k] = w;
+      }
+    }
+    __syncthreads();
+    rows[i * RP + k] = w;
+    __syncthreads();
+    for (int q = 0; q < kCount; ++q) {
+      const int e = threadIdx.x + kThreads * q, a = e / RP, c = e % RP;
+      if (a >= (Kind == divergence::frobenius ? RP : 1)) continue;
+      for (int y = 0; y < kRows; ++y) {
+        const T right = rows[y * RP + c];
+        if constexpr (Kind == divergence::frobenius) {
+          const T left = rows[y * RP + a];
+          gram[q] += left * right;
+        } else {
+          gram[q] += right;
+        }
+      }
+    }
+  }
+  for (int q = 0; q < kCount; ++q) {
+    const int e = threadIdx.x + kThreads * q, a = e / RP, c = e % RP;
+    if (a < p.rank && c < p.rank) p.gram_W[((b * p.row_items + item) * rank + a) * rank + c] = gram[q];
+  }
+}
+
+// All row items of this block's share. `total` items over all problems, dealt out from `start` with `step`.
+template <class T, int RP, divergence Kind>
+__device__ void process_row_items(const problem<T>& p, const shared_tiles<T>& tiles, std::int64_t start,
+                                  std::int64_t end, std::int64_t step, bool only_gram) {
+  std::int64_t summed = -1;
+  for (std::int64_t item = start; item < end; item += step) {
+    const std::int64_t b = item / p.row_items;
+    if (p.active != nullptr && p.active[b] == 0) continue;
+    if (!only_gram && summed != b) {
+      __syncthreads();
+      sum_partials<T, RP>(tiles.gram, p.gram_H + b * p.chunks * p.rank * p.rank, p.chunks, p.rank);
+      summed = b;
+    }
+    process_rows<T, RP, Kind>(p, tiles, b, static_cast<int>(item % p.row_items), only_gram);
+  }
+}
+
+// Problems of one chunk: a block has a problem to itself for all iterations, and no block waits for another.
+template <class T, int RP, divergence Kind>
+__global__ void __launch_bounds__(kThreads) nmf_block_kernel(problem<T> p) {
+  shared_memory memory;
+  const auto tiles = take_tiles<T, RP, Kind>(memory, p.panel_rows);
+  for (std::int64_t b = blockIdx.x; b < p.V.batch; b += gridDim.x) {
+    const std::int64_t first = b * p.row_items, last = first + p.row_items;
+    bool loaded = false;
+    process_row_items<T, RP, Kind>(p, tiles, first, last, 1, true);
+    if (p.active != nullptr && p.active[b] == 0) continue;
+    for (int iteration = 0; iteration < p.iterations; ++iteration) {
+      __syncthreads();
+      process_chunk<T, RP, Kind>(p, tiles, b, 0, loaded);
+      __syncthreads();
+      if (p.update_W) process_row_items<T, RP, Kind>(p, tiles, first, last, 1, false);
+    }
+    __syncthreads();
+  }
+}
+
+// Large problems: all blocks share them, with two grid barriers an iteration.
+template <class T, int RP, divergence Kind>
+__global__ void __launch_bounds__(kThreads) nmf_grid_kernel(problem<T> p) {
+  shared_memory memory;
+  const auto tiles = take_tiles<T, RP, Kind>(memory, p.panel_rows);
+  const auto grid = cooperative_groups::this_grid();
+  const std::int64_t row_items = p.V.batch * p.row_items, chunks = p.V.batch * p.chunks;
+  bool loaded = false;
+  process_row_items<T, RP, Kind>(p, tiles, blockIdx.x, row_items, gridDim.x, true);
+  grid.sync();
+  for (int iteration = 0; iteration < p.iterations; ++iteration) {
+    for (std::int64_t item = blockIdx.x; item < chunks; item += gridDim.x) {
+      const std::int64_t b = item / p.chunks;
+      if (p.active != nullptr && p.active[b] == 0) continue;
+      if (chunks > gridDim.x) loaded = false;
+      process_chunk<T, RP, Kind>(p, tiles, b, static_cast<int>(item % p.chunks), loaded);
+    }
+    if (!p.update_W) continue;
+    grid.sync();
+    process_row_items<T, RP, Kind>(p, tiles, blockIdx.x, row_items, gridDim.x, false);
+    grid.sync();
+  }
+}
+
+// ---- How the work is cut: by the shape alone, so that every card gives the same bits.
+
+struct cut {
+  int chunks, row_items, rows_per_item, splits;
+  std::int64_t tiles_per_chunk;
+};
+
+int padded_rank(std::int64_t rank) { return rank <= 8 ? 8 : rank <= 16 ? 16 : 32; }
+
+template <class T>
+cut cut_of(std::int64_t batch, std::int64_t m, std::int64_t n, std::int64_t rank) {
+  const auto ceil_div = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
+  const std::int64_t tiles = ceil_div(n, kTile<T>);
+  const std::int64_t wanted = std::min(tiles, std::max<std::int64_t>(1, kMaxChunks / std::max<std::int64_t>(batch, 1)));
+  cut c;
+  c.tiles_per_chunk = ceil_div(tiles, wanted);
+  c.chunks = static_cast<int>(ceil_div(tiles, c.tiles_per_chunk));
+  const int rows = kThreads / padded_rank(rank);
+  c.rows_per_item = static_cast<int>(ceil_div(ceil_div(m, kMaxRowItems), rows) * rows);
+  c.row_items = static_cast<int>(ceil_div(m, c.rows_per_item));
+  const std::int64_t units = ceil_div(m, kPanelRows) * padded_rank(rank) / kGroup;
+  c.splits = units >= kWarps ? 1 : static_cast<int>(kWarps / units);
+  return c;
+}
+
+divergence kind_of(const nmf_options& options) {
+  if (options.beta == 2) return divergence::frobenius;
+  return options.beta == 1 ? divergence::kullback_leibler : divergence::general;
+}
+
+// Fevotte & Idier 2011: the exponent that keeps the objective falling.
+double gamma_of(double beta) {
+  if (beta < 1) return 1 / (2 - beta);
+  return beta > 2 ? 1 / (beta - 1) : 1;
+}
+
+// ---- Ranks above 32: plain products.
+
+constexpr int kProductTile = 32;
+
+// C = op(A) op(B), 32 x 32 outputs a block, each element summed over `inner` in order.
+template <class T, bool kTransposeA, bool kTransposeB>
+__global__ void __launch_bounds__(kThreads) product_kernel(image_view<const T> A, image_view<const T> B,
+                                                           image_view<T> C, std::int64_t inner) {
+  constexpr int kPadded = kProductTile + 1;
+  shared_memory memory;
+  const auto a = memory.take<T>(kProductTile * kPadded, "A");
+  const auto b = memory.take<T>(kProductTile * kPadded, "B");
+  const std::int64_t tiles_x = (C.cols + kProductTile - 1) / kProductTile;
+  const std::int64_t tiles_y = (C.rows + kProductTile - 1) / kProductTile;
+  const int x = threadIdx.x % kProductTile, y0 = threadIdx.x / kProductTile;
+  constexpr int kStep = kThreads / kProductTile, kMine = kProductTile / kStep;
+  for (std::int64_t tile = blockIdx.x; tile < tiles_x * tiles_y * C.batch; tile += gridDim.x) {
+    const std::int64_t plane = tile / (tiles_x * tiles_y), rest = tile % (tiles_x * tiles_y);
+    const std::int64_t row = rest / tiles_x * kProductTile, col = rest % tiles_x * kProductTile;
+    T sum[kMine] = {};
+    for (std::int64_t k = 0; k < inner; k += kProductTile) {
+      __syncthreads();
+      for (int q = 0; q < kMine; ++q) {
+        const int y = y0 + kStep * q;
+        // a(row, k) and b(k, col), read along the rows that lie contiguous in memory.
+        if constexpr (kTransposeA) {
+          a[x * kPadded + y] = k + y < inner && row + x < C.rows ? A.row(plane, k + y)[row + x] : T(0);
+        } else {
+          a[y * kPadded + x] = row + y < C.rows && k + x < inner ? A.row(plane, row + y)[k + x] : T(0);
+        }
+        if constexpr (kTransposeB) {
+          b[x * kPadded + y] = col + y < C.cols && k + x < inner ? B.row(plane, col + y)[k + x] : T(0);
+        } else {
+          b[y * kPadded + x] = k + y < inner && col + x < C.cols ? B.row(plane, k + y)[col + x] : T(0);
+        }
+      }
+      __syncthreads();
+      for (int z = 0; z < kProductTile; ++z) {
+        const T right = b[z * kPadded + x];
+        for (int q = 0; q < kMine; ++q) {
+          const T left = a[(y0 + kStep * q) * kPadded + z];
+          sum[q] += left * right;
+        }
+      }
+    }
+    for (int q = 0; q < kMine; ++q) {
+      const std::int64_t y = row + y0 + kStep * q;
+      if (y < C.rows && col + x < C.cols) C.row(plane, y)[col + x] = sum[q];
+    }
+  }
+}
+
+// S becomes V S^(beta-2), and powers (where given) S^(beta-1).
+template <class T>
+__global__ void __launch_bounds__(kThreads) quotient_kernel(image_view<const T> V, image_view<T> S, T* powers, T beta) {
+  const std::int64_t count = V.batch * V.rows * V.cols;
+  for (std::int64_t e = blockIdx.x * static_cast<std::int64_t>(kThreads) + threadIdx.x; e < count;
+       e += static_cast<std::int64_t>(gridDim.x) * kThreads) {
+    const std::int64_t b = e / (V.rows * V.cols), i = e / V.cols % V.rows, j = e % V.cols;
+    const T s = guarded(S.data[e]);
+    if (powers != nullptr) powers[e] = pow(s, beta - 1);
+    S.data[e] = beta == T(1) ? V.row(b, i)[j] / s : V.row(b, i)[j] * pow(s, beta - 2);
+  }
+}
+
+// out[b, k] = sum over the rows (kOverRows) or the columns of X, one thread an output, in order.
+template <class T, bool kOverRows>
+__global__ void __launch_bounds__(kThreads) sums_kernel(image_view<const T> X, T* out) {
+  const std::int64_t each = kOverRows ? X.cols : X.rows, along = kOverRows ? X.rows : X.cols;
+  const std::int64_t e = blockIdx.x * static_cast<std::int64_t>(kThreads) + threadIdx.x;
+  if (e >= X.batch * each) return;
+  double sum = 0;
+  for (std::int64_t q = 0; q < along; ++q) {
+    sum += kOverRows ? X.row(e / each, q)[e % each] : X.row(e / each, e % each)[q];
+  }
+  out[e] = static_cast<T>(sum);
+}
+
+// X = X o (numerator / (denominator + l1 + l2 X))^gamma; denominator per element, or per rank (`per_rank`: the
+// elements of one rank lie `rank_stride` apart, and there are `ranks` of them).
+template <class T>
+__global__ void __launch_bounds__(kThreads) scale_kernel(image_view<T> X, const T* numerator, const T* denominator,
+                                                         bool per_rank, bool rank_is_row, T l1, T l2, T gamma,
+                                                         const std::uint8_t* active) {
+  const std::int64_t plane = X.rows * X.cols, count = X.batch * plane;
+  for (std::int64_t e = blockIdx.x * static_cast<std::int64_t>(kThreads) + threadIdx.x; e < count;
+       e += static_cast<std::int64_t>(gridDim.x) * kThreads) {
+    const std::int64_t b = e / plane, i = e / X.cols % X.rows, j = e % X.cols;
+    if (active != nullptr && active[b] == 0) continue;
+    T& x = X.row(b, i)[j];
+    const std::int64_t ranks = rank_is_row ? X.rows : X.cols;
+    const T below = (per_rank ? denominator[b * ranks + (rank_is_row ? i : j)] : denominator[e]) + l1 + l2 * x;
+    x = at_least_floor(x * ratio_power(numerator[e], below, gamma));
+  }
+}
+
+template <class T>
+image_view<T> compact(T* data, std::int64_t batch, std::int64_t rows, std::int64_t cols) {
+  return {data, batch, rows, cols, rows * cols, cols};
+}
+
+unsigned blocks_for(std::int64_t count) {
+  return grid_for(std::min<std::int64_t>((count + kThreads - 1) / kThreads, 1 << 16));
+}
+
+template <bool kTransposeA, bool kTransposeB, class T>
+void multiply(image_view<const T> A, image_view<const T> B, image_view<T> C, std::int64_t inner, stream_handle stream) {
+  const std::int64_t tiles = ((C.cols + kProductTile - 1) / kProductTile) *
+                             ((C.rows + kProductTile - 1) / kProductTile) * C.batch;
+  launch("product_kernel", product_kernel<T, kTransposeA, kTransposeB>, dim3(grid_for(tiles)), dim3(kThreads),
+         2 * shared_bytes<T>(kProductTile * (kProductTile + 1)), stream, A, B, C, inner);
+}
+
+template <class T>
+struct large_rank_scratch {
+  image_view<T> numerator_H, denominator_H, numerator_W, denominator_W, gram, S;
+  T* powers;
+  std::int64_t bytes;
+};
+
+template <class T>
+large_rank_scratch<T> large_rank_layout(T* start, std::int64_t batch, std::int64_t m, std::int64_t n,
+                                        std::int64_t rank, divergence kind) {
+  std::int64_t used = 0;
+  const auto take = [&](std::int64_t rows, std::int64_t cols) {
+    T* const data = start == nullptr ? nullptr : start + used;
+    used += batch * rows * cols;
+    return compact(data, batch, rows, cols);
+  };
+  large_rank_scratch<T> s{};
+  s.numerator_H = take(rank, n);
+  s.denominator_H = take(rank, n);
+  s.numerator_W = take(m, rank);
+  s.denominator_W = take(m, rank);
+  s.gram = take(rank, rank);
+  if (kind != divergence::frobenius) s.S = take(m, n);
+  if (kind == divergence::general) s.powers = take(m, n).data;
+  s.bytes = used * static_cast<std::int64_t>(sizeof(T));
+  return s;
+}
+
+template <class T>
+void update_large_rank(image_view<const T> V, image_view<T> W, image_view<T> H, const std::uint8_t* active,
+                       const nmf_options& options, int iterations, T* scratch, stream_handle stream) {
+  const std::int64_t m = V.rows, n = V.cols, rank = W.cols;
+  const divergence kind = kind_of(options);
+  const auto s = large_rank_layout(scratch, V.batch, m, n, rank, kind);
+  const T gamma = static_cast<T>(gamma_of(options.beta)), beta = static_cast<T>(options.beta);
+  const image_view<const T> Wc = W, Hc = H;
+  const auto powers = compact<const T>(s.powers, V.batch, m, n);
+  const auto divide = [&] {
+    multiply<false, false>(Wc, Hc, s.S, rank, stream);
+    launch("quotient_kernel", quotient_kernel<T>, dim3(blocks_for(V.batch * m * n)), dim3(kThreads), 0, stream, V, s.S,
+           s.powers, beta);
+  };
+  const auto scale = [&](image_view<T> X, image_view<T> numerator, image_view<T> denominator, bool per_rank,
+                         bool rank_is_row, double l1, double l2) {
+    launch("scale_kernel", scale_kernel<T>, dim3(blocks_for(X.batch * X.rows * X.cols)), dim3(kThreads), 0, stream, X,
+           static_cast<const T*>(numerator.data), static_cast<const T*>(denominator.data), per_rank, rank_is_row,
+           static_cast<T>(l1), static_cast<T>(l2), gamma, active);
+  };
+  const auto sums_grid = [&] { return dim3(static_cast<unsigned>((V.batch * rank + kThreads - 1) / kThreads)); };
+  const bool kl = kind == divergence::kullback_leibler;
+  for (int iteration = 0; iteration < iterations; ++iteration) {
+    if (kind == divergence::frobenius) {
+      multiply<true, false>(Wc, V, s.numerator_H, m, stream);
+      multiply<true, false>(Wc, Wc, s.gram, m, stream);
+    } else {
+      divide();
+      multiply<true, false>(Wc, image_view<const T>(s.S), s.numerator_H, m, stream);
+      if (kl) {
+        launch("sums_kernel", sums_kernel<T, true>, sums_grid(), dim3(kThreads), 0, stream, Wc, s.denominator_H.data);
+      } else {
+        multiply<true, false>(Wc, powers, s.denominator_H, m, stream);
+      }
+    }
+    for (int inner = 0; inner < options.inner_iter; ++inner) {
+      if (kind == divergence::frobenius) {
+        multiply<true, false>(image_view<const T>(s.gram), Hc, s.denominator_H, rank, stream);
+      }
+      scale(H, s.numerator_H, s.denominator_H, kl, true, options.l1_H, options.l2_H);
+    }
+    if (!options.update_W) continue;
+    if (kind == divergence::frobenius) {
+      multiply<false, true>(V, Hc, s.numerator_W, n, stream);
+      multiply<false, true>(Hc, Hc, s.gram, n, stream);
+      multiply<false, false>(Wc, image_view<const T>(s.gram), s.denominator_W, rank, stream);
+    } else {
+      divide();
+      multiply<false, true>(image_view<const T>(s.S), Hc, s.numerator_W, n, stream);
+      if (kl) {
+        launch("sums_kernel", sums_kernel<T, false>, sums_grid(), dim3(kThreads), 0, stream, Hc, s.denominator_W.data);
+      } else {
+        multiply<false, true>(powers, Hc, s.denominator_W, n, stream);
+      }
+    }
+    scale(W, s.numerator_W, s.denominator_W, kl, false, options.l1_W, options.l2_W);
+  }
+}
+
+// ---- The objective.
+
+constexpr int kObjectiveBlocks = 256;  // partial sums per problem, added in order
+
+template <class T>
+__device__ double divergence_of(T v, T s, double beta) {
+  if (beta == 2) {
+    const double d = static_cast<double>(v) - static_cast<double>(s);
+    return 0.5 * d * d;
+  }
+  const double x = v, y = guarded(s);
+  if (beta == 1) return (x > 0 ? x * log(x / y) : 0.0) - x + y;
+  if (beta == 0) return x / y - log(x / y) - 1;
+  return (pow(x, beta) + (beta - 1) * pow(y, beta) - beta * x * pow(y, beta - 1)) / (beta * (beta - 1));
+}
+
+// A block's sum over its threads, in order; every thread must call it.
+__device__ double block_sum(double mine, const shared_array<double>& scratch) {
+  scratch[threadIdx.x] = mine;
+  __syncthreads();
+  for (int half = kThreads / 2; half > 0; half /= 2) {
+    if (static_cast<int>(threadIdx.x) < half) {
+      const double other = scratch[threadIdx.x + half];
+      scratch[threadIdx.x] += other;
+    }
+    __syncthreads();
+  }
+  const double sum = scratch[0];
+  __syncthreads();
+  return sum;
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads) objective_kernel(image_view<const T> V, image_view<const T> W,
+                                                             image_view<const T> H, double beta, double* partial) {
+  shared_memory memory;
+  const auto scratch = memory.take<double>(kThreads, "sums");
+  const std::int64_t rank = W.cols;
+  for (std::int64_t item = blockIdx.x; item < V.batch * kObjectiveBlocks; item += gridDim.x) {
+    const std::int64_t b = item / kObjectiveBlocks, part = item % kObjectiveBlocks, count = V.rows * V.cols;
+    double mine = 0;
+    for (std::int64_t e = part * kThreads + threadIdx.x; e < count; e += kObjectiveBlocks * kThreads) {
+      const std::int64_t i = e / V.cols, j = e % V.cols;
+      const T* w = W.row(b, i);
+      T s = 0;
+      for (std::int64_t k = 0; k < rank; ++k) s += w[k] * H.row(b, k)[j];
+      mine += divergence_of(V.row(b, i)[j], s, beta);
+    }
+    const double sum = block_sum(mine, scratch);
+    if (threadIdx.x == 0) partial[item] = sum;
+  }
+}
+
+template <class T>
+__device__ double penalty(image_view<const T> X, std::int64_t b, double l1, double l2) {
+  double sum = 0;
+  for (std::int64_t e = threadIdx.x; e < X.rows * X.cols; e += kThreads) {
+    const double x = X.row(b, e / X.cols)[e % X.cols];
+    sum += l1 * x + 0.5 * l2 * x * x;
+  }
+  return sum;
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads) objective_sum_kernel(image_view<const T> W, image_view<const T> H,
+                                                                 double l1_W, double l2_W, double l1_H, double l2_H,
+                                                                 const double* partial, double* objective) {
+  shared_memory memory;
+  const auto scratch = memory.take<double>(kThreads, "sums");
+  for (std::int64_t b = blockIdx.x; b < W.batch; b += gridDim.x) {
+    double mine = 0;
+    for (int c = threadIdx.x; c < kObjectiveBlocks; c += kThreads) mine += partial[b * kObjectiveBlocks + c];
+    if (l1_W > 0 || l2_W > 0) mine += penalty(W, b, l1_W, l2_W);
+    if (l1_H > 0 || l2_H > 0) mine += penalty(H, b, l1_H, l2_H);
+    const double sum = block_sum(mine, scratch);
+    if (threadIdx.x == 0) objective[b] = sum;
+  }
+}
+
+// ---- Normalisation.
+
+// Norms of the components: scale[b, k] = ||w_k||, and place[b, k], where component k goes.
+template <class T>
+__global__ void __launch_bounds__(kThreads) norms_kernel(image_view<const T> W, image_view<const T> H, double* scale,
+                                                         double* strength) {
+  shared_memory memory;
+  const auto scratch = memory.take<double>(kThreads, "sums");
+  const std::int64_t rank = W.cols;
+  for (std::int64_t item = blockIdx.x; item < W.batch * rank; item += gridDim.x) {
+    const std::int64_t b = item / rank, k = item % rank;
+    double w = 0, h = 0;
+    for (std::int64_t i = threadIdx.x; i < W.rows; i += kThreads) {
+      const double x = W.row(b, i)[k];
+      w += x * x;
+    }
+    for (std::int64_t j = threadIdx.x; j < H.cols; j += kThreads) {
+      const double x = H.row(b, k)[j];
+      h += x * x;
+    }
+    const double norm_w = sqrt(block_sum(w, scratch)), norm_h = sqrt(block_sum(h, scratch));
+    if (threadIdx.x == 0) {
+      scale[item] = norm_w;
+      strength[item] = norm_w * norm_h;
+    }
+  }
+}
+
+// order[b, q]: which component comes q-th.
+__global__ void __launch_bounds__(kThreads) order_kernel(std::int64_t batch, std::int64_t rank, const double* strength,
+                                                         std::int64_t* order) {
+  for (std::int64_t e = blockIdx.x * static_cast<std::int64_t>(kThreads) + threadIdx.x; e < batch * rank;
+       e += static_cast<std::int64_t>(gridDim.x) * kThreads) {
+    const std::int64_t b = e / rank, k = e % rank;
+    std::int64_t before = 0;
+    for (std::int64_t l = 0; l < rank; ++l) {
+      const double other = strength[b * rank + l];
+      before += other > strength[e] || (other == strength[e] && l < k);
+    }
+    order[b * rank + before] = k;
+  }
+}
+
+// Permutes and scales: for each line (a row of W, a column of H) its `rank` values, by way of shared memory.
+template <class T, bool kIsW>
+__global__ void __launch_bounds__(kThreads) permute_kernel(image_view<T> X, const double* scale,
+                                                           const std::int64_t* order, int lines) {
+  shared_memory memory;
+  const std::int64_t rank = kIsW ? X.cols : X.rows, count = kIsW ? X.rows : X.cols;
+  const auto held = memory.take<T>(rank * lines, "lines");
+  const std::int64_t pieces = (count + lines - 1) / lines;
+  for (std::int64_t item = blockIdx.x; item < X.batch * pieces; item += gridDim.x) {
+    const std::int64_t b = item / pieces, first = item % pieces * lines;
+    const int mine = static_cast<int>(min(count - first, static_cast<std::int64_t>(lines)));
+    const int all = static_cast<int>(rank) * mine;
+    __syncthreads();
+    for (int e = threadIdx.x; e < all; e += kThreads) {
+      held[e] = kIsW ? X.row(b, first + e / rank)[e % rank] : X.row(b, e / mine)[first + e % mine];
+    }
+    __syncthreads();
+    for (int e = threadIdx.x; e < all; e += kThreads) {
+      const int q = static_cast<int>(kIsW ? e % rank : e / mine), line = static_cast<int>(kIsW ? e / rank : e % mine);
+      const int k = static_cast<int>(order[b * rank + q]);
+      const T norm = static_cast<T>(scale[b * rank + k]);
+      const T x = held[kIsW ? line * static_cast<int>(rank) + k : k * mine + line];
+      if constexpr (kIsW) {
+        X.row(b, first + line)[q] = norm > T(0) ? x / norm : x;
+      } else {
+        X.row(b, q)[first + line] = x * norm;
+      }
+    }
+  }
+}
+
+// ---- From the public functions to the kernels.
+
+template <class T>
+void launch_fused(problem<T>& p, divergence kind, stream_handle stream) {
+  int device = 0, processors = 0, most = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
+  check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "cudaDeviceGetAttribute");
+  const int padded = padded_rank(p.rank);
+  const std::size_t budget = static_cast<std::size_t>(std::min<std::int64_t>(most, kSharedBudget));
+  p.panel_rows = kPanelRows;
+  while (p.panel_rows < p.V.rows && tiles_bytes<T>(p.panel_rows + kPanelRows, padded, kind) <= budget) {
+    p.panel_rows += kPanelRows;
+  }
+  const std::size_t bytes = tiles_bytes<T>(p.panel_rows, padded, kind);
+
+  const auto run = [&](auto block_kernel, auto grid_kernel) {
+    if (p.chunks == 1) {
+      launch("nmf_block_kernel", block_kernel, dim3(grid_for(p.V.batch)), dim3(kThreads), bytes, stream, p);
+      return;
+    }
+    allow_shared_bytes(grid_kernel, "nmf_grid_kernel", bytes);
+    int resident = 0;
+    check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, grid_kernel, kThreads, bytes),
+          "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
+    const std::int64_t most_blocks = static_cast<std::int64_t>(resident) * processors;
+    const unsigned blocks = static_cast<unsigned>(std::min(most_blocks, p.V.batch * std::max(p.chunks, p.row_items)));
+    launch_cooperative("nmf_grid_kernel", grid_kernel, dim3(blocks), dim3(kThreads), bytes, stream, p);
+  };
+  const auto by_rank = [&](auto k) {
+    constexpr divergence kKind = decltype(k)::value;
+    if (padded == 8) return run(nmf_block_kernel<T, 8, kKind>, nmf_grid_kernel<T, 8, kKind>);
+    if (padded == 16) return run(nmf_block_kernel<T, 16, kKind>, nmf_grid_kernel<T, 16, kKind>);
+    return run(nmf_block_kernel<T, 32, kKind>, nmf_grid_kernel<T, 32, kKind>);
+  };
+  if (kind == divergence::frobenius) return by_rank(std::integral_constant<divergence, divergence::frobenius>{});
+  if (kind == divergence::kullback_leibler) {
+    return by_rank(std::integral_constant<divergence, divergence::kullback_leibler>{});
+  }
+  return by_rank(std::integral_constant<divergence, divergence::general>{});
+}
+
+}  // namespace
+
+template <class T>
+std::int64_t nmf_workspace(std::int64_t batch, std::int64_t m, std::int64_t n, std::int64_t rank,
+                           const nmf_options& options) {
+  const divergence kind = kind_of(options);
+  const std::int64_t objective = batch * kObjectiveBlocks * static_cast<std::int64_t>(sizeof(double));
+  const std::int64_t normalize = batch * rank * static_cast<std::int64_t>(2 * sizeof(double) + sizeof(std::int64_t));
+  std::int64_t update;
+  if (rank > kMaxFusedRank) {
+    update = large_rank_layout<T>(nullptr, batch, m, n, rank, kind).bytes;
+  } else {
+    const cut c = cut_of<T>(batch, m, n, rank);
+    const std::int64_t sums = static_cast<std::int64_t>(c.chunks) * c.splits * m * rank;
+    const std::int64_t grams = (c.chunks + c.row_items) * rank * rank;
+    update = batch * (sums * (kind == divergence::general ? 2 : 1) + grams) * static_cast<std::int64_t>(sizeof(T));
+  }
+  return std::max({objective, normalize, update});
+}
+
+template <class T>
+void nmf_update(image_view<const T> V, image_view<T> W, image_view<T> H, const std::uint8_t* active,
+                const nmf_options& options, int iterations, workspace_view workspace, stream_handle stream) {
+  if (V.empty() || iterations < 1) return;
+  require(workspace.bytes >= nmf_workspace<T>(V.batch, V.rows, V.cols, W.cols, options),
+          "workspace: too small; ask nmf_workspace");
+  T* const scratch = static_cast<T*>(workspace.data);
+  if (W.cols > kMaxFusedRank) {
+    update_large_rank(V, W, H, active, options, iterations, scratch, stream);
+    return;
+  }
+  const divergence kind = kind_of(options);
+  const cut c = cut_of<T>(V.batch, V.rows, V.cols, W.cols);
+  const std::int64_t sums = V.batch * c.chunks * c.splits * V.rows * W.cols, square = W.cols * W.cols;
+  problem<T> p{};
+  p.V = V;
+  p.W = W;
+  p.H = H;
+  p.active = active;
+  p.beta = static_cast<T>(options.beta);
+  p.gamma = static_cast<T>(gamma_of(options.beta));
+  p.l1_W = static_cast<T>(options.l1_W);
+  p.l1_H = static_cast<T>(options.l1_H);
+  p.l2_W = static_cast<T>(options.l2_W);
+  p.l2_H = static_cast<T>(options.l2_H);
+  p.inner_iter = options.inner_iter;
+  p.iterations = iterations;
+  p.rank = static_cast<int>(W.cols);
+  p.update_W = options.update_W;
+  p.chunks = c.chunks;
+  p.tiles_per_chunk = c.tiles_per_chunk;
+  p.row_items = c.row_items;
+  p.rows_per_item = c.rows_per_item;
+  p.splits = c.splits;
+  p.numerator = scratch;
+  p.gram_H = p.numerator + sums;
+  p.gram_W = p.gram_H + V.batch * c.chunks * square;
+  p.denominator = p.gram_W + V.batch * c.row_items * square;
+  launch_fused(p, kind, stream);
+}
+
+template <class T>
+void nmf_objective(image_view<const T> V, image_view<const T> W, image_view<const T> H, const nmf_options& options,
+                   double* objective, workspace_view workspace, stream_handle stream) {
+  if (V.batch == 0) return;
+  double* const partial = static_cast<double*>(workspace.data);
+  launch("objective_kernel", objective_kernel<T>, dim3(grid_for(V.batch * kObjectiveBlocks)), dim3(kThreads),
+         shared_bytes<double>(kThreads), stream, V, W, H, options.beta, partial);
+  launch("objective_sum_kernel", objective_sum_kernel<T>, dim3(grid_for(V.batch)), dim3(kThreads),
+         shared_bytes<double>(kThreads), stream, W, H, options.l1_W, options.l2_W, options.l1_H, options.l2_H,
+         static_cast<const double*>(partial), objective);
+}
+
+template <class T>
+void nmf_normalize(image_view<T> W, image_view<T> H, workspace_view workspace, stream_handle stream) {
+  if (W.empty() || H.empty()) return;
+  const std::int64_t batch = W.batch, rank = W.cols;
+  double* const scale = static_cast<double*>(workspace.data);
+  double* const strength = scale + batch * rank;
+  std::int64_t* const order = reinterpret_cast<std::int64_t*>(strength + batch * rank);
+  launch("norms_kernel", norms_kernel<T>, dim3(grid_for(batch * rank)), dim3(kThreads), shared_bytes<double>(kThreads),
+         stream, image_view<const T>(W), image_view<const T>(H), scale, strength);
+  launch("order_kernel", order_kernel, dim3(blocks_for(batch * rank)), dim3(kThreads), 0, stream, batch, rank,
+         static_cast<const double*>(strength), order);
+  const int lines = static_cast<int>(std::max<std::int64_t>(1, std::min<std::int64_t>(64, 32 * 1024 / sizeof(T) / rank)));
+  const std::size_t bytes = shared_bytes<T>(rank * lines);
+  launch("permute_kernel", permute_kernel<T, true>, dim3(grid_for(batch * ((W.rows + lines - 1) / lines))),
+         dim3(kThreads), bytes, stream, W, static_cast<const double*>(scale), static_cast<const std::int64_t*>(order),
+         lines);
+  launch("permute_kernel", permute_kernel<T, false>, dim3(grid_for(batch * ((H.cols + lines - 1) / lines))),
+         dim3(kThreads), bytes, stream, H, static_cast<const double*>(scale), static_cast<const std::int64_t*>(order),
+         lines);
+}
+
+template std::int64_t nmf_workspace<float>(std::int64_t, std::int64_t, std::int64_t, std::int64_t, const nmf_options&);
+template std::int64_t nmf_workspace<double>(std::int64_t, std::int64_t, std::int64_t, std::int64_t, const nmf_options&);
+template void nmf_update(image_view<const float>, image_view<float>, image_view<float>, const std::uint8_t*,
+                         const nmf_options&, int, workspace_view, stream_handle);
+template void nmf_update(image_view<const double>, image_view<double>, image_view<double>, const std::uint8_t*,
+                         const nmf_options&, int, workspace_view, stream_handle);
+template void nmf_objective(image_view<const float>, image_view<const float>, image_view<const float>,
+                            const nmf_options&, double*, workspace_view, stream_handle);
+template void nmf_objective(image_view<const double>, image_view<const double>, image_view<const double>,
+                            const nmf_options&, double*, workspace_view, stream_handle);
+template void nmf_normalize(image_view<float>, image_view<float>, workspace_view, stream_handle);
+template void nmf_normalize(image_view<double>, image_view<double>, workspace_view, stream_handle);
+
+}  // namespace nmfuse

@@ -1,0 +1,17 @@
+// nmfuse._simt: the CUDA kernels' own sources, executed on the CPU thread by thread. Built for the tests only.
+#include <pybind11/pybind11.h>
+
+#include "python/bind_ops.h"
+
+namespace {
+
+struct simt_backend {
+  static constexpr nmfuse::dlpack::device_type device = nmfuse::dlpack::kCPU;
+  struct guard {
+    explicit guard(int) {}
+  };
+};
+
+}  // namespace
+
+PYBIND11_MODULE(_simt, module) { nmfuse::bind_ops<simt_backend>(module); }

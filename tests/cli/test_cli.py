@@ -1,0 +1,132 @@
+"""The command line through its real process: results, exit codes, messages, and nothing half-written."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nmfuse
+from nmfuse.data import brain_phantom
+from nmfuse.io import read_image, write_image
+
+
+def run(*arguments: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "nmfuse.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("sources")
+    phantom = brain_phantom(64)
+    paths = folder / "mri.png", folder / "ct.png"
+    for path, x in zip(paths, (phantom.t2, phantom.ct), strict=True):
+        write_image(path, np.rint(255 * x).astype(np.uint8))
+    return paths
+
+
+def test_fuse_writes_what_the_function_returns(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    done = run("fuse", *sources, "-o", tmp_path / "fused.png")
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = nmfuse.fuse(*(read_image(path) for path in sources))
+    np.testing.assert_array_equal(read_image(tmp_path / "fused.png"), expected)
+
+
+def test_explain_and_config(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    config = tmp_path / "fuser.toml"
+    config.write_text("pyramid = 'contrast'\nrank = 8\n")
+    done = run(
+        "fuse", *sources, "-o", tmp_path / "f.png", "--config", config, "--explain", tmp_path / "steps"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    names = {path.name for path in (tmp_path / "steps").iterdir()}
+    assert {"explain.png", "W_cnn.png", "W_nmf.png", "S.png", "component_07.png"} <= names
+    assert "component_08.png" not in names
+    expected = nmfuse.Fuser(pyramid="contrast", rank=8).fuse(*(read_image(path) for path in sources))
+    np.testing.assert_array_equal(read_image(tmp_path / "f.png"), expected)
+
+
+def test_demo(tmp_path: Path) -> None:
+    done = run("demo", "--output", tmp_path / "demo")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Q_abf" in done.stdout
+    assert read_image(tmp_path / "demo" / "fused.png").shape == (256, 256)
+    assert (tmp_path / "demo" / "explain.png").stat().st_size > 10_000
+
+
+def test_info() -> None:
+    done = run("info")
+    assert done.returncode == 0
+    for word in ("nmfuse", nmfuse.__version__, "compiler", "instruction set", "threads", "torch", "cuda"):
+        assert word in done.stdout
+
+
+def test_existing_output_is_kept_without_overwrite(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "fused.png"
+    out.write_text("mine")
+    done = run("fuse", *sources, "-o", out)
+    assert done.returncode == 1
+    assert "exists already; pass --overwrite" in done.stderr
+    assert out.read_text() == "mine"
+    assert run("fuse", *sources, "-o", out, "--overwrite").returncode == 0
+    assert read_image(out).shape == (64, 64)
+
+
+def _bad_inputs(folder: Path, sources: tuple[Path, Path]) -> dict[str, tuple[list, int, str]]:
+    mri, ct = sources
+    (folder / "text.png").write_text("hello")
+    (folder / "half.png").write_bytes(mri.read_bytes()[:500])
+    write_image(folder / "small.png", np.zeros((8, 8), np.uint8))
+    write_image(folder / "other.png", np.zeros((64, 65), np.uint8))
+    (folder / "bad.toml").write_text("pyramid = 'ratio'")
+    (folder / "unknown.toml").write_text("pyramids = 'contrast'")
+    (folder / "broken.toml").write_text("pyramid = ")
+    out = ["-o", folder / "out.png"]
+    return {
+        "missing": (["fuse", folder / "no.png", ct, *out], 1, "no.png: no such file"),
+        "text": (["fuse", folder / "text.png", ct, *out], 1, "text.png: not a readable image"),
+        "truncated": (["fuse", folder / "half.png", ct, *out], 1, "half.png: not a readable image"),
+        "small": (["fuse", folder / "small.png", folder / "small.png", *out], 1, "at least 16 x 16"),
+        "sizes": (["fuse", mri, folder / "other.png", *out], 1, "register and resample"),
+        "folder": (["fuse", mri, ct, "-o", folder / "no" / "out.png"], 1, "does not exist; create it first"),
+        "suffix": (["fuse", mri, ct, "-o", folder / "out.gif"], 1, "unknown image suffix"),
+        "no output": (["fuse", mri, ct], 2, "--output"),
+        "option": (["fuse", mri, ct, *out, "--colour"], 2, "No such option"),
+        "command": (["mix"], 2, "No such command"),
+        "config": (["fuse", mri, ct, *out, "--config", folder / "bad.toml"], 2, "pyramid: got 'ratio'"),
+        "config key": (["fuse", mri, ct, *out, "--config", folder / "unknown.toml"], 2, "unknown pyramids"),
+        "config toml": (["fuse", mri, ct, *out, "--config", folder / "broken.toml"], 2, "is not TOML"),
+        "no config": (["fuse", mri, ct, *out, "--config", folder / "no.toml"], 2, "no.toml"),
+        "one image": (["demo", mri], 2, "two images or none"),
+        "train": (["train", "focus", "--images", folder / "no", "-o", folder / "w.safetensors"], 1, "no"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["missing", "text", "truncated", "small", "sizes", "folder", "suffix", "no output", "option", "command",
+     "config", "config key", "config toml", "no config", "one image", "train"],
+)  # fmt: skip
+def test_bad_input_is_one_sentence_and_an_exit_code(what: str, sources: tuple[Path, Path], tmp_path: Path) -> None:
+    arguments, code, message = _bad_inputs(tmp_path, sources)[what]
+    before = sorted(tmp_path.iterdir())
+    done = run(*arguments)
+    text = " ".join(done.stderr.replace("│", " ").split())
+    assert done.returncode == code
+    assert message in text
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert sorted(tmp_path.iterdir()) == before
+    if code == 1:
+        assert done.stderr.startswith("nmfuse: ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    done = run("fuse", tmp_path / "no.png", tmp_path / "no.png", "-o", tmp_path / "f.png", "--debug")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
