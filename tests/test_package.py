@@ -37,9 +37,7 @@ def test_import_leaves_torch_and_everything_heavy_alone() -> None:
 def test_kernels_work_where_torch_is_not_installed() -> None:
     without_torch = "import sys; sys.modules['torch'] = None; import numpy as np, nmfuse; "
     assert python(without_torch + "print(nmfuse.hannmean(np.ones((4, 4)))[0, 0])") == "1.0"
-    message = python(
-        without_torch + "\ntry:\n nmfuse.fuse\nexcept ImportError as e: print(e)"
-    )
+    message = python(without_torch + "\ntry:\n nmfuse.fuse\nexcept ImportError as e: print(e)")
     assert "torch" in message
     assert "pip install torch" in message
 

@@ -1,7 +1,6 @@
 #include "nmfuse/blocks.h"
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -16,6 +15,7 @@ using std::int64_t;
 
 constexpr int64_t kBandCells = 32;  // at least; at least twice the window too, so that rows above a band cost little
 constexpr int64_t kBandRows = 32;
+constexpr int64_t kBandColumns = 16;
 
 template <class T>
 block_kernels<T> choose_kernels() {
@@ -42,7 +42,8 @@ int64_t nearest_covered(int64_t pixel, int64_t grid, int64_t pixels, const block
 template <class T>
 class axis_tables {
  public:
-  axis_tables(int64_t grid, int64_t pixels, const block_grid& blocks) {
+  axis_tables(int64_t grid, int64_t pixels, block_grid blocks) {
+    blocks.block = std::min(blocks.block, pixels);  // it is clipped there anyway
     axis_.grid = grid;
     axis_.pixels = pixels;
     axis_.covered = std::min((grid - 1) * blocks.stride + blocks.block, pixels);
@@ -54,23 +55,32 @@ class axis_tables {
     const int64_t slots = 2 * axis_.cells;
     count_.resize(static_cast<std::size_t>(slots));
     for (int64_t slot = 0; slot < slots; ++slot) {
-      const int64_t cell = slot % axis_.cells, width = axis_.narrow + (slot < axis_.cells);
-      const int64_t blocks_here = std::min(cell, grid - 1) - std::max(cell - width + 1, int64_t{0}) + 1;
+      const bool wide = slot < axis_.cells;
+      const int64_t last = wide ? slot : slot - axis_.cells, first = last - axis_.narrow + (wide ? 0 : 1);
+      const int64_t blocks_here = std::min(last, grid - 1) - std::max(first, int64_t{0}) + 1;
       count_[static_cast<std::size_t>(slot)] = static_cast<T>(std::max(blocks_here, int64_t{1}));
     }
 
     slot_.resize(static_cast<std::size_t>(pixels));
     slot_first_.resize(static_cast<std::size_t>(slots));
     slot_last_.resize(static_cast<std::size_t>(slots));
+    int64_t cell = 0, offset = 0;  // of pixel; counted, for divisions would take longer than the sums of a small image
     for (int64_t pixel = 0; pixel < pixels; ++pixel) {
-      const int64_t from = nearest_covered(pixel, grid, pixels, blocks);
-      const bool wide = from % blocks.stride < axis_.remainder;
-      const auto slot = static_cast<std::size_t>(from / blocks.stride + (wide ? 0 : axis_.cells));
-      const bool filled = from != pixel && !blocks.fill_nearest;
-      slot_[static_cast<std::size_t>(pixel)] = static_cast<std::int32_t>(filled ? slots : slot);
-      if (filled) continue;
-      if (slot_last_[slot] == 0) slot_first_[slot] = pixel;
-      slot_last_[slot] = pixel + 1;
+      int64_t slot = cell + (offset < axis_.remainder ? 0 : axis_.cells);
+      if (pixel - std::min(cell, grid - 1) * blocks.stride >= blocks.block) {
+        const int64_t from = nearest_covered(pixel, grid, pixels, blocks);
+        slot = from / blocks.stride + (from % blocks.stride < axis_.remainder ? 0 : axis_.cells);
+        if (!blocks.fill_nearest) slot = slots;
+      }
+      slot_[static_cast<std::size_t>(pixel)] = static_cast<std::int32_t>(slot);
+      if (slot < slots) {
+        if (slot_last_[static_cast<std::size_t>(slot)] == 0) slot_first_[static_cast<std::size_t>(slot)] = pixel;
+        slot_last_[static_cast<std::size_t>(slot)] = pixel + 1;
+      }
+      if (++offset == blocks.stride) {
+        offset = 0;
+        ++cell;
+      }
     }
     axis_.count = count_.data();
     axis_.slot = slot_.data();
@@ -87,9 +97,46 @@ class axis_tables {
   std::vector<int64_t> slot_first_, slot_last_;
 };
 
-// out[j] = sum over the slots that block j covers of slot sum / count: what each of its pixels gives to it. add(slot,
-// out) adds the pixels of a slot, divided by its count; windows of cells are summed by doubling, `lines` of n elements.
-// ...
+// The adjoint along one axis, for `width` neighbouring values at once: out[j] = sum of in[pixel] / count over the
+// pixels that take part of their value from block j. With each slot's pixels added up and divided by its count, these
+// are windows of cells c = j, j+1, ..., summed by doubling as in blocks_isa.cpp.
+template <class T>
+void gather_axis(const block_axis<T>& axis, const T* in, int64_t in_stride, int64_t width, T* out, int64_t out_stride) {
+  const int64_t cells = axis.cells + axis.narrow + 1;  // windows end in cells of zeros
+  const auto size = static_cast<std::size_t>(cells * width);
+  std::vector<T> wide(size), both(size), windows;
+  const auto add_slot = [&](int64_t slot, T* to) {
+    for (int64_t pixel = axis.slot_first[slot]; pixel < axis.slot_last[slot]; ++pixel) {
+      for (int64_t i = 0; i < width; ++i) to[i] += in[pixel * in_stride + i];
+    }
+    for (int64_t i = 0; i < width; ++i) to[i] /= axis.count[slot];
+  };
+  for (int64_t c = 0; c < axis.cells; ++c) {
+    T *wide_here = wide.data() + c * width, *both_here = both.data() + c * width;
+    add_slot(c, wide_here);
+    add_slot(axis.cells + c, both_here);
+    for (int64_t i = 0; i < width; ++i) both_here[i] += wide_here[i];
+  }
+
+  windows = both;
+  int64_t w = 1, bit = 1;
+  while (bit * 4 <= axis.narrow) bit *= 2;
+  for (; bit > 0 && axis.narrow > 1; bit /= 2) {
+    const bool odd = (axis.narrow & bit) != 0;
+    const int64_t next = 2 * w + odd;
+    for (int64_t i = 0; i < (cells - next + 1) * width; ++i) {  // upwards: windows[i + w * width] still has w cells
+      windows[i] += windows[i + w * width] + (odd ? both[i + 2 * w * width] : T(0));
+    }
+    w = next;
+  }
+  for (int64_t j = 0; j < axis.grid; ++j) {
+    for (int64_t i = 0; i < width; ++i) {
+      const T narrow = axis.narrow > 0 ? windows[j * width + i] : T(0);
+      out[j * out_stride + i] = narrow + wide[(j + axis.narrow) * width + i];
+    }
+  }
+}
+
 }  // namespace
 
 template <class T>
@@ -126,5 +173,43 @@ void aggregate_blocks(image_view<const T> scores, const block_grid& grid, image_
     }
   });
 }
+
+template <class T>
+std::int64_t aggregate_blocks_adjoint_workspace(std::int64_t batch, std::int64_t, std::int64_t ws, std::int64_t rows,
+                                                std::int64_t) {
+  return batch * rows * ws * static_cast<std::int64_t>(sizeof(T));
+}
+
+template <class T>
+void aggregate_blocks_adjoint(image_view<const T> grad, const block_grid& grid, image_view<T> out,
+                              workspace_view workspace, stream_handle) {
+  if (grad.empty() || out.empty()) return;
+  const axis_tables<T> rows(out.rows, grad.rows, grid), cols(out.cols, grad.cols, grid);
+  T* across = static_cast<T*>(workspace.data);  // (batch, rows of grad, columns of out)
+  const int64_t row_bands = (grad.rows + kBandRows - 1) / kBandRows;
+  parallel_for(grad.batch * row_bands, [&](int64_t i) {
+    const int64_t b = i / row_bands, first = i % row_bands * kBandRows;
+    for (int64_t y = first; y < std::min(first + kBandRows, grad.rows); ++y) {
+      gather_axis(cols.get(), grad.row(b, y), 1, 1, across + (b * grad.rows + y) * out.cols, 1);
+    }
+  });
+  const int64_t column_bands = (out.cols + kBandColumns - 1) / kBandColumns;
+  parallel_for(out.batch * column_bands, [&](int64_t i) {
+    const int64_t b = i / column_bands, first = i % column_bands * kBandColumns;
+    gather_axis(rows.get(), across + b * grad.rows * out.cols + first, out.cols,
+                std::min(kBandColumns, out.cols - first), out.row(b, 0) + first, out.row_stride);
+  });
+}
+
+template void aggregate_blocks(image_view<const float>, const block_grid&, image_view<float>, stream_handle);
+template void aggregate_blocks(image_view<const double>, const block_grid&, image_view<double>, stream_handle);
+template std::int64_t aggregate_blocks_adjoint_workspace<float>(std::int64_t, std::int64_t, std::int64_t, std::int64_t,
+                                                                std::int64_t);
+template std::int64_t aggregate_blocks_adjoint_workspace<double>(std::int64_t, std::int64_t, std::int64_t, std::int64_t,
+                                                                 std::int64_t);
+template void aggregate_blocks_adjoint(image_view<const float>, const block_grid&, image_view<float>, workspace_view,
+                                       stream_handle);
+template void aggregate_blocks_adjoint(image_view<const double>, const block_grid&, image_view<double>, workspace_view,
+                                       stream_handle);
 
 }  // namespace nmfuse

@@ -127,18 +127,21 @@ void aggregate(const block_task<T>& task, const image_view<const T>& scores, con
   T* line = values + x.cells + pad;
   T* other = line + x.cells + pad;
   T* means = other + x.cells;
-  for (T* zeros : {values, line, other}) clear_row(pad, zeros - pad);
+  clear_row(pad, values - pad);
+  clear_row(pad, line - pad);
+  clear_row(pad, other - pad);
   clear_row(x.cells, values);
   means[2 * x.cells] = task.fill;
 
+  const bool kinds[] = {true, false};
   sum_down(scores, b, y.narrow, first - above, last, rows);
   for (int64_t c = first; c < last; ++c) {
     const T* narrow = rows + (c - first + above) * x.grid;
     // The pixel rows of a cell: those under one block more, then the others.
     const int64_t top = c * y.stride, middle = top + y.remainder, bottom = top + y.stride;
-    for (const bool wide : {true, false}) {
+    for (const bool wide : kinds) {
       const int64_t begin = wide ? top : middle;
-      int64_t end = wide ? middle : y.narrow > 0 ? bottom : middle;
+      int64_t end = wide || y.narrow == 0 ? middle : bottom;
       if (end > y.covered) end = y.covered;
       if (begin >= end) continue;
       const T* source = narrow;
@@ -153,7 +156,7 @@ void aggregate(const block_task<T>& task, const image_view<const T>& scores, con
         source = sums;
       }
       const T count_y = y.count[wide ? c : y.cells + c];
-      copy_row(source, x.grid < x.cells ? x.grid : x.cells, values);
+      copy_row(source, x.grid, values);
       T* windows = sum_across(values, x.narrow, x.cells, line, other);
       divide_row(windows, x.count + x.cells, count_y, x.cells, means + x.cells);
       if (x.remainder > 0) {

@@ -8,20 +8,21 @@
 
 namespace nmfuse {
 
-// Along one axis: pixel y lies in cell c = y / stride at offset o = y % stride and is covered by the blocks j = c-n+1..c
-// of the grid, n = narrow + (o < remainder), with narrow = block / stride and remainder = block % stride. So each cell
-// has two slots, for its pixels under narrow + 1 blocks (slot c) and those under narrow blocks (slot cells + c).
+// Along one axis: pixel y lies in cell c = y / stride at offset o = y % stride and is covered by the blocks j =
+// c-n+1..c of the grid, n = narrow + (o < remainder), with narrow = block / stride and remainder = block % stride. So
+// each cell has two slots, for its pixels under narrow + 1 blocks (slot c) and those under narrow blocks (slot cells +
+// c).
 template <class T>
 struct block_axis {
-  std::int64_t grid = 0;       // blocks
-  std::int64_t cells = 0;      // up to the last covered one
+  std::int64_t grid = 0;   // blocks
+  std::int64_t cells = 0;  // up to the last covered one
   std::int64_t pixels = 0;
-  std::int64_t covered = 0;    // pixels before the end of the last block
+  std::int64_t covered = 0;  // pixels before the end of the last block
   std::int64_t stride = 1;
   std::int64_t narrow = 0;
   std::int64_t remainder = 0;
-  const std::int32_t* slot = nullptr;  // whose mean each pixel takes; 2 * cells for the fill value
-  const T* count = nullptr;            // how many blocks cover a slot; 1 where none does
+  const std::int32_t* slot = nullptr;        // whose mean each pixel takes; 2 * cells for the fill value
+  const T* count = nullptr;                  // how many blocks cover a slot; 1 where none does
   const std::int64_t* slot_first = nullptr;  // the pixels of a slot are [slot_first, slot_last)
   const std::int64_t* slot_last = nullptr;
 };

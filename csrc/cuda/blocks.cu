@@ -27,13 +27,16 @@ struct index_range {
 struct block_axis {
   int64_t block, stride, blocks, pixels;
   bool nearest;
+  int64_t per_block, rest;  // block / stride, block % stride
 
-  __host__ __device__ int64_t cells_each() const { return block % stride == 0 ? 1 : 2; }
+  __host__ __device__ int64_t cells_each() const { return rest == 0 ? 1 : 2; }
 
   // The covered pixel nearest to p; of two, the lower.
   __device__ int64_t nearest_covered(int64_t p) const {
-    const int64_t last = (blocks - 1) * stride + block - 1, offset = p % stride;
+    const int64_t last = (blocks - 1) * stride + block - 1;
     if (p >= last) return last;
+    if (block >= stride) return p;
+    const int64_t offset = p % stride;
     if (offset < block) return p;
     const int64_t below = p - offset + block - 1, above = p - offset + stride;
     return p - below <= above - p ? below : above;
@@ -41,18 +44,25 @@ struct block_axis {
 
   __device__ int64_t cell_of(int64_t covered) const {
     const int64_t c = covered / stride;
-    return cells_each() == 1 ? c : 2 * c + (covered % stride < block % stride ? 0 : 1);
+    return rest == 0 ? c : 2 * c + (covered - c * stride < rest ? 0 : 1);
   }
 
   // The scores of a cell, before the grid's border is respected.
   __device__ index_range window_of(int64_t cell) const {
-    if (cells_each() == 1) return {cell - block / stride + 1, cell};
-    const int64_t c = cell / 2;
-    return {c - block / stride + cell % 2, c};
+    if (rest == 0) return {cell - per_block + 1, cell};
+    return {cell / 2 - per_block + cell % 2, cell / 2};
   }
 
   __device__ index_range inside(index_range range) const {
     return {max(range.first, int64_t{0}), min(range.last, blocks - 1)};
+  }
+
+  __device__ int64_t scores_of(int64_t cell) const { return inside(window_of(cell)).count(); }
+
+  // The cell that pixel p takes its value from, counted from first_cell; -1 if p is not covered and shall be filled.
+  __device__ int locate(int64_t p, int64_t first_cell) const {
+    const int64_t covered = nearest_covered(p);
+    return p == covered || nearest ? static_cast<int>(cell_of(covered) - first_cell) : -1;
   }
 
   // Pixels [first, last] that block j gives a share to: those it covers and those that take their value from there.
@@ -63,9 +73,6 @@ struct block_axis {
     const int64_t begin = block < stride ? first - stride + lower_half + 1 : first;
     return {j == 0 ? 0 : begin, j == blocks - 1 ? pixels - 1 : min(first + lower_half, pixels - 1)};
   }
-
-  // Over how many blocks a pixel's gradient is spread.
-  __device__ int64_t spread(int64_t p) const { return inside(window_of(cell_of(nearest_covered(p)))).count(); }
 };
 
 constexpr int kColumnGroups = 64;
@@ -93,76 +100,99 @@ struct aggregate_arguments {
   bool score_packs, pixel_packs;
 };
 
-// Adds to sums the scores of rows top.. that are in each row's window.
-template <int kWindow, class T>
-__device__ void sum_vertically(const aggregate_arguments<T>& args, int64_t batch, const index_range (&windows)[kRows],
-                               int64_t column, pack<T, kWide<T>> (&sums)[kRows]) {
-  constexpr int wide = kWide<T>;
-  const int64_t ws = args.scores.cols, top = windows[0].first;
-  const bool whole = args.score_packs && column >= 0 && column + wide <= ws;
-  const auto add = [&](int64_t row, int j) {
-    const T* scores = args.scores.row(batch, row) + column;
-    pack<T, wide> score;
-    if (whole) {
-      score = *reinterpret_cast<const pack<T, wide>*>(scores);
-    } else {
-#pragma unroll
-      for (int e = 0; e < wide; ++e) score.v[e] = column + e >= 0 && column + e < ws ? scores[e] : T(0);
-    }
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      const bool covered =
-          kWindow == kAnyWindow ? windows[r].first <= row && row <= windows[r].last : j >= r && j < r + kWindow;
-#pragma unroll
-      for (int e = 0; e < wide; ++e) sums[r].v[e] += covered ? score.v[e] : T(0);
-    }
-  };
-  if constexpr (kWindow == kAnyWindow) {
-    const index_range rows = args.down.inside({top, windows[kRows - 1].last});
-    for (int64_t row = rows.first; row <= rows.last; ++row) add(row, 0);
-  } else {
-#pragma unroll
-    for (int j = 0; j < kRows + kWindow - 1; ++j) {
-      if (top + j >= 0 && top + j < args.scores.rows) add(top + j, j);
-    }
-  }
+// A window of `scores` scores a side, as far as it reaches left of its cell, in whole packs.
+template <class T>
+__host__ __device__ constexpr int margin_of(int scores) {
+  return (scores + kWide<T> - 2) / kWide<T> * kWide<T>;
 }
 
-// Adds to sums, for each of the windows, the columns of a row of vertical sums that starts at column `chunk`.
+// Adds to sums the scores in the windows of the rows of cells from `cell` on, in columns column.. .
 template <int kWindow, class T>
-__device__ void sum_horizontally(const shared_array<T>& buffer, int64_t chunk,
-                                 const index_range (&windows)[kWide<T>], pack<T, kWide<T>>& sums) {
+__device__ void sum_vertically(const aggregate_arguments<T>& args, int64_t batch, int64_t cell, int64_t column,
+                               pack<T, kWide<T>> (&sums)[kRows]) {
   constexpr int wide = kWide<T>;
-  // Whole packs: chunk is a multiple of `wide`, and outside the grid the buffer holds zeros.
-  const int64_t reach = windows[wide - 1].last - chunk;
-  const int begin = static_cast<int>(max(windows[0].first - chunk, int64_t{0})) / wide * wide;
-  const int end = static_cast<int>(min(reach + 1, int64_t{kBufferCols<T>}));
-  const auto add = [&](int i, int q) {
-    const auto part = buffer.template load<pack<T, wide>>(i);
+  const bool whole = args.score_packs && column >= 0 && column + wide <= args.scores.cols;
+  const auto load = [&](int64_t row) {
+    const T* scores = args.scores.row(batch, row) + column;
+    if (whole) return *reinterpret_cast<const pack<T, wide>*>(scores);
+    pack<T, wide> score;
 #pragma unroll
     for (int e = 0; e < wide; ++e) {
-#pragma unroll
-      for (int o = 0; o < wide; ++o) {
-        const int64_t column = chunk + i + e;
-        const int tap = q + e - o - ((kWindow + wide - 2) / wide * wide - kWindow + 1);
-        const bool covered = kWindow == kAnyWindow ? windows[o].first <= column && column <= windows[o].last
-                                                   : tap >= 0 && tap < kWindow;
-        sums.v[o] += covered ? part.v[e] : T(0);
-      }
+      score.v[e] = column + e >= 0 && column + e < args.scores.cols ? scores[e] : T(0);
     }
+    return score;
+  };
+  const auto add = [&](int r, const pack<T, wide>& score) {
+#pragma unroll
+    for (int e = 0; e < wide; ++e) sums[r].v[e] += score.v[e];
   };
   if constexpr (kWindow == kAnyWindow) {
-    for (int i = begin; i < end; i += wide) add(i, 0);
-  } else {
-    // The cells of a thread start at a multiple of `wide`, so their windows' first pack is always as far to the left.
+    index_range windows[kRows];
 #pragma unroll
-    for (int q = 0; q < kWindow + wide - 1 + wide - 1; q += wide) {
-      if (begin + q < end) add(begin + q, q);
+    for (int r = 0; r < kRows; ++r) windows[r] = args.down.window_of(cell + r);
+    const index_range rows = args.down.inside({windows[0].first, windows[kRows - 1].last});
+    for (int64_t row = rows.first; row <= rows.last; ++row) {
+      const auto score = load(row);
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+        if (windows[r].first <= row && row <= windows[r].last) add(r, score);
+      }
+    }
+  } else {
+    const int64_t top = cell - kWindow + 1;
+#pragma unroll
+    for (int j = 0; j < kRows + kWindow - 1; ++j) {
+      if (top + j < 0 || top + j >= args.scores.rows) continue;
+      const auto score = load(top + j);
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+        if (j >= r && j < r + kWindow) add(r, score);
+      }
     }
   }
 }
 
-// kWindow: the stride divides the block, and a tile's windows fit the buffer; they have block / stride scores a side.
+// Adds to total the columns of `buffer`, vertical sums from column `chunk` on, in the windows of the cells from `cell`.
+template <int kWindow, class T>
+__device__ void sum_horizontally(const block_axis& across, const shared_array<T>& buffer, int64_t chunk, int64_t cell,
+                                 pack<T, kWide<T>>& total) {
+  constexpr int wide = kWide<T>;
+  if constexpr (kWindow == kAnyWindow) {
+    index_range windows[wide];
+#pragma unroll
+    for (int o = 0; o < wide; ++o) windows[o] = across.window_of(cell + o);
+    const int64_t first = max(windows[0].first - chunk, int64_t{0}) / wide * wide;
+    const int64_t end = min(windows[wide - 1].last + 1 - chunk, int64_t{kBufferCols<T>});
+    for (int64_t i = first; i < end; i += wide) {
+      const auto part = buffer.template load<pack<T, wide>>(static_cast<int>(i));
+#pragma unroll
+      for (int e = 0; e < wide; ++e) {
+        const int64_t column = chunk + i + e;
+#pragma unroll
+        for (int o = 0; o < wide; ++o) {
+          if (windows[o].first <= column && column <= windows[o].last) total.v[o] += part.v[e];
+        }
+      }
+    }
+  } else {
+    constexpr int margin = margin_of<T>(kWindow);
+    const int first = static_cast<int>(cell - chunk) - margin;
+#pragma unroll
+    for (int q = 0; q <= margin; q += wide) {
+      const auto part = buffer.template load<pack<T, wide>>(first + q);
+#pragma unroll
+      for (int e = 0; e < wide; ++e) {
+#pragma unroll
+        for (int o = 0; o < wide; ++o) {
+          const int back = margin + o - q - e;  // from the cell
+          if (back >= 0 && back < kWindow) total.v[o] += part.v[e];
+        }
+      }
+    }
+  }
+}
+
+// kWindow: the stride divides the block, kWindow times, and the windows of a tile fit the buffer.
 template <int kWindow, class T>
 __global__ void __launch_bounds__(kThreads) aggregate(const aggregate_arguments<T> args) {
   constexpr int wide = kWide<T>, buffer_cols = kBufferCols<T>;
@@ -177,62 +207,62 @@ __global__ void __launch_bounds__(kThreads) aggregate(const aggregate_arguments<
     const auto at = args.tiles.at(tile);
     const int64_t y0 = at.row * args.pixel_rows, x0 = at.col * args.pixel_cols;
     const int64_t top = args.down.cell_of(args.down.nearest_covered(y0));
-    const int64_t left = args.across.cell_of(args.across.nearest_covered(x0));
-
-    index_range rows[kRows], cols[wide];
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) rows[r] = args.down.window_of(top + line + r);
-#pragma unroll
-    for (int o = 0; o < wide; ++o) cols[o] = args.across.window_of(left + group + o);
+    int64_t left = args.across.cell_of(args.across.nearest_covered(x0));
+    int64_t first_chunk, last_column;
+    if constexpr (kWindow == kAnyWindow) {
+      const index_range columns = args.across.inside(
+          {args.across.window_of(left).first, args.across.window_of(left + args.cell_cols - 1).last});
+      first_chunk = columns.first / wide * wide;
+      last_column = columns.last;
+    } else {
+      left -= left % wide;  // only where all pixels lie beyond the last block
+      first_chunk = left - margin_of<T>(kWindow);
+      last_column = min(left + args.cell_cols, args.scores.cols) - 1;
+    }
 
     pack<T, wide> totals[kRows] = {};
-    const int64_t margin = (kWindow + wide - 2) / wide * wide;  // kWindow - 1, to whole packs
-    const index_range reach = args.across.inside(
-        {args.across.window_of(left).first, args.across.window_of(left + args.cell_cols - 1).last});
-    const int64_t first_chunk = kWindow == kAnyWindow ? reach.first / wide * wide : left - margin;
-    for (int64_t chunk = first_chunk; chunk <= reach.last; chunk += buffer_cols) {
+    for (int64_t chunk = first_chunk; chunk <= last_column; chunk += buffer_cols) {
       pack<T, wide> partial[kRows] = {};
       const int64_t column = chunk + group;
-      if (column + wide > 0 && column <= reach.last) sum_vertically<kWindow>(args, at.batch, rows, column, partial);
+      if (column + wide > 0 && column <= last_column) {
+        sum_vertically<kWindow>(args, at.batch, top + line, column, partial);
+      }
 #pragma unroll
       for (int r = 0; r < kRows; ++r) sums.store((line + r) * buffer_cols + group, partial[r]);
       __syncthreads();
       if (group < args.cell_cols) {
 #pragma unroll
         for (int r = 0; r < kRows; ++r) {
-          sum_horizontally<kWindow>(sums.slice((line + r) * buffer_cols, buffer_cols), chunk, cols, totals[r]);
+          const auto buffer = sums.slice((line + r) * buffer_cols, buffer_cols);
+          sum_horizontally<kWindow>(args.across, buffer, chunk, left + group, totals[r]);
         }
       }
       __syncthreads();
     }
 
+    T cols[wide];
+#pragma unroll
+    for (int o = 0; o < wide; ++o) cols[o] = static_cast<T>(args.across.scores_of(left + group + o));
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      const int64_t count = args.down.inside(rows[r]).count();
+      const T rows = static_cast<T>(args.down.scores_of(top + line + r));
       pack<T, wide> mean;
 #pragma unroll
-      for (int o = 0; o < wide; ++o) {
-        // A cell beyond the grid has no scores, and no pixel.
-        mean.v[o] = totals[r].v[o] / static_cast<T>(count * args.across.inside(cols[o]).count());
-      }
+      for (int o = 0; o < wide; ++o) mean.v[o] = totals[r].v[o] / (rows * cols[o]);  // no pixel reads a 0 / 0
       means.store((line + r) * buffer_cols + group, mean);
     }
     const int thread = static_cast<int>(threadIdx.y) * kColumnGroups + static_cast<int>(threadIdx.x);
-    const auto locate = [](const block_axis& axis, int64_t p, int64_t first_cell) {
-      const int64_t covered = axis.nearest_covered(min(p, axis.pixels - 1));
-      return p != covered && !axis.nearest ? -1 : static_cast<int>(axis.cell_of(covered) - first_cell);
-    };
-    for (int i = thread; i < args.pixel_rows; i += kThreads) cell_row[i] = locate(args.down, y0 + i, top);
-    for (int i = thread; i < args.pixel_cols; i += kThreads) cell_col[i] = locate(args.across, x0 + i, left);
+    for (int i = thread; i < args.pixel_rows; i += kThreads) cell_row[i] = args.down.locate(y0 + i, top);
+    for (int i = thread; i < args.pixel_cols; i += kThreads) cell_col[i] = args.across.locate(x0 + i, left);
     __syncthreads();
 
     for (int r = static_cast<int>(threadIdx.y); r < args.pixel_rows && y0 + r < args.out.rows; r += kRowGroups) {
       T* out = args.out.row(at.batch, y0 + r) + x0;
       const int row = cell_row[r];
-      const int64_t end = min(int64_t{args.pixel_cols}, args.out.cols - x0);
-      const auto value = [&](int col) {
+      const int end = static_cast<int>(min(int64_t{args.pixel_cols}, args.out.cols - x0));
+      const auto value = [&](int col) -> T {
         if (row < 0 || col < 0) return args.fill_value;
-        return static_cast<T>(means[row * buffer_cols + col]);
+        return means[row * buffer_cols + col];
       };
       for (int i = group; i < end; i += buffer_cols) {
         if (args.pixel_packs && i + wide <= end) {
@@ -254,23 +284,26 @@ block_axis make_axis(const block_grid& grid, int64_t blocks, int64_t pixels) {
   // No larger than matters: a stride that no second block uses, a block that ends far outside.
   const int64_t block = std::min(grid.block, pixels);
   const int64_t stride = blocks == 1 ? std::max(block, std::min(grid.stride, pixels)) : grid.stride;
-  return {block, stride, blocks, pixels, grid.fill_nearest};
+  return {block, stride, blocks, pixels, grid.fill_nearest, block / stride, block % stride};
 }
 
 // Pixels along a tile that has room for `cells`; a gap between blocks may take its value from the next cells.
-int tile_pixels(const block_axis& axis, int64_t cells, int64_t most) {
+int64_t tile_pixels(const block_axis& axis, int64_t cells, int64_t most) {
   const bool gaps = axis.block < axis.stride;
   const int64_t strides = cells / axis.cells_each() - (gaps ? 1 : 0);
-  if (axis.stride > most) return static_cast<int>(most);
-  return static_cast<int>(std::min(strides, most / axis.stride) * axis.stride);
+  return axis.stride > most ? most : std::min(strides, most / axis.stride) * axis.stride;
 }
 
 template <int kWindow, class T>
 void launch_aggregate(aggregate_arguments<T> args, stream_handle stream) {
-  constexpr int margin = (kWindow + kWide<T> - 2) / kWide<T> * kWide<T>;
-  args.cell_cols = kBufferCols<T> - (kWindow == kAnyWindow ? 0 : margin);
-  args.pixel_rows = tile_pixels(args.down, kTileRows, kMostPixelRows);
-  args.pixel_cols = tile_pixels(args.across, args.cell_cols, kMostPixelCols);
+  args.cell_cols = kBufferCols<T>;
+  int64_t unit = 1;  // the width of a tile is a multiple of it
+  if (kWindow != kAnyWindow) {
+    args.cell_cols -= margin_of<T>(kWindow);
+    unit = kWide<T> * args.across.stride;
+  }
+  args.pixel_rows = static_cast<int>(tile_pixels(args.down, kTileRows, kMostPixelRows));
+  args.pixel_cols = static_cast<int>(tile_pixels(args.across, args.cell_cols, kMostPixelCols) / unit * unit);
   args.tiles = tile_grid(args.out.batch, args.out.rows, args.out.cols, args.pixel_rows, args.pixel_cols);
   args.score_packs = takes_packs<kWide<T>>(args.scores);
   args.pixel_packs = takes_packs<kWide<T>>(args.out) && args.pixel_cols % kWide<T> == 0;
@@ -300,7 +333,7 @@ __global__ void __launch_bounds__(kThreads) gather(const gather_arguments<T> arg
     T sum = 0;
     for (int64_t p = pixels.first; p <= pixels.last; ++p) {
       const T value = kDown ? args.from.row(at.batch, p)[col] : args.from.row(at.batch, at.row)[p];
-      sum += value / static_cast<T>(args.axis.spread(p));
+      sum += value / static_cast<T>(args.axis.scores_of(args.axis.cell_of(args.axis.nearest_covered(p))));
     }
     args.to.row(at.batch, at.row)[col] = sum;
   }
@@ -325,7 +358,7 @@ void aggregate_blocks(image_view<const T> scores, const block_grid& grid, image_
   args.across = make_axis(grid, scores.cols, out.cols);
   args.fill_value = static_cast<T>(grid.fill_value);
   constexpr int usual = 8;  // blocks of 16 at stride 2
-  const auto is_usual = [](const block_axis& axis) { return axis.block == usual * axis.stride; };
+  const auto is_usual = [](const block_axis& axis) { return axis.block == usual * axis.stride && axis.stride <= 64; };
   if (is_usual(args.down) && is_usual(args.across)) return launch_aggregate<usual>(args, stream);
   launch_aggregate<kAnyWindow>(args, stream);
 }

@@ -1,7 +1,8 @@
 // Multiplicative-update NMF on CUDA: one launch for many iterations, no float atomics, the same bits on every run.
 //
-// Ranks up to 32 are fused. V is walked in column tiles; a tile's W'V, its new H, V H' and H H' are made while it is in
-// shared memory, in panels of rows (a tile of at most one panel is read once, a taller one a second time, from L2).
+// Ranks up to 32 are fused (up to 16 in double, and for divergences other than Frobenius and Kullback-Leibler). V is
+// walked in column tiles; a tile's W'V, its new H, V H' and H H' are made while it is in shared memory, in panels of
+// rows (a tile of at most one panel is read once, a taller one a second time, from L2).
 // A chunk of tiles owns its partial sums; they are added in chunk order in double. Between the two halves of an
 // iteration stands a grid barrier, or a block barrier where one block has the whole problem (batches of small ones).
 // Larger ranks are composed of plain tiled products; they need r x n (and for beta != 2, m x n) scratch.
@@ -19,8 +20,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
 constexpr int kGroup = 8;           // ranks per thread
-constexpr int kMaxFusedRank = 32;
-constexpr int kPanelRows = 64;      // a panel holds a multiple of this
+constexpr int kPanelRows = 32;      // a panel holds a multiple of this
 constexpr int kMaxChunks = 256;     // over all problems: enough for any card, and never read off one
 constexpr int kMaxRowItems = 64;
 constexpr std::int64_t kSharedBudget = 110 * 1024;  // two blocks a multiprocessor on sm_80 and sm_90
@@ -231,38 +231,48 @@ __device__ void update_H(const problem<T>& p, const shared_tiles<T>& tiles, int 
   }
 }
 
-// sums += X H' over the tile, into the chunk's own memory. A warp has 64 rows, 8 ranks and one split of the columns.
-template <class T, int RP>
+// sums += X H' over the tile, into the chunk's own memory. A warp has 32 or 64 rows (one or two a lane), 8 ranks and
+// one split of the columns.
+template <class T, int RP, int kRowsPerLane>
 __device__ void accumulate_XHt(const problem<T>& p, const shared_tiles<T>& tiles, const shared_array<T>& X,
                                std::int64_t first_row, T* sums, bool start) {
   constexpr int C = kPack<T>, kGroups = RP / kGroup;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int units = p.panel_rows / kPanelRows * kGroups * p.splits;
+  const int units = p.panel_rows / (32 * kRowsPerLane) * kGroups * p.splits;
   const std::int64_t m = p.V.rows;
   for (int unit = warp; unit < units; unit += kWarps) {
     const int group = unit % kGroups, split = unit / kGroups % p.splits;
-    const int row = unit / kGroups / p.splits * kPanelRows + lane;
-    T sum[2][kGroup] = {};
+    const int row = unit / kGroups / p.splits * (32 * kRowsPerLane) + lane;
+    T sum[kRowsPerLane][kGroup] = {};
     for (int j = split * 32 / p.splits; j < (split + 1) * 32 / p.splits; ++j) {
-      const pack<T> x0 = X.template load<pack<T>>(row * kStride<T> + C * j);
-      const pack<T> x1 = X.template load<pack<T>>((row + 32) * kStride<T> + C * j);
+      pack<T> x[kRowsPerLane];
+      for (int y = 0; y < kRowsPerLane; ++y) x[y] = X.template load<pack<T>>((row + 32 * y) * kStride<T> + C * j);
       for (int k = 0; k < kGroup; ++k) {
         const pack<T> h = tiles.H.template load<pack<T>>((kGroup * group + k) * kStride<T> + C * j);
-        for (int c = 0; c < C; ++c) {
-          sum[0][k] += x0.v[c] * h.v[c];
-          sum[1][k] += x1.v[c] * h.v[c];
+        for (int y = 0; y < kRowsPerLane; ++y) {
+          for (int c = 0; c < C; ++c) sum[y][k] += x[y].v[c] * h.v[c];
         }
       }
     }
-    for (int half = 0; half < 2; ++half) {
-      const std::int64_t i = first_row + row + 32 * half;
+    for (int y = 0; y < kRowsPerLane; ++y) {
+      const std::int64_t i = first_row + row + 32 * y;
       if (i >= m) continue;
       T* mine = sums + (split * m + i) * p.rank;
       for (int k = 0; k < kGroup; ++k) {
         const int rank = kGroup * group + k;
-        if (rank < p.rank) mine[rank] = (start ? T(0) : mine[rank]) + sum[half][k];
+        if (rank < p.rank) mine[rank] = (start ? T(0) : mine[rank]) + sum[y][k];
       }
     }
+  }
+}
+
+template <class T, int RP>
+__device__ void accumulate_XHt(const problem<T>& p, const shared_tiles<T>& tiles, const shared_array<T>& X,
+                               std::int64_t first_row, T* sums, bool start) {
+  if (p.panel_rows % 64 == 0) {
+    accumulate_XHt<T, RP, 2>(p, tiles, X, first_row, sums, start);
+  } else {
+    accumulate_XHt<T, RP, 1>(p, tiles, X, first_row, sums, start);
   }
 }
 
@@ -502,6 +512,12 @@ struct cut {
   std::int64_t tiles_per_chunk;
 };
 
+// The least panel of a fused rank fits into 64 KiB of shared memory, what sm_75 has.
+template <class T>
+int max_fused_rank(divergence kind) {
+  return sizeof(T) == 4 && kind != divergence::general ? 32 : 16;
+}
+
 int padded_rank(std::int64_t rank) { return rank <= 8 ? 8 : rank <= 16 ? 16 : 32; }
 
 template <class T>
@@ -515,7 +531,7 @@ cut cut_of(std::int64_t batch, std::int64_t m, std::int64_t n, std::int64_t rank
   const int rows = kThreads / padded_rank(rank);
   c.rows_per_item = static_cast<int>(ceil_div(ceil_div(m, kMaxRowItems), rows) * rows);
   c.row_items = static_cast<int>(ceil_div(m, c.rows_per_item));
-  const std::int64_t units = ceil_div(m, kPanelRows) * padded_rank(rank) / kGroup;
+  const std::int64_t units = ceil_div(m, 64) * padded_rank(rank) / kGroup;
   c.splits = units >= kWarps ? 1 : static_cast<int>(kWarps / units);
   return c;
 }
@@ -531,7 +547,7 @@ double gamma_of(double beta) {
   return beta > 2 ? 1 / (beta - 1) : 1;
 }
 
-// ---- Ranks above 32: plain products.
+// ---- Larger ranks: plain products.
 
 constexpr int kProductTile = 32;
 
@@ -935,7 +951,7 @@ std::int64_t nmf_workspace(std::int64_t batch, std::int64_t m, std::int64_t n, s
   const std::int64_t objective = batch * kObjectiveBlocks * static_cast<std::int64_t>(sizeof(double));
   const std::int64_t normalize = batch * rank * static_cast<std::int64_t>(2 * sizeof(double) + sizeof(std::int64_t));
   std::int64_t update;
-  if (rank > kMaxFusedRank) {
+  if (rank > max_fused_rank<T>(kind)) {
     update = large_rank_layout<T>(nullptr, batch, m, n, rank, kind).bytes;
   } else {
     const cut c = cut_of<T>(batch, m, n, rank);
@@ -953,11 +969,11 @@ void nmf_update(image_view<const T> V, image_view<T> W, image_view<T> H, const s
   require(workspace.bytes >= nmf_workspace<T>(V.batch, V.rows, V.cols, W.cols, options),
           "workspace: too small; ask nmf_workspace");
   T* const scratch = static_cast<T*>(workspace.data);
-  if (W.cols > kMaxFusedRank) {
+  const divergence kind = kind_of(options);
+  if (W.cols > max_fused_rank<T>(kind)) {
     update_large_rank(V, W, H, active, options, iterations, scratch, stream);
     return;
   }
-  const divergence kind = kind_of(options);
   const cut c = cut_of<T>(V.batch, V.rows, V.cols, W.cols);
   const std::int64_t sums = V.batch * c.chunks * c.splits * V.rows * W.cols, square = W.cols * W.cols;
   problem<T> p{};

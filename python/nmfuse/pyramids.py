@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -88,7 +89,7 @@ def laplacian_pyramid(x: Tensor, levels: int) -> list[Tensor]:
     Burt & Adelson, IEEE Trans. Communications 31 (1983) 532-540.
     """
     gaussian = gaussian_pyramid(x, levels)
-    details = [fine - expand(coarse, _size(fine)) for fine, coarse in zip(gaussian, gaussian[1:], strict=False)]
+    details = [fine - expand(coarse, _size(fine)) for fine, coarse in pairwise(gaussian)]
     return [*details, gaussian[-1]]
 
 
@@ -100,10 +101,7 @@ def contrast_pyramid(x: Tensor, levels: int, epsilon: float = CONTRAST_EPSILON) 
     Toet, Pattern Recognition Letters 9 (1989) 245-253.
     """
     gaussian = gaussian_pyramid(x, levels)
-    contrasts = [
-        fine / (expand(coarse, _size(fine)) + epsilon) - 1
-        for fine, coarse in zip(gaussian, gaussian[1:], strict=False)
-    ]
+    contrasts = [fine / (expand(coarse, _size(fine)) + epsilon) - 1 for fine, coarse in pairwise(gaussian)]
     return [*contrasts, gaussian[-1]]
 
 

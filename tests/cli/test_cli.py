@@ -39,9 +39,7 @@ def test_fuse_writes_what_the_function_returns(sources: tuple[Path, Path], tmp_p
 def test_explain_and_config(sources: tuple[Path, Path], tmp_path: Path) -> None:
     config = tmp_path / "fuser.toml"
     config.write_text("pyramid = 'contrast'\nrank = 8\n")
-    done = run(
-        "fuse", *sources, "-o", tmp_path / "f.png", "--config", config, "--explain", tmp_path / "steps"
-    )
+    done = run("fuse", *sources, "-o", tmp_path / "f.png", "--config", config, "--explain", tmp_path / "steps")
     assert (done.returncode, done.stderr) == (0, "")
     names = {path.name for path in (tmp_path / "steps").iterdir()}
     assert {"explain.png", "W_cnn.png", "W_nmf.png", "S.png", "component_07.png"} <= names

@@ -82,9 +82,7 @@ def test_explain_names_every_step_and_fuses_the_same(pair: tuple[np.ndarray, np.
     assert explanation["S"].shape == (h // 2 - 7, w // 2 - 7)
     assert explanation["W"].shape == (h, w)
     np.testing.assert_allclose(explanation["a"], pair[0] / 255, atol=1e-6)
-    np.testing.assert_allclose(
-        explanation["W"], (explanation["W_cnn"] + explanation["W_nmf"]) / 2, atol=1e-6
-    )
+    np.testing.assert_allclose(explanation["W"], (explanation["W_cnn"] + explanation["W_nmf"]) / 2, atol=1e-6)
 
 
 def test_explained_maps_belong_to_the_image_they_name(pair: tuple[np.ndarray, np.ndarray]) -> None:
@@ -157,7 +155,7 @@ def test_one_colour_source_keeps_its_hue(pair: tuple[np.ndarray, np.ndarray]) ->
     fused = nmfuse.fuse(pair[0], tint)
     assert fused.shape == tint.shape
     inside = (pair[1] > 60) & (fused.max(-1) < 255) & (fused.min(-1) > 0)
-    u, v = (((x[..., 0] - 0.587 * x[..., 1] - 0.299 * x[..., 0] - 0.114 * x[..., 2])) for x in (fused * 1.0, tint * 1.0))
+    u, v = ((x[..., 0] - 0.587 * x[..., 1] - 0.299 * x[..., 0] - 0.114 * x[..., 2]) for x in (fused * 1.0, tint * 1.0))
     np.testing.assert_allclose(u[inside], v[inside], atol=2)
     as_tensor = nmfuse.fuse(torch.from_numpy(pair[0]), torch.from_numpy(tint).movedim(-1, 0))
     np.testing.assert_array_equal(as_tensor.movedim(0, -1).numpy(), fused)
@@ -218,7 +216,7 @@ def test_bad_options_are_refused_at_once(options: dict, message: str) -> None:
 
 
 def test_a_wrong_range_is_refused(pair: tuple[np.ndarray, np.ndarray]) -> None:
-    with pytest.raises(ValueError, match="data_range: got .* but the images span"):
+    with pytest.raises(ValueError, match=r"data_range: got .* but the images span"):
         nmfuse.fuse(*pair, data_range=(0, 100))
     with pytest.raises(ValueError, match="low < high"):
         nmfuse.fuse(*pair, data_range=(5, 5))
@@ -241,7 +239,8 @@ def test_real_mri_and_ct(number: int, shared_dir: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "number"), list(itertools.product(["mri_pet", "mri_spect", "mri_t1_t2", "ir_vis", "multi_focus"], [1, 2]))
+    ("kind", "number"),
+    list(itertools.product(["mri_pet", "mri_spect", "mri_t1_t2", "ir_vis", "multi_focus"], [1, 2])),
 )
 def test_real_pairs_of_every_kind(kind: str, number: int, shared_dir: Path) -> None:
     folder = shared_dir / "data" / "pairs" / kind

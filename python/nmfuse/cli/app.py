@@ -30,12 +30,11 @@ def _debug(value: bool) -> bool:
     return value
 
 
-Debug = Annotated[
-    bool, typer.Option("--debug", callback=_debug, is_eager=True, help="Show the traceback of an error.")
-]
+Debug = Annotated[bool, typer.Option("--debug", callback=_debug, is_eager=True, help="Show the traceback of an error.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="TOML file with arguments of nmfuse.Fuser, e.g. pyramid = 'contrast'.")
+    Path | None,
+    typer.Option("--config", help="TOML file with arguments of nmfuse.Fuser, e.g. pyramid = 'contrast'."),
 ]
 
 
@@ -50,7 +49,10 @@ def main() -> None:
             raise
         known = isinstance(error, (ValueError, TypeError, OSError, RuntimeError))
         text = " ".join(str(error).split()) or type(error).__name__
-        print(f"nmfuse: {text if known else f'{type(error).__name__}: {text} (--debug shows where)'}", file=sys.stderr)
+        print(
+            f"nmfuse: {text if known else f'{type(error).__name__}: {text} (--debug shows where)'}",
+            file=sys.stderr,
+        )
         sys.exit(1)
 
 
@@ -89,7 +91,9 @@ def fuse(
 def demo(
     a: Annotated[Path | None, typer.Argument(help="First image; by default the phantom's T2-weighted MRI.")] = None,
     b: Annotated[Path | None, typer.Argument(help="Second image; by default the phantom's CT.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to (made if missing).")] = Path("demo"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to (made if missing).")] = Path(
+        "demo"
+    ),
     config: ConfigFile = None,
     debug: Debug = False,
 ) -> None:
@@ -141,7 +145,7 @@ def _fuser(config: Path | None, *, paper: bool) -> Fuser:
             raise typer.BadParameter(f"{config}: {error.strerror}", param_hint="--config") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise typer.BadParameter(f"{config}: is not TOML ({error})", param_hint="--config") from error
-        known = [field for field in Fuser.__dataclass_fields__]
+        known = list(Fuser.__dataclass_fields__)
         unknown = [name for name in options if name not in known]
         if unknown:
             raise typer.BadParameter(

@@ -122,9 +122,7 @@ def brain_phantom(size: int = 256, seed: int = 0, *, noise: bool = True, lesion:
     # geometry and noise have streams of their own: the head stays when size or noise change
     geometry, acquisition = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
     fine = _label_map(2 * size, geometry, lesion)
-    t1, t2, ct, pet = (
-        _halve(np.array([tissue[column] for tissue in _TISSUES])[fine]) for column in range(1, 5)
-    )
+    t1, t2, ct, pet = (_halve(np.array([tissue[column] for tissue in _TISSUES])[fine]) for column in range(1, 5))
     if noise:
         axis = _axis(size)
         bias = _smooth_noise(acquisition, axis, wavelength=160.0)

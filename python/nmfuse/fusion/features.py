@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,7 +83,7 @@ def nmf_weight_map(
     """
     channels, h, w = P_A.shape
     V_A, V_B = (_balanced(P).reshape(channels, h * w) for P in (P_A, P_B))
-    options = {"beta": beta, "max_iter": max_iter, "seed": seed}
+    options: dict[str, Any] = {"beta": beta, "max_iter": max_iter, "seed": seed}
 
     V = torch.cat([V_A, V_B])
     A, B, _ = nmf(V, min(rank, *V.shape), **options)
@@ -102,9 +103,9 @@ def nmf_weight_map(
     a_A, a_B = ((scale * H.square()).sum(dim=0) for H in (H_A, H_B))
     total = a_A + a_B
     weight = torch.where(total < _SILENT, torch.full_like(total, 0.5), a_A / total.clamp_min(_SILENT))
-    W_nmf = functional.interpolate(
-        weight.reshape(1, 1, h, w), scale_factor=2, mode="bilinear", align_corners=False
-    )[0, 0, : shape[0], : shape[1]]
+    W_nmf = functional.interpolate(weight.reshape(1, 1, h, w), scale_factor=2, mode="bilinear", align_corners=False)[
+        0, 0, : shape[0], : shape[1]
+    ]
     return NmfWeights(
         A=A,
         B=B.reshape(-1, h, w),

@@ -21,7 +21,7 @@ _RGB = torch.linalg.inv(_YUV)
 class ImageFormat:
     """What is needed to give a result back as the images came: library, dtype, device, layout and range."""
 
-    torch: bool
+    is_tensor: bool
     dtype: str
     channels: int  # 1 or 3
     layout: str  # "HW", "HWC" or "CHW"
@@ -30,9 +30,7 @@ class ImageFormat:
     device: torch.device
 
 
-def take_pair(
-    a: Any, b: Any, data_range: tuple[float, float] | None
-) -> tuple[Tensor, Tensor, ImageFormat]:
+def take_pair(a: Any, b: Any, data_range: tuple[float, float] | None) -> tuple[Tensor, Tensor, ImageFormat]:
     """Check a pair and return both as float32 (C, H, W) in [0, 1], with the format to give the result back in."""
     planes, layouts = zip(*(_planes(x, name) for x, name in ((a, "a"), (b, "b"))), strict=True)
     if isinstance(a, Tensor) != isinstance(b, Tensor):
@@ -68,14 +66,14 @@ def give_back(image: Tensor, form: ImageFormat) -> Any:
     elif form.layout == "HW":
         values = values[0]
     values = values.contiguous()
-    if form.torch:
+    if form.is_tensor:
         return values.to(getattr(torch, form.dtype))
     return values.numpy().astype(form.dtype)
 
 
 def luminance(image: Tensor) -> Tensor:
     """Return the luminance (H, W) of a grey or RGB image (C, H, W), BT.601."""
-    return image[0] if image.shape[0] == 1 else torch.tensordot(_YUV[0].to(image), image, dims=1)
+    return image[0] if image.shape[0] == 1 else _combine(_YUV[0], image)
 
 
 def chroma(a: Tensor, b: Tensor) -> Tensor | None:
@@ -84,7 +82,7 @@ def chroma(a: Tensor, b: Tensor) -> Tensor | None:
     One source in colour gives its chroma as it is. Two are averaged, each weighted by its own distance from grey, per
     channel: ``U = (U_a |U_a| + U_b |U_b|) / (|U_a| + |U_b|)`` (Prabhakar et al., ICCV 2017), the more vivid one wins.
     """
-    parts = [torch.tensordot(_YUV[1:].to(x), x, dims=1) for x in (a, b) if x.shape[0] == 3]
+    parts = [_combine(_YUV[1:], x) for x in (a, b) if x.shape[0] == 3]
     if len(parts) < 2:
         return parts[0] if parts else None
     u, v = parts
@@ -96,7 +94,13 @@ def with_chroma(y: Tensor, uv: Tensor | None) -> Tensor:
     """Return the image (C, H, W) of a luminance (H, W) and a chroma (2, H, W), clipped to [0, 1]."""
     if uv is None:
         return y[None].clamp(0, 1)
-    return torch.tensordot(_RGB.to(y), torch.cat([y[None], uv]), dims=1).clamp(0, 1)
+    return _combine(_RGB, torch.cat([y[None], uv])).clamp(0, 1)
+
+
+def _combine(matrix: Tensor, channels: Tensor) -> Tensor:
+    """Apply a colour matrix (or one row of it) to an image (C, H, W)."""
+    result: Tensor = torch.tensordot(matrix.to(channels), channels, dims=1)
+    return result
 
 
 def _planes(x: Any, name: str) -> tuple[Tensor, str]:
@@ -110,7 +114,7 @@ def _planes(x: Any, name: str) -> tuple[Tensor, str]:
     shape = tuple(x.shape)
     if 0 in shape:
         raise ValueError(f"{name}: shape {shape} is empty; expected an image")
-    tensor = x.detach() if is_tensor else torch.from_numpy(_native_order(x))
+    tensor = x.detach() if isinstance(x, Tensor) else torch.from_numpy(_native_order(x))
     if len(shape) == 2:
         planes, layout = tensor[None], "HW"
     elif len(shape) == 3 and is_tensor and shape[0] in (1, 3):

@@ -195,9 +195,7 @@ class Fuser:
         return Explanation(fused, steps, clock.seconds)
 
     @torch.inference_mode()
-    def _run(
-        self, a: Any, b: Any, data_range: tuple[float, float] | None, steps: dict[str, Any], clock: _Clock
-    ) -> Any:
+    def _run(self, a: Any, b: Any, data_range: tuple[float, float] | None, steps: dict[str, Any], clock: _Clock) -> Any:
         image_a, image_b, form = image.take_pair(a, b, data_range)
         y_a, y_b = image.luminance(image_a), image.luminance(image_b)
         # The factorization starts from a random draw, so the pair is always worked on in one order, whichever way it
@@ -281,9 +279,7 @@ class Fuser:
         return y
 
 
-def fuse(
-    a: Any, b: Any, *, data_range: tuple[float, float] | None = None, **options: Any
-) -> Any:
+def fuse(a: Any, b: Any, *, data_range: tuple[float, float] | None = None, **options: Any) -> Any:
     """Fuse two registered images into one.
 
     Parameters

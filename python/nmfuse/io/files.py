@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -113,7 +113,8 @@ def _read_by_pillow(path: Path) -> np.ndarray:
 
 def _refuse_16_bit_colour(path: Path, file: Image) -> None:
     """Pillow reads 16-bit colour as 8 bit without a word."""
-    raw_mode = str(file.tile[0][3]) if file.tile else ""
+    tiles = getattr(file, "tile", [])
+    raw_mode = str(tiles[0][3]) if tiles else ""
     if file.mode != "I;16" and ";16" in raw_mode:
         raise ValueError(f"{path}: 16-bit colour would lose its lower 8 bits; store it as TIFF")
 
@@ -153,8 +154,7 @@ def write_image(path: str | Path, pixels: np.ndarray, *, overwrite: bool = False
         raise ValueError(f"{path}: unknown image suffix {path.suffix!r}; expected one of {', '.join(_SUFFIXES)}")
     dtype = str(pixels.dtype)
     fits = (
-        suffix in _TIFF
-        and dtype in ("uint8", "uint16", "float32")
+        (suffix in _TIFF and dtype in ("uint8", "uint16", "float32"))
         or dtype == "uint8"
         or (dtype == "uint16" and suffix == ".png" and pixels.ndim == 2)
     )
@@ -168,7 +168,8 @@ def write_image(path: str | Path, pixels: np.ndarray, *, overwrite: bool = False
         else:
             from PIL import Image
 
-            Image.fromarray(pixels).save(temporary, **({"quality": 95} if suffix in _LOSSY else {}))
+            options: dict[str, Any] = {"quality": 95} if suffix in _LOSSY else {}
+            Image.fromarray(pixels).save(temporary, **options)
 
 
 @contextmanager

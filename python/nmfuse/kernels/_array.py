@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -144,7 +145,7 @@ def is_plain(x: Array) -> bool:
     if any(stride < 0 for _, stride in axes) or (x.shape[-1] != 1 and strides[-1] != 1):
         return False
     leading = [(size, stride) for size, stride in zip(x.shape[:-2], strides[:-2], strict=True) if size != 1]
-    return all(outer[1] == inner[1] * inner[0] for outer, inner in zip(leading, leading[1:], strict=False))
+    return all(outer[1] == inner[1] * inner[0] for outer, inner in pairwise(leading))
 
 
 def _strides(x: Array) -> tuple[int, ...]:

@@ -59,9 +59,11 @@ def _plane_background(plane: np.ndarray) -> np.ndarray:
     if values.size == 0 or values.min() == values.max():
         return np.zeros(plane.shape, bool)
     low, high = np.percentile(values, (1, 99))
-    threshold = max(_OTSU_SHARE * float(threshold_otsu(values)), low + _LEAST * (high - low))
+    otsu = float(threshold_otsu(values))  # type: ignore[no-untyped-call]
+    threshold = max(_OTSU_SHARE * otsu, low + _LEAST * (high - low))
     labels, count = ndimage.label(values > threshold)
     if count == 0:
         return np.zeros(plane.shape, bool)
     largest = 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
-    return ~ndimage.binary_fill_holes(labels == largest)
+    background: np.ndarray = ~ndimage.binary_fill_holes(labels == largest)
+    return background

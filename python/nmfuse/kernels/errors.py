@@ -1,7 +1,7 @@
 """Errors that belong to nmfuse; everything else is a ValueError or TypeError."""
 
 
-class CudaUnavailable(RuntimeError):
+class CudaUnavailable(RuntimeError):  # noqa: N818
     """CUDA was asked for where there is none; the message says why."""
 
 

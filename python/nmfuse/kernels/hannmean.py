@@ -143,9 +143,7 @@ def _check_size(size: int) -> None:
         raise ValueError(f"size: got {size!r}; expected an odd int from 3 to {MAX_SIZE}")
 
 
-def _reliability(
-    x: Array, mask: Array | None, background: Array | float | str | None, *, copy: bool
-) -> Array | None:
+def _reliability(x: Array, mask: Array | None, background: Array | float | str | None, *, copy: bool) -> Array | None:
     """One code a pixel (csrc/nmfuse/hannmean.h) from the mask and the background; None where all are reliable."""
     if mask is None and background is None:
         return None

@@ -147,7 +147,10 @@ def nmf(
     W[...], H[...] = start_W, start_H
 
     options = native.NmfOptions(
-        beta=float(beta), inner_iter=inner_iter, update_W=fixed_W is None, **{k: float(v) for k, v in penalties.items()}
+        beta=float(beta),
+        inner_iter=inner_iter,
+        update_W=fixed_W is None,
+        **{k: float(v) for k, v in penalties.items()},
     )
     solver = _Solver(native, stream, V, W, H, options)
     info = solver.run(max_iter, float(tol), check_every, inner_iter)
@@ -170,9 +173,7 @@ class _Solver:
         self.values = _array.empty(V, (count,), "float64")
 
     def objective(self) -> np.ndarray:
-        self.native.nmf_objective(
-            self.V, self.W, self.H, self.options, self.values, self.workspace, self.stream
-        )
+        self.native.nmf_objective(self.V, self.W, self.H, self.options, self.values, self.workspace, self.stream)
         return _array.to_numpy(self.values).copy()
 
     def update(self, active: np.ndarray, iterations: int, inner_iter: int) -> None:
@@ -180,9 +181,7 @@ class _Solver:
         at_once = max(1, int(_UNINTERRUPTED_FLOPS / (self.flops * inner_iter)))
         for done in range(0, iterations, at_once):
             count = min(at_once, iterations - done)
-            self.native.nmf_update(
-                self.V, self.W, self.H, flags, self.options, count, self.workspace, self.stream
-            )
+            self.native.nmf_update(self.V, self.W, self.H, flags, self.options, count, self.workspace, self.stream)
 
     def run(self, max_iter: int, tol: float, check_every: int, inner_iter: int) -> NmfInfo:
         history, checked_at = [self.objective()], [0]
@@ -212,14 +211,17 @@ def _check_rank(rank: int | None, m: int, n: int, *, fixed: bool) -> int:
     return rank
 
 
-def _check_numbers(
-    beta: float, seed: int, max_iter: int, tol: float, check_every: int, inner_iter: int
-) -> None:
+def _check_numbers(beta: float, seed: int, max_iter: int, tol: float, check_every: int, inner_iter: int) -> None:
     if not math.isfinite(beta):
         raise ValueError(f"beta: got {beta!r}; expected a finite number, such as 2 or 1")
     if not (math.isfinite(tol) and tol >= 0):
         raise ValueError(f"tol: got {tol!r}; expected a non-negative number")
-    least = {"seed": (seed, 0), "max_iter": (max_iter, 0), "check_every": (check_every, 1), "inner_iter": (inner_iter, 1)}
+    least = {
+        "seed": (seed, 0),
+        "max_iter": (max_iter, 0),
+        "check_every": (check_every, 1),
+        "inner_iter": (inner_iter, 1),
+    }
     for name, (value, minimum) in least.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
             raise ValueError(f"{name}: got {value!r}; expected an int of at least {minimum}")
@@ -279,9 +281,7 @@ def _start(
         start = _nndsvd(_array.to_numpy(V), rank, mean)
     else:
         raise ValueError(f"init: got {init!r}; expected 'random', 'nndsvd' or (W, H)")
-    W, H = (
-        _array.from_numpy(V, np.maximum(factor, FLOOR).astype(_array.dtype_of(V))) for factor in start
-    )
+    W, H = (_array.from_numpy(V, np.maximum(factor, FLOOR).astype(_array.dtype_of(V))) for factor in start)
     return (W if fixed_W is None else fixed_W), H
 
 

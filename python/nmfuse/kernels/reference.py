@@ -136,3 +136,104 @@ def aggregate_blocks_adjoint_ref(
     for y, x in np.ndindex(*shape):
         result[..., y, x] = share[(..., *_block_slices(y, x, block, stride))].sum((-2, -1))
     return result
+
+
+FACTOR_FLOOR = 1e-12  # W and H never fall below it; as kFactorFloor in csrc/nmfuse/nmf.h
+PRODUCT_FLOOR = FACTOR_FLOOR**2  # what W H counts as where it is divided by or raised to a power
+_TINY = np.finfo(np.float64).tiny
+
+
+def nmf_exponent_ref(beta: float, l2: float) -> float:
+    """Exponent of a multiplicative update that never lets the objective rise.
+
+    1 / (2 - beta) for beta < 1, 1 up to 2, 1 / (beta - 1) above (Fevotte & Idier 2011). A squared penalty
+    grows faster than a divergence of beta < 2: bounding every term by a square gives 1 / (3 - beta) there.
+    """
+    if l2 > 0 and beta < 2:
+        return 1 / (3 - beta)
+    if beta < 1:
+        return 1 / (2 - beta)
+    return 1.0 if beta <= 2 else 1 / (beta - 1)
+
+
+def _nmf_gradient_parts(V: Float64, W: Float64, H: Float64, beta: float) -> tuple[Float64, Float64]:
+    """Minus and plus part of the gradient in H; swap and transpose everything for W."""
+    WH = W @ H
+    Wt = np.swapaxes(W, -1, -2)
+    if beta == 2:
+        return Wt @ V, Wt @ WH
+    WH = np.maximum(WH, PRODUCT_FLOOR)
+    return Wt @ (WH ** (beta - 2) * V), Wt @ WH ** (beta - 1)
+
+
+def nmf_update_ref(
+    V: ArrayLike,
+    W: ArrayLike,
+    H: ArrayLike,
+    *,
+    beta: float = 2.0,
+    l1_W: float = 0.0,
+    l1_H: float = 0.0,
+    l2_W: float = 0.0,
+    l2_H: float = 0.0,
+    inner_iter: int = 1,
+    update_W: bool = True,
+    iterations: int = 1,
+) -> tuple[Float64, Float64]:
+    """Multiplicative updates, H first and then W with the new H; `inner_iter` counts the updates of H."""
+
+    def updated(x: Float64, minus: Float64, plus: Float64, l1: float, l2: float) -> Float64:
+        ratio = minus / np.maximum(plus + l1 + l2 * x, _TINY)
+        return np.maximum(x * ratio ** nmf_exponent_ref(beta, l2), FACTOR_FLOOR)
+
+    def transposed(x: Float64) -> Float64:
+        return np.swapaxes(x, -1, -2)
+
+    V, W, H = (np.asarray(x, np.float64) for x in (V, W, H))
+    for _ in range(iterations):
+        for _ in range(inner_iter):
+            H = updated(H, *_nmf_gradient_parts(V, W, H, beta), l1_H, l2_H)
+        if update_W:
+            minus, plus = _nmf_gradient_parts(transposed(V), transposed(H), transposed(W), beta)
+            W = updated(W, transposed(minus), transposed(plus), l1_W, l2_W)
+    return W, H
+
+
+def nmf_objective_ref(
+    V: ArrayLike,
+    W: ArrayLike,
+    H: ArrayLike,
+    *,
+    beta: float = 2.0,
+    l1_W: float = 0.0,
+    l1_H: float = 0.0,
+    l2_W: float = 0.0,
+    l2_H: float = 0.0,
+) -> Float64:
+    """d_beta(V | W H) + l1 sum(x) + l2 / 2 sum(x^2) of both factors, one number for each problem."""
+    V, W, H = (np.asarray(x, np.float64) for x in (V, W, H))
+    WH = W @ H
+    if beta == 2:
+        divergence = (V - WH) ** 2 / 2
+    else:
+        WH = np.maximum(WH, PRODUCT_FLOOR)
+        if beta == 1:
+            divergence = V * np.log(np.where(V > 0, V, WH) / WH) - V + WH
+        elif beta == 0:
+            divergence = V / WH - np.log(V / WH) - 1
+        else:
+            divergence = (V**beta + (beta - 1) * WH**beta - beta * V * WH ** (beta - 1)) / (beta * (beta - 1))
+    objective: Float64 = divergence.sum((-2, -1))
+    for factor, l1, l2 in ((W, l1_W, l2_W), (H, l1_H, l2_H)):
+        objective = objective + l1 * factor.sum((-2, -1)) + l2 / 2 * (factor**2).sum((-2, -1))
+    return objective
+
+
+def nmf_normalize_ref(W: ArrayLike, H: ArrayLike) -> tuple[Float64, Float64]:
+    """Scale the columns of W to length 1 and sort by falling norm of the rows of H; ties keep their order."""
+    W, H = (np.asarray(x, np.float64) for x in (W, H))
+    scale = np.linalg.norm(W, axis=-2, keepdims=True)
+    W, H = W / scale, H * np.swapaxes(scale, -1, -2)
+    order = np.argsort(-np.linalg.norm(H, axis=-1), axis=-1, kind="stable")
+    W, H = np.take_along_axis(W, order[..., None, :], -1), np.take_along_axis(H, order[..., :, None], -2)
+    return np.maximum(W, FACTOR_FLOOR), np.maximum(H, FACTOR_FLOOR)

@@ -59,7 +59,7 @@ class Siamese(nn.Module):
         self.conv3: nn.Module = nn.Conv2d(c2, c3, 3, padding=1)
         if variant == "lite":
             self.conv3 = nn.Sequential(nn.Conv2d(c2, c2, 3, padding=1, groups=c2), nn.Conv2d(c2, c3, 1))
-        self.head = nn.Conv2d(2 * c3, 2, _WINDOW)
+        self.head = nn.Conv2d(2 * c3, 2, _WINDOW, bias=False)  # a bias would cancel, see _margin
         for name, parameter in self.named_parameters():
             if name.endswith("weight"):
                 nn.init.xavier_uniform_(parameter)
@@ -92,7 +92,7 @@ class Siamese(nn.Module):
         return functional.relu(self.conv3(functional.max_pool2d(x, 2, ceil_mode=True)))
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return the logits of the two classes, as trained.
+        """Return the logits of the two classes, for training: the mean over both orders of the pair.
 
         Parameters
         ----------
@@ -103,16 +103,22 @@ class Siamese(nn.Module):
         -------
         Tensor (N, 2, ceil(H/2) - 7, ceil(W/2) - 7)
             Class 0: b is sharper, class 1: a is sharper. Element (j, i) belongs to the block of rows 2j to 2j + 15 and
-            columns 2i to 2i + 15.
+            columns 2i to 2i + 15. Their mean is zero: a softmax takes no notice of it.
+
+        Raises
+        ------
+        ValueError
+            For shapes that differ or are not as above.
         """
-        logits: Tensor = self.head(torch.cat([self.features(a), self.features(b)], dim=1))
-        return logits
+        if a.shape != b.shape:
+            raise ValueError(f"b: has shape {tuple(b.shape)}; expected that of a, {tuple(a.shape)}")
+        margin = self._margin(self.features(a), self.features(b))
+        return torch.stack([-margin, margin], dim=1) / 2
 
     def score_map(self, a: Tensor, b: Tensor) -> Tensor:
         """Return S, the probability that a is the sharper image: the weight of image a.
 
-        The softmax of the mean of ``forward(a, b)`` and ``forward(b, a)`` with its classes swapped, so that
-        ``score_map(b, a)`` is exactly ``1 - score_map(a, b)``.
+        It is class 1 of the softmax of `forward`, and ``score_map(b, a)`` is exactly ``1 - score_map(a, b)``.
 
         Parameters
         ----------
@@ -135,14 +141,20 @@ class Siamese(nn.Module):
 
     def score_features(self, features_a: Tensor, features_b: Tensor) -> Tensor:
         """Return `score_map` of two images whose `features` are known: (N, C, h, w) twice -> (N, h - 7, w - 7)."""
-        # The head is linear, so both orders of the pair come down to one kernel: half the difference of what it does
-        # to the first and to the second image. The biases cancel.
+        margin = self._margin(features_a, features_b)
+        upper = torch.sigmoid(margin.abs())  # in [0.5, 1], where 1 - s is exact
+        return torch.where(margin < 0, 1 - upper, upper)
+
+    def _margin(self, features_a: Tensor, features_b: Tensor) -> Tensor:
+        """Return logit 1 minus logit 0, averaged over the orders (a, b) and, classes swapped, (b, a): (N, h, w).
+
+        The head is linear, so this is one kernel on each image: half the difference of what the head does to the first
+        and to the second image of a pair. Swapping the images changes the sign and nothing else.
+        """
         first, second = (self.head.weight[1] - self.head.weight[0]).chunk(2)  # (C, 8, 8) each
         kernel = (first - second)[None] / 2
         margin = functional.conv2d(features_a, kernel) - functional.conv2d(features_b, kernel)
-        # The sigmoid of |margin| lies in [0.5, 1], where 1 - s is exact.
-        upper = torch.sigmoid(margin.abs())
-        return torch.where(margin < 0, 1 - upper, upper)[:, 0]
+        return margin[:, 0]
 
 
 def multiply_adds(variant: str, height: int = PATCH, width: int = PATCH) -> int:

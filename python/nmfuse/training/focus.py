@@ -192,15 +192,13 @@ def accuracy(net: Siamese, pairs: NDArray[np.uint8]) -> float:
 
 
 def _loss(net: Siamese, pairs: NDArray[np.uint8], count: int, seed: int, step: int) -> Tensor:
-    """Return the mean cross-entropy of `count` random pairs, each in both orders."""
+    """Return the mean cross-entropy of `count` random pairs."""
     rng = np.random.default_rng([seed, step])
     chosen = pairs[rng.integers(len(pairs), size=count)]
     x = torch.from_numpy(augment(chosen, rng)).to(net.head.weight.device)
-    clear, blurred = net.features(x.reshape(2 * count, 1, *x.shape[2:])).unflatten(0, (count, 2)).unbind(1)
-    first, second = torch.cat([clear, blurred]), torch.cat([blurred, clear])
-    logits = net.head(torch.cat([first, second], dim=1)).flatten(1)
-    labels = torch.arange(2, device=x.device).flip(0).repeat_interleave(count)  # 1 where the first is clear
-    return functional.cross_entropy(logits, labels)
+    logits = net(x[:, :1], x[:, 1:]).flatten(1)  # (count, 2)
+    # The net averages over both orders: (blurred, clear) with label 0 has the same loss as (clear, blurred) with 1.
+    return functional.cross_entropy(logits, torch.ones(count, dtype=torch.long, device=x.device))
 
 
 def _check(variant: str, steps: int | None, batch: int, lr: float, validation_fraction: float) -> int:

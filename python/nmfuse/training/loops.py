@@ -80,9 +80,7 @@ def run_sgd(
     ValueError
         If the loss becomes NaN or inf, or the checkpoint is not one of this run.
     """
-    optimizer = torch.optim.SGD(
-        net.parameters(), lr=sgd.lr, momentum=sgd.momentum, weight_decay=sgd.weight_decay
-    )
+    optimizer = torch.optim.SGD(net.parameters(), lr=sgd.lr, momentum=sgd.momentum, weight_decay=sgd.weight_decay)
     done, curve = 0, list[CurvePoint]()
     if checkpoint is not None and checkpoint.exists():
         done, curve = _load_checkpoint(checkpoint, net, optimizer, recipe)

@@ -1,0 +1,450 @@
+// All products of nmf are one register-blocked kernel: a broadcast element of the left matrix times a vector of a row
+// of the right one. Per tile of columns: V is packed into cache, W'V updates H, and V H' is summed up while V is there.
+// Nothing here may be shared with other files (std containers, inline functions): they would get these instructions too.
+#include "cpu/nmf_isa.h"
+
+#include <cstring>
+
+#include "cpu/simd.h"
+
+namespace nmfuse::NMFUSE_ISA {
+namespace {
+
+using std::int64_t;
+
+int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t padded_columns(int64_t n) { return (n + kColumnBlock - 1) / kColumnBlock * kColumnBlock; }
+
+template <class T>
+constexpr T kLeastNormal = 0;
+template <>
+constexpr float kLeastNormal<float> = 0x1p-126F;
+template <>
+constexpr double kLeastNormal<double> = 0x1p-1022;
+
+// The left matrix of a product, p rows by `depth`, as it lies in memory or transposed.
+template <class T>
+struct by_rows {
+  const T* data;
+  int64_t stride;
+  T operator()(int64_t p, int64_t s) const { return data[p * stride + s]; }
+};
+template <class T>
+struct by_columns {
+  const T* data;
+  int64_t stride;
+  T operator()(int64_t p, int64_t s) const { return data[s * stride + p]; }
+};
+
+// The right matrix, `depth` rows.
+template <class T>
+struct right_matrix {
+  const T* data;
+  int64_t stride;
+};
+
+// take(p + i, q + v N, sum over s of left(p + i, s) right(s, q + v N ...)) for P rows and `Vectors` vectors of N lanes.
+template <int P, int Vectors, class Vec, class C, class Left, class Take>
+inline void multiply_block(const Left& left, int64_t p, const right_matrix<C>& right, int64_t q, int64_t depth,
+                           const Take& take) {
+  constexpr int N = sizeof(Vec) / sizeof(C);
+  Vec sums[P][Vectors] = {};
+  const C* row = right.data + q;
+  for (int64_t s = 0; s < depth; ++s, row += right.stride) {
+    Vec x[Vectors];
+    for (int v = 0; v < Vectors; ++v) x[v] = load<Vec>(row + v * N);
+#pragma GCC unroll 16
+    for (int i = 0; i < P; ++i) {
+      const C a = left(p + i, s);
+      for (int v = 0; v < Vectors; ++v) sums[i][v] += a * x[v];
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < P; ++i) {
+    for (int v = 0; v < Vectors; ++v) take(p + i, q + v * N, sums[i][v]);
+  }
+}
+
+// Rows [p, rows), P at a time and the rest by halves.
+template <int P, int Vectors, class Vec, class C, class Left, class Take>
+inline void multiply_rows(const Left& left, int64_t p, int64_t rows, const right_matrix<C>& right, int64_t q,
+                          int64_t depth, const Take& take) {
+  for (; p + P <= rows; p += P) multiply_block<P, Vectors, Vec>(left, p, right, q, depth, take);
+  if constexpr (P > 1) multiply_rows<P / 2, Vectors, Vec>(left, p, rows, right, q, depth, take);
+}
+
+// Columns [q, columns), fewer than 2 N of them, by ever narrower vectors.
+template <int N, class C, class Left, class Take>
+inline void multiply_columns(const Left& left, int64_t rows, const right_matrix<C>& right, int64_t q, int64_t columns,
+                             int64_t depth, const Take& take) {
+  if (q + N <= columns) {
+    multiply_rows<kVectorRegisters / 2, 1, vec<C, N>>(left, 0, rows, right, q, depth, take);
+    q += N;
+  }
+  if constexpr (N > kRankBlock) multiply_columns<N / 2>(left, rows, right, q, columns, depth, take);
+}
+
+// left (rows, depth) times right (depth, columns), columns a multiple of kRankBlock.
+template <class C, class Left, class Take>
+inline void multiply(const Left& left, int64_t rows, const right_matrix<C>& right, int64_t columns, int64_t depth,
+                     const Take& take) {
+  constexpr int N = kLanes<C>;
+  int64_t q = 0;
+  for (; q + 2 * N <= columns; q += 2 * N) {
+    multiply_rows<kVectorRegisters / 4, 2, vec<C>>(left, 0, rows, right, q, depth, take);
+  }
+  if constexpr (N >= kRankBlock) multiply_columns<N>(left, rows, right, q, columns, depth, take);
+}
+
+// What to do with the elements of a product.
+template <class C>
+struct keep {
+  C* to;
+  int64_t stride;
+  template <class Vec>
+  void operator()(int64_t p, int64_t q, Vec x) const {
+    store(to + p * stride + q, x);
+  }
+};
+
+template <class C>
+struct add {
+  C* to;
+  int64_t stride;
+  template <class Vec>
+  void operator()(int64_t p, int64_t q, Vec x) const {
+    C* at = to + p * stride + q;
+    store(at, load<Vec>(at) + x);
+  }
+};
+
+template <class C>
+struct add_in_double {
+  double* to;
+  int64_t stride;
+  template <class Vec>
+  void operator()(int64_t p, int64_t q, Vec x) const {
+    constexpr int N = sizeof(Vec) / sizeof(C);
+    C values[N];
+    store(values, x);
+    double* at = to + p * stride + q;
+    for (int i = 0; i < N; i += kLanes<double>) store(at + i, load<double_vec>(at + i) + load_doubles(values + i));
+  }
+};
+
+// The quotient of kullback_leibler: V / W H where W H is the product.
+template <class C>
+struct divide {
+  const C* V;
+  C* to;
+  int64_t stride;
+  template <class Vec>
+  void operator()(int64_t p, int64_t q, Vec WH) const {
+    const int64_t at = p * stride + q;
+    store(to + at, load<Vec>(V + at) / larger(WH, broadcast<Vec>(static_cast<C>(kProductFloor))));
+  }
+};
+
+// Elements of a factor are updated so many at a time; numerators and denominators may be double where factors are not.
+template <class C>
+using factor_vec = vec<C, kLanes<double>>;
+
+template <class C, class From>
+inline factor_vec<C> load_as(const From* from) {
+  return __builtin_convertvector(load<factor_vec<From>>(from), factor_vec<C>);
+}
+
+// to = the rule for `count` elements of x, a multiple of kRankBlock; denominator(i) gives a factor_vec.
+template <class C, class Numerator, class Denominator>
+inline void apply_rule(const nmf_rule& rule, int64_t count, const C* x, const Numerator* numerator,
+                       const Denominator& denominator, C* to) {
+  using vector = factor_vec<C>;
+  const C l1 = static_cast<C>(rule.l1), l2 = static_cast<C>(rule.l2);
+  const vector least = broadcast<vector>(kLeastNormal<C>), floor = broadcast<vector>(static_cast<C>(kFactorFloor));
+  for (int64_t i = 0; i < count; i += kLanes<double>) {
+    const vector old = load<vector>(x + i);
+    vector ratio = load_as<C>(numerator + i) / larger(denominator(i) + l1 + l2 * old, least);
+    if (rule.exponent != 1.0) {
+      const double_vec wide = pow(__builtin_convertvector(ratio, double_vec), rule.exponent);
+      ratio = __builtin_convertvector(wide, vector);
+    }
+    store(to + i, larger(old * ratio, floor));
+  }
+}
+
+// Rows [0, rows) of a matrix, converted, with zeros from `columns` to the padded width.
+template <class From, class To>
+inline void pack(const From* from, int64_t from_stride, int64_t rows, int64_t columns, To* to, int64_t to_stride) {
+  const int64_t width = padded_columns(columns);
+  for (int64_t i = 0; i < rows; ++i, from += from_stride, to += to_stride) {
+    for (int64_t j = 0; j < columns; ++j) to[j] = static_cast<To>(from[j]);
+    for (int64_t j = columns; j < width; ++j) to[j] = 0;
+  }
+}
+
+// One tile of columns of one chunk at work.
+template <nmf_kind kKind, class T, class C>
+class tile_update {
+ public:
+  tile_update(const nmf_chunk<T, C>& chunk, const nmf_tile<C>& tile, int64_t first)
+      : chunk_(chunk),
+        tile_(tile),
+        first_(first),
+        columns_(smaller(tile.width, chunk.last - first)),
+        width_(padded_columns(columns_)) {}
+
+  void run() {
+    pack(chunk_.H + first_, chunk_.H_stride, chunk_.rank, columns_, tile_.H, tile_.stride);
+    for (int64_t i = 0; i < chunk_.m; i += tile_.height) add_rows_to_H_sums(i, smaller(tile_.height, chunk_.m - i));
+    for (int inner = 0; inner < chunk_.inner_iter; ++inner) update_H();
+    for (int64_t k = 0; k < chunk_.rank; ++k) {
+      T* to = chunk_.H + k * chunk_.H_stride + first_;
+      const C* from = tile_.H + k * tile_.stride;
+      for (int64_t j = 0; j < columns_; ++j) to[j] = static_cast<T>(from[j]);
+    }
+    if (chunk_.numerator == nullptr) return;
+
+    for (int64_t k = 0; k < chunk_.rank; ++k) {
+      const C* from = tile_.H + k * tile_.stride;
+      for (int64_t j = 0; j < columns_; ++j) tile_.H_columns[j * chunk_.padded_rank + k] = from[j];
+    }
+    for (int64_t i = 0; i < chunk_.m; i += tile_.height) add_rows_to_W_sums(i, smaller(tile_.height, chunk_.m - i));
+    add_H_to_W_sums();
+  }
+
+ private:
+  bool held_whole() const { return chunk_.m <= tile_.height; }
+
+  void pack_V(int64_t i, int64_t rows) {
+    pack(chunk_.V + i * chunk_.V_stride + first_, chunk_.V_stride, rows, columns_, tile_.V, tile_.stride);
+  }
+
+  // From V to what is multiplied by the factors in the numerator, and in the denominator for `other`.
+  void weigh_V(int64_t i, int64_t rows) {
+    const by_rows<C> W{chunk_.W + i * chunk_.padded_rank, chunk_.padded_rank};
+    const right_matrix<C> H{tile_.H, tile_.stride};
+    if constexpr (kKind == nmf_kind::kullback_leibler) {
+      multiply(W, rows, H, width_, chunk_.rank, divide<C>{tile_.V, tile_.product, tile_.stride});
+    } else if constexpr (kKind == nmf_kind::other) {
+      multiply(W, rows, H, width_, chunk_.rank, keep<C>{tile_.power, tile_.stride});
+      for (int64_t p = 0; p < rows; ++p) {
+        const int64_t row = p * tile_.stride;
+        for (int64_t at = row; at < row + width_; at += kLanes<double>) {
+          const double_vec WH = larger(load_doubles(tile_.power + at), broadcast<double_vec>(kProductFloor));
+          const double_vec power = chunk_.beta == 0.0 ? 1.0 / WH : pow(WH, chunk_.beta - 1.0);
+          store_doubles(tile_.power + at, power);
+          store_doubles(tile_.product + at, load_doubles(tile_.V + at) * (power / WH));
+        }
+      }
+    }
+  }
+
+  const C* weighed() const { return kKind == nmf_kind::frobenius ? tile_.V : tile_.product; }
+
+  void add_rows_to_H_sums(int64_t i, int64_t rows) {
+    pack_V(i, rows);
+    weigh_V(i, rows);
+    multiply_W(i, rows, weighed(), tile_.numerator);
+    if constexpr (kKind == nmf_kind::other) multiply_W(i, rows, tile_.power, tile_.denominator);
+  }
+
+  // to (+)= W' x for rows from i; the first rows overwrite.
+  void multiply_W(int64_t i, int64_t rows, const C* x, C* to) {
+    const by_columns<C> W{chunk_.W + i * chunk_.padded_rank, chunk_.padded_rank};
+    const right_matrix<C> right{x, tile_.stride};
+    if (i == 0) {
+      multiply(W, chunk_.rank, right, width_, rows, keep<C>{to, tile_.stride});
+    } else {
+      multiply(W, chunk_.rank, right, width_, rows, add<C>{to, tile_.stride});
+    }
+  }
+
+  void update_H() {
+    if constexpr (kKind == nmf_kind::frobenius) {
+      const by_columns<C> gram{chunk_.gram, chunk_.padded_rank};
+      multiply(gram, chunk_.rank, right_matrix<C>{tile_.H, tile_.stride}, width_, chunk_.rank,
+               keep<C>{tile_.denominator, tile_.stride});
+    }
+    for (int64_t k = 0; k < chunk_.rank; ++k) {
+      C* h = tile_.H + k * tile_.stride;
+      const C* denominators = tile_.denominator + k * tile_.stride;
+      apply_rule(chunk_.rule, width_, h, tile_.numerator + k * tile_.stride, [&](int64_t j) {
+        if constexpr (kKind == nmf_kind::kullback_leibler) {
+          return broadcast<factor_vec<C>>(chunk_.sums_W[k]);
+        } else {
+          return load<factor_vec<C>>(denominators + j);
+        }
+      }, h);
+    }
+  }
+
+  void add_rows_to_W_sums(int64_t i, int64_t rows) {
+    if (!held_whole()) pack_V(i, rows);
+    weigh_V(i, rows);
+    multiply_H(i, rows, weighed(), chunk_.numerator);
+    if constexpr (kKind == nmf_kind::other) multiply_H(i, rows, tile_.power, chunk_.denominator);
+  }
+
+  // to += x H' for rows from i.
+  void multiply_H(int64_t i, int64_t rows, const C* x, double* to) {
+    multiply(by_rows<C>{x, tile_.stride}, rows, right_matrix<C>{tile_.H_columns, chunk_.padded_rank},
+             chunk_.padded_rank, columns_, add_in_double<C>{to + i * chunk_.padded_rank, chunk_.padded_rank});
+  }
+
+  void add_H_to_W_sums() {
+    if constexpr (kKind == nmf_kind::frobenius) {
+      multiply(by_rows<C>{tile_.H, tile_.stride}, chunk_.rank,
+               right_matrix<C>{tile_.H_columns, chunk_.padded_rank}, chunk_.padded_rank, columns_,
+               add_in_double<C>{chunk_.denominator, chunk_.padded_rank});
+    } else if constexpr (kKind == nmf_kind::kullback_leibler) {
+      for (int64_t j = 0; j < columns_; ++j) {
+        const C* h = tile_.H_columns + j * chunk_.padded_rank;
+        for (int64_t k = 0; k < chunk_.rank; ++k) chunk_.denominator[k] += static_cast<double>(h[k]);
+      }
+    }
+  }
+
+  const nmf_chunk<T, C>& chunk_;
+  const nmf_tile<C>& tile_;
+  const int64_t first_, columns_, width_;
+};
+
+void clear(double* x, int64_t count) { std::memset(x, 0, static_cast<std::size_t>(count) * sizeof(double)); }
+
+template <nmf_kind kKind, class T, class C>
+void update_H(const nmf_chunk<T, C>& chunk, const nmf_tile<C>& tile) {
+  if (chunk.numerator != nullptr) {
+    const int64_t of_W = chunk.m * chunk.padded_rank;
+    clear(chunk.numerator, of_W);
+    clear(chunk.denominator, kKind == nmf_kind::other       ? of_W
+                             : kKind == nmf_kind::frobenius ? chunk.rank * chunk.padded_rank
+                                                            : chunk.padded_rank);
+    // The padding of the transposed tile stays zero: it is never written again.
+    std::memset(tile.H_columns, 0, static_cast<std::size_t>(tile.width * chunk.padded_rank) * sizeof(C));
+  }
+  for (int64_t first = chunk.first; first < chunk.last; first += tile.width) {
+    tile_update<kKind, T, C>(chunk, tile, first).run();
+  }
+}
+
+template <nmf_kind kKind, class T, class C>
+void update_W(const nmf_rows<T, C>& rows) {
+  const int64_t width = rows.padded_rank;
+  if constexpr (kKind == nmf_kind::frobenius) {
+    multiply(by_rows<C>{rows.W, width}, rows.rows, right_matrix<C>{rows.gram_H, width}, width, rows.rank,
+             keep<C>{rows.updated, width});
+  }
+  for (int64_t i = 0; i < rows.rows; ++i) {
+    const int64_t row = i * width;
+    C* updated = rows.updated + row;
+    apply_rule(rows.rule, width, rows.W + row, rows.numerator + row, [&](int64_t k) {
+      if constexpr (kKind == nmf_kind::frobenius) {
+        return load<factor_vec<C>>(updated + k);
+      } else if constexpr (kKind == nmf_kind::kullback_leibler) {
+        return load_as<C>(rows.denominator + k);
+      } else {
+        return load_as<C>(rows.denominator + row + k);
+      }
+    }, updated);
+    for (int64_t k = 0; k < rows.rank; ++k) {  // the padding of W stays zero
+      rows.out[i * rows.out_stride + k] = static_cast<T>(updated[k]);
+      rows.W[row + k] = updated[k];
+    }
+  }
+}
+
+template <class C>
+void measure_gram(const C* W, int64_t rows, int64_t rank, int64_t padded_rank, double* sums) {
+  constexpr int64_t kDepth = 256;  // rows that may be summed up in float
+  clear(sums, rank * padded_rank);
+  for (int64_t i = 0; i < rows; i += kDepth) {
+    const C* at = W + i * padded_rank;
+    multiply(by_columns<C>{at, padded_rank}, rank, right_matrix<C>{at, padded_rank}, padded_rank,
+             smaller(kDepth, rows - i), add_in_double<C>{sums, padded_rank});
+  }
+}
+
+template <class C>
+void measure_columns(const C* W, int64_t rows, int64_t rank, int64_t padded_rank, double* sums) {
+  clear(sums, padded_rank);
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t k = 0; k < rank; ++k) sums[k] += static_cast<double>(W[i * padded_rank + k]);
+  }
+}
+
+// The divergence of one element each, in double: d_beta(v | x).
+template <class Body>
+void visit_divergence(double beta, const Body& body) {
+  const auto positive = [](double_vec x) { return larger(x, broadcast<double_vec>(kProductFloor)); };
+  if (beta == 2.0) {
+    body([](double_vec v, double_vec x) { return 0.5 * (v - x) * (v - x); });
+  } else if (beta == 1.0) {
+    body([=](double_vec v, double_vec x) {
+      x = positive(x);
+      const double_vec some = v * log(v / x) - (v - x);
+      return v < kLeastNormal<double> ? x : some;
+    });
+  } else if (beta == 0.0) {
+    body([=](double_vec v, double_vec x) {
+      const double_vec ratio = v / positive(x);
+      return (ratio - 1.0) - log(ratio);
+    });
+  } else {
+    body([=](double_vec v, double_vec x) {
+      x = positive(x);
+      const double_vec power = pow(x, beta - 1.0);
+      return (pow(v, beta) + power * ((beta - 1.0) * x - beta * v)) / (beta * (beta - 1.0));
+    });
+  }
+}
+
+}  // namespace
+
+template <class T, class C>
+nmf_kernels<T, C> get_nmf_kernels(nmf_kind kind) {
+  switch (kind) {
+    case nmf_kind::frobenius:
+      return {update_H<nmf_kind::frobenius, T, C>, update_W<nmf_kind::frobenius, T, C>, measure_gram<C>};
+    case nmf_kind::kullback_leibler:
+      return {update_H<nmf_kind::kullback_leibler, T, C>, update_W<nmf_kind::kullback_leibler, T, C>,
+              measure_columns<C>};
+    default: return {update_H<nmf_kind::other, T, C>, update_W<nmf_kind::other, T, C>, measure_columns<C>};
+  }
+}
+
+template <class T>
+double nmf_divergence(const nmf_residual<T>& residual, const nmf_tile<T>& tile) {
+  double total = 0;
+  for (int64_t first = residual.first; first < residual.last; first += tile.width) {
+    const int64_t columns = smaller(tile.width, residual.last - first), width = padded_columns(columns);
+    pack(residual.H.data + first, residual.H.row_stride, residual.rank, columns, tile.H, tile.stride);
+    for (int64_t i = 0; i < residual.m; i += tile.height) {
+      const int64_t rows = smaller(tile.height, residual.m - i);
+      pack(residual.V.row(0, i) + first, residual.V.row_stride, rows, columns, tile.V, tile.stride);
+      multiply(by_rows<T>{residual.W.row(0, i), residual.W.row_stride}, rows, right_matrix<T>{tile.H, tile.stride},
+               width, residual.rank, keep<T>{tile.product, tile.stride});
+      for (int64_t p = 0; p < rows; ++p) {  // padding where V = W H costs nothing
+        for (int64_t j = columns; j < width; ++j) tile.V[p * tile.stride + j] = tile.product[p * tile.stride + j] = 1;
+      }
+      visit_divergence(residual.beta, [&](const auto& divergence) {
+        for (int64_t p = 0; p < rows; ++p) {
+          const T *v = tile.V + p * tile.stride, *x = tile.product + p * tile.stride;
+          double_vec row{};
+          for (int64_t j = 0; j < width; j += kLanes<double>) {
+            row += divergence(load_doubles(v + j), load_doubles(x + j));
+          }
+          total += sum(row);
+        }
+      });
+    }
+  }
+  return total;
+}
+
+template nmf_kernels<float, float> get_nmf_kernels<float, float>(nmf_kind);
+template nmf_kernels<float, double> get_nmf_kernels<float, double>(nmf_kind);
+template nmf_kernels<double, double> get_nmf_kernels<double, double>(nmf_kind);
+template double nmf_divergence<float>(const nmf_residual<float>&, const nmf_tile<float>&);
+template double nmf_divergence<double>(const nmf_residual<double>&, const nmf_tile<double>&);
+
+}  // namespace nmfuse::NMFUSE_ISA
