@@ -8,9 +8,6 @@
 
 namespace nmfuse {
 
-// W H counts as this where it is divided by or raised to a power: the least product of two factors.
-inline constexpr double kProductFloor = kFactorFloor * kFactorFloor;
-
 inline constexpr std::int64_t kRankBlock = 8;     // components are padded with zeros to a multiple of it
 inline constexpr std::int64_t kColumnBlock = 32;  // so are the columns of a tile
 

@@ -16,6 +16,17 @@ struct nmf_options {
 
 inline constexpr double kFactorFloor = 1e-12;  // W and H never fall below it: a zero could not leave zero
 
+// W H counts as this where it is divided by or raised to a power: the least product of two factors.
+inline constexpr double kProductFloor = kFactorFloor * kFactorFloor;
+
+// The exponent of an update that never lets the objective rise (Fevotte & Idier 2011). A squared penalty grows faster
+// than a divergence of beta < 2; bounding every term by a square gives 1 / (3 - beta) there.
+constexpr double nmf_exponent(double beta, double l2) {
+  if (l2 > 0 && beta < 2) return 1 / (3 - beta);
+  if (beta < 1) return 1 / (2 - beta);
+  return beta > 2 ? 1 / (beta - 1) : 1;
+}
+
 // Bytes of scratch for nmf_update, nmf_objective and nmf_normalize on (batch, m, n) problems of the given rank.
 template <class T>
 std::int64_t nmf_workspace(std::int64_t batch, std::int64_t m, std::int64_t n, std::int64_t rank,
