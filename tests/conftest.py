@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import nmfuse
 from nmfuse.kernels import _native
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,6 +29,23 @@ def shared_dir() -> Path:
     pytest.skip(reason)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--require-cuda", action="store_true", help="fail where a test that needs a CUDA device cannot run")
+
+
+def _missing(request: pytest.FixtureRequest, what: str, *, required: bool) -> None:
+    if required:
+        pytest.fail(f"{what}, and this run needs it")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def cuda(request: pytest.FixtureRequest) -> None:
+    """Ask for a CUDA device; mark the test with pytest.mark.cuda too."""
+    if reason := nmfuse.cuda.why():
+        _missing(request, f"no CUDA: {reason}", required=request.config.getoption("--require-cuda"))
+
+
 class Backend:
     """Where the kernels run, and how arrays get there and back."""
 
@@ -34,14 +53,31 @@ class Backend:
         self.name = name
 
     def array(self, values: np.ndarray) -> Any:
-        return values
+        if self.name != "cuda":
+            return values
+        import cupy
+
+        base = values if values.base is None else values.base  # a view stays a view, with its strides
+        if base is values or not isinstance(base, np.ndarray) or base.dtype != values.dtype or 0 in values.shape:
+            return cupy.asarray(values)
+        offset = values.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+        there = cupy.asarray(base)
+        if there.strides != base.strides:
+            return cupy.asarray(values)
+        return cupy.ndarray(values.shape, values.dtype, there.data + offset, values.strides)
 
     def numpy(self, values: Any) -> np.ndarray:
-        return values
+        return values if isinstance(values, np.ndarray) else values.get()
 
 
-@pytest.fixture(params=["cpu"])
+@pytest.fixture(params=["cpu", "simt", pytest.param("cuda", marks=pytest.mark.cuda)])
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
-    """Run a kernel test on each backend."""
-    with _native.cpu_arrays_run_on(f"nmfuse._{request.param}"):
-        yield Backend(request.param)
+    """Run a kernel test on each backend: the CPU, the CUDA kernels on the SIMT runner, and a CUDA device."""
+    name = request.param
+    if name == "cuda":
+        request.getfixturevalue("cuda")
+    elif find_spec(f"nmfuse._{name}") is None:
+        what = f"nmfuse._{name} is not built (make test builds it with NMFUSE_SIMT=ON)"
+        _missing(request, what, required="CI" in os.environ)
+    with _native.cpu_arrays_run_on("nmfuse._simt" if name == "simt" else "nmfuse._cpu"):
+        yield Backend(name)

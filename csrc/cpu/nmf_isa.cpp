@@ -1,6 +1,7 @@
 // All products of nmf are one register-blocked kernel: a broadcast element of the left matrix times a vector of a row
 // of the right one. Per tile of columns: V is packed into cache, W'V updates H, and V H' is summed up while V is there.
-// Nothing here may be shared with other files (std containers, inline functions): they would get these instructions too.
+// Nothing here may be shared with other files (std containers, inline functions): they would get these instructions
+// too.
 #include "cpu/nmf_isa.h"
 
 #include <cstring>
@@ -268,13 +269,16 @@ class tile_update {
     for (int64_t k = 0; k < chunk_.rank; ++k) {
       C* h = tile_.H + k * tile_.stride;
       const C* denominators = tile_.denominator + k * tile_.stride;
-      apply_rule(chunk_.rule, width_, h, tile_.numerator + k * tile_.stride, [&](int64_t j) {
-        if constexpr (kKind == nmf_kind::kullback_leibler) {
-          return broadcast<factor_vec<C>>(chunk_.sums_W[k]);
-        } else {
-          return load<factor_vec<C>>(denominators + j);
-        }
-      }, h);
+      apply_rule(
+          chunk_.rule, width_, h, tile_.numerator + k * tile_.stride,
+          [&](int64_t j) {
+            if constexpr (kKind == nmf_kind::kullback_leibler) {
+              return broadcast<factor_vec<C>>(chunk_.sums_W[k]);
+            } else {
+              return load<factor_vec<C>>(denominators + j);
+            }
+          },
+          h);
     }
   }
 
@@ -293,9 +297,8 @@ class tile_update {
 
   void add_H_to_W_sums() {
     if constexpr (kKind == nmf_kind::frobenius) {
-      multiply(by_rows<C>{tile_.H, tile_.stride}, chunk_.rank,
-               right_matrix<C>{tile_.H_columns, chunk_.padded_rank}, chunk_.padded_rank, columns_,
-               add_in_double<C>{chunk_.denominator, chunk_.padded_rank});
+      multiply(by_rows<C>{tile_.H, tile_.stride}, chunk_.rank, right_matrix<C>{tile_.H_columns, chunk_.padded_rank},
+               chunk_.padded_rank, columns_, add_in_double<C>{chunk_.denominator, chunk_.padded_rank});
     } else if constexpr (kKind == nmf_kind::kullback_leibler) {
       for (int64_t j = 0; j < columns_; ++j) {
         const C* h = tile_.H_columns + j * chunk_.padded_rank;
@@ -337,15 +340,18 @@ void update_W(const nmf_rows<T, C>& rows) {
   for (int64_t i = 0; i < rows.rows; ++i) {
     const int64_t row = i * width;
     C* updated = rows.updated + row;
-    apply_rule(rows.rule, width, rows.W + row, rows.numerator + row, [&](int64_t k) {
-      if constexpr (kKind == nmf_kind::frobenius) {
-        return load<factor_vec<C>>(updated + k);
-      } else if constexpr (kKind == nmf_kind::kullback_leibler) {
-        return load_as<C>(rows.denominator + k);
-      } else {
-        return load_as<C>(rows.denominator + row + k);
-      }
-    }, updated);
+    apply_rule(
+        rows.rule, width, rows.W + row, rows.numerator + row,
+        [&](int64_t k) {
+          if constexpr (kKind == nmf_kind::frobenius) {
+            return load<factor_vec<C>>(updated + k);
+          } else if constexpr (kKind == nmf_kind::kullback_leibler) {
+            return load_as<C>(rows.denominator + k);
+          } else {
+            return load_as<C>(rows.denominator + row + k);
+          }
+        },
+        updated);
     for (int64_t k = 0; k < rows.rank; ++k) {  // the padding of W stays zero
       rows.out[i * rows.out_stride + k] = static_cast<T>(updated[k]);
       rows.W[row + k] = updated[k];

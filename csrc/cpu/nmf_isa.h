@@ -45,9 +45,9 @@ struct nmf_chunk {
   std::int64_t V_stride = 0;
   T* H = nullptr;
   std::int64_t H_stride = 0;
-  const C* W = nullptr;        // (m, padded_rank)
-  const C* gram = nullptr;     // (rank, padded_rank) W'W; frobenius only
-  const C* sums_W = nullptr;   // (padded_rank) column sums of W; kullback_leibler only
+  const C* W = nullptr;       // (m, padded_rank)
+  const C* gram = nullptr;    // (rank, padded_rank) W'W; frobenius only
+  const C* sums_W = nullptr;  // (padded_rank) column sums of W; kullback_leibler only
   int inner_iter = 1;
   nmf_rule rule;
   // Overwritten; null where W is fixed. The denominator is H H' (rank, padded_rank) for frobenius, the row sums of H

@@ -1,7 +1,8 @@
 // Pixels that the same blocks cover form a cell, and a cell's value is the mean of the scores in a window of the block
-// grid. A CUDA block owns a tile of cells: each thread sums a few columns of scores vertically, straight from memory into
-// registers; the sums meet in shared memory, where the same thread sums them horizontally; the number of scores follows
-// from the indices. Then all threads write the tile's pixels, row by row. No running sums: they drift and spread NaN.
+// grid. A CUDA block owns a tile of cells: each thread sums a few columns of scores vertically, straight from memory
+// into registers; the sums meet in shared memory, where the same thread sums them horizontally; the number of scores
+// follows from the indices. Then all threads write the tile's pixels, row by row. No running sums: they drift and
+// spread NaN.
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -86,7 +87,7 @@ constexpr int kMostPixelRows = 32, kMostPixelCols = 512;
 template <class T>
 constexpr int kWide = 16 / sizeof(T);  // columns for each thread
 template <class T>
-constexpr int kBufferCols = kWide<T>* kColumnGroups;
+constexpr int kBufferCols = kWide<T> * kColumnGroups;
 
 template <class T>
 struct aggregate_arguments {
@@ -372,12 +373,12 @@ template <class T>
 void aggregate_blocks_adjoint(image_view<const T> grad, const block_grid& grid, image_view<T> out,
                               workspace_view workspace, stream_handle stream) {
   if (grad.empty() || out.empty()) return;
-  require(workspace.bytes >=
-              aggregate_blocks_adjoint_workspace<T>(out.batch, out.rows, out.cols, grad.rows, grad.cols),
+  require(workspace.bytes >= aggregate_blocks_adjoint_workspace<T>(out.batch, out.rows, out.cols, grad.rows, grad.cols),
           "workspace: smaller than aggregate_blocks_adjoint_workspace tells");
-  const image_view<T> columns{static_cast<T*>(workspace.data), grad.batch, out.rows, grad.cols, out.rows * grad.cols,
-                              grad.cols};
-  launch_gather<true, T>("aggregate_blocks_adjoint (down)", grad, columns, make_axis(grid, out.rows, grad.rows), stream);
+  const image_view<T> columns{
+      static_cast<T*>(workspace.data), grad.batch, out.rows, grad.cols, out.rows * grad.cols, grad.cols};
+  launch_gather<true, T>("aggregate_blocks_adjoint (down)", grad, columns, make_axis(grid, out.rows, grad.rows),
+                         stream);
   launch_gather<false, T>("aggregate_blocks_adjoint (across)", columns, out, make_axis(grid, out.cols, grad.cols),
                           stream);
 }

@@ -94,7 +94,7 @@ template <bool kInside, job kJob, int kSize, class T, class A, int kRows, int kW
 __device__ void sum_vertically(const smooth_arguments<T>& args, int64_t batch, int64_t y, int64_t c,
                                pack<A, kWide> (&sums)[kRows], pack<A, kWide> (&weights)[kRows]) {
   const int size = smooth_tile<kJob, kSize, T>::size(args.window.size);
-#pragma unroll(kInside && kSize != kAnySize ? kRows + kSize - 1 : 1)
+#pragma unroll(kInside&& kSize != kAnySize ? kRows + kSize - 1 : 1)
   for (int j = 0; j < kRows + size - 1; ++j) {
     const int64_t wanted = y - size / 2 + j;
     const int64_t row = kInside ? wanted : reflect(wanted, args.out.rows);
@@ -141,7 +141,8 @@ __device__ void sum_vertically(const smooth_arguments<T>& args, int64_t batch, i
 
 // The window sums of kWide pixels from a row of vertical sums; buffer[first] is margin columns left of the first pixel.
 template <class Tile, class A>
-__device__ pack<A, Tile::wide> sum_horizontally(const shared_array<A>& buffer, int first, const hann_window<A>& window) {
+__device__ pack<A, Tile::wide> sum_horizontally(const shared_array<A>& buffer, int first,
+                                                const hann_window<A>& window) {
   constexpr int kWide = Tile::wide;
   const int size = Tile::size(window.size), margin = Tile::margin(window.size);
   pack<A, kWide> result{};
@@ -254,13 +255,13 @@ __global__ void __launch_bounds__(kSmoothThreads) smooth(const smooth_arguments<
 template <job kJob, int kSize, class T>
 void launch_smooth(const char* name, smooth_arguments<T> args, stream_handle stream) {
   using tile_type = smooth_tile<kJob, kSize, T>;
-  args.tiles = tile_grid(args.out.batch, args.out.rows, args.out.cols, tile_type::rows,
-                         tile_type::cols(args.window.size));
+  args.tiles =
+      tile_grid(args.out.batch, args.out.rows, args.out.cols, tile_type::rows, tile_type::cols(args.window.size));
   args.packs = takes_packs<tile_type::wide>(args.out);
   if (args.x.data) args.packs = args.packs && takes_packs<tile_type::wide>(args.x);
   if (args.reliability.data) args.packs = args.packs && takes_packs<tile_type::wide>(args.reliability);
-  launch(name, smooth<kJob, kSize, T>, grid_for(args.tiles.count), dim3(kColumnGroups, kRowGroups),
-         tile_type::bytes(), stream, args);
+  launch(name, smooth<kJob, kSize, T>, grid_for(args.tiles.count), dim3(kColumnGroups, kRowGroups), tile_type::bytes(),
+         stream, args);
 }
 
 template <job kJob, class T>
@@ -334,7 +335,7 @@ struct outlier_arguments {
 };
 
 template <class T>
-__global__ void __launch_bounds__(kOutlierCols * kOutlierRows) mark_outliers(const outlier_arguments<T> args) {
+__global__ void __launch_bounds__(kOutlierCols* kOutlierRows) mark_outliers(const outlier_arguments<T> args) {
   using A = sum_type<T>;
   const int half = args.size / 2, buffer_cols = kOutlierCols + 2 * half, buffer_rows = kOutlierRows + 2 * half;
   const int tx = static_cast<int>(threadIdx.x), ty = static_cast<int>(threadIdx.y);
@@ -368,9 +369,8 @@ __global__ void __launch_bounds__(kOutlierCols * kOutlierRows) mark_outliers(con
       bool outlier = value != value;
       if (!outlier) {
         const int count = count_if([](A other) { return other == other; });
-        const double centre = median<A>(count, [&](A bound) {
-          return count_if([=](A other) { return other < bound; });
-        });
+        const double centre =
+            median<A>(count, [&](A bound) { return count_if([=](A other) { return other < bound; }); });
         // In double, as the CPU: a deviation that is exactly the limit is no outlier.
         const double mad = median<double>(count, [&](double bound) {
           return count_if([=](A other) { return fabs(static_cast<double>(other) - centre) < bound; });
@@ -408,8 +408,8 @@ void hannmean_adjoint(image_view<const T> grad, image_view<const uint8_t> reliab
   if (grad.empty()) return;
   require(workspace.bytes >= hannmean_adjoint_workspace<T>(grad.batch, grad.rows, grad.cols),
           "workspace: smaller than hannmean_adjoint_workspace tells");
-  const image_view<T> share{static_cast<T*>(workspace.data), grad.batch, grad.rows, grad.cols, grad.rows * grad.cols,
-                            grad.cols};
+  const image_view<T> share{static_cast<T*>(workspace.data), grad.batch, grad.rows, grad.cols,
+                            grad.rows * grad.cols,           grad.cols};
   smooth_arguments<T> args{grad, reliability, out, share, make_window<sum_type<T>>(size), {}, false};
   launch_smooth<job::share, kAnySize>("hannmean_adjoint (share)", args, stream);
   args.x = share;
@@ -417,8 +417,7 @@ void hannmean_adjoint(image_view<const T> grad, image_view<const uint8_t> reliab
 }
 
 template <class T>
-void reject_outliers(image_view<const T> x, int size, double k, image_view<uint8_t> reliability,
-                     stream_handle stream) {
+void reject_outliers(image_view<const T> x, int size, double k, image_view<uint8_t> reliability, stream_handle stream) {
   if (x.empty()) return;
   const outlier_arguments<T> args{x, reliability, size, k,
                                   tile_grid(x.batch, x.rows, x.cols, kOutlierRows, kOutlierCols)};

@@ -70,8 +70,8 @@ void launch(const char* name, void (*kernel)(Params...), dim3 grid, dim3 block, 
             [[maybe_unused]] stream_handle stream, bool cooperative, Args&&... args) {
 #if defined(NMFUSE_SIMT)
   const std::tuple<Params...> values(std::forward<Args>(args)...);
-  const cudaError_t status = simt::launch({name, grid, block, shared_bytes, cooperative},
-                                          [&] { std::apply(kernel, values); });
+  const cudaError_t status =
+      simt::launch({name, grid, block, shared_bytes, cooperative}, [&] { std::apply(kernel, values); });
 #else
   allow_shared_bytes(kernel, name, shared_bytes);
   cudaLaunchAttribute attribute{};

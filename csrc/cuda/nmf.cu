@@ -19,9 +19,9 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
-constexpr int kGroup = 8;           // ranks per thread
-constexpr int kPanelRows = 32;      // a panel holds a multiple of this
-constexpr int kMaxChunks = 256;     // over all problems: enough for any card, and never read off one
+constexpr int kGroup = 8;        // ranks per thread
+constexpr int kPanelRows = 32;   // a panel holds a multiple of this
+constexpr int kMaxChunks = 256;  // over all problems: enough for any card, and never read off one
 constexpr int kMaxRowItems = 64;
 constexpr std::int64_t kSharedBudget = 110 * 1024;  // two blocks a multiprocessor on sm_80 and sm_90
 
@@ -45,18 +45,18 @@ struct problem {
   image_view<const T> V;
   image_view<T> W, H;
   const std::uint8_t* active;
-  T beta, gamma, l1_W, l1_H, l2_W, l2_H;
+  T beta, exponent_W, exponent_H, l1_W, l1_H, l2_W, l2_H;
   int inner_iter, iterations, rank;
   bool update_W;
-  int panel_rows;                  // rows of V in shared memory at once
-  int chunks;                      // per problem
+  int panel_rows;  // rows of V in shared memory at once
+  int chunks;      // per problem
   std::int64_t tiles_per_chunk;
-  int row_items, rows_per_item;    // pieces of the W update
-  int splits;                      // of a tile's columns for V H', so that few rows still feed all warps
-  T* numerator;                    // (batch, chunks * splits, m, r): V H' or (V S^(beta-2)) H'
-  T* denominator;                  // the same for S^(beta-1) H' (general divergence)
-  T* gram_H;                       // (batch, chunks, r, r): H H', or row sums of H in the first row
-  T* gram_W;                       // (batch, row_items, r, r): W'W, or column sums of W in the first row
+  int row_items, rows_per_item;  // pieces of the W update
+  int splits;                    // of a tile's columns for V H', so that few rows still feed all warps
+  T* numerator;                  // (batch, chunks * splits, m, r): V H' or (V S^(beta-2)) H'
+  T* denominator;                // the same for S^(beta-1) H' (general divergence)
+  T* gram_H;                     // (batch, chunks, r, r): H H', or row sums of H in the first row
+  T* gram_W;                     // (batch, row_items, r, r): W'W, or column sums of W in the first row
 };
 
 template <class T>
@@ -65,26 +65,38 @@ __device__ T at_least_floor(T x) {
 }
 
 template <class T>
+inline constexpr T kLargest = sizeof(T) == 4 ? static_cast<T>(1e30) : static_cast<T>(1e250);
+template <class T>
+inline constexpr T kLeastNormal = sizeof(T) == 4 ? static_cast<T>(0x1p-126) : static_cast<T>(0x1p-1022);
+
+// W H where it is divided by.
+template <class T>
 __device__ T guarded(T x) {
-  return max(x, sizeof(T) == 4 ? static_cast<T>(1e-30) : static_cast<T>(1e-300));
+  return max(x, static_cast<T>(kProductFloor));
+}
+
+// x^exponent for a guarded x; sums of these, times entries of V and W, stay finite.
+template <class T>
+__device__ T bounded_power(T x, T exponent) {
+  return min(pow(x, exponent), kLargest<T>);
 }
 
 template <class T>
-__device__ T ratio_power(T numerator, T denominator, T gamma) {
-  const T ratio = numerator / guarded(denominator);
-  return gamma == T(1) ? ratio : pow(ratio, gamma);
+__device__ T ratio_power(T numerator, T denominator, T exponent) {
+  const T ratio = numerator / max(denominator, kLeastNormal<T>);
+  return exponent == T(1) ? ratio : pow(ratio, exponent);
 }
 
 // Shared memory of the fused kernels.
 template <class T>
 struct shared_tiles {
-  shared_array<T> panel;    // (panel_rows, stride): V, or V S^(beta-2)
-  shared_array<T> powers;   // (panel_rows, stride): S^(beta-1); general divergence only
-  shared_array<T> W;        // (panel_rows, RP)
-  shared_array<T> H;        // (RP, stride)
-  shared_array<T> G;        // (RP, stride): numerator of H
-  shared_array<T> D;        // (RP, stride): denominator of H; general divergence only
-  shared_array<T> gram;     // (RP, RP)
+  shared_array<T> panel;   // (panel_rows, stride): V, or V S^(beta-2)
+  shared_array<T> powers;  // (panel_rows, stride): S^(beta-1); general divergence only
+  shared_array<T> W;       // (panel_rows, RP)
+  shared_array<T> H;       // (RP, stride)
+  shared_array<T> G;       // (RP, stride): numerator of H
+  shared_array<T> D;       // (RP, stride): denominator of H; general divergence only
+  shared_array<T> gram;    // (RP, RP)
 };
 
 template <class T>
@@ -151,8 +163,8 @@ __device__ void divide_by_product(const problem<T>& p, const shared_tiles<T>& ti
         } else {
           // Beyond the edges W or H is zero: S stays out of the sums there, whatever its power.
           const bool inside = sum[q][c] > T(0);
-          power.v[c] = inside ? pow(s, p.beta - 1) : T(0);
-          v.v[c] = inside ? v.v[c] * pow(s, p.beta - 2) : T(0);
+          power.v[c] = inside ? bounded_power(s, p.beta - 1) : T(0);
+          v.v[c] = inside ? min(v.v[c] * bounded_power(s, p.beta - 2), kLargest<T>) : T(0);
         }
       }
       tiles.panel.store(at, v);
@@ -223,7 +235,7 @@ __device__ void update_H(const problem<T>& p, const shared_tiles<T>& tiles, int 
       if constexpr (Kind == divergence::general) denominator = tiles.D[at];
       denominator += p.l1_H + p.l2_H * h;
       const bool inside = k < p.rank && j < columns;
-      updated[a] = inside ? at_least_floor(h * ratio_power(numerator, denominator, p.gamma)) : T(0);
+      updated[a] = inside ? at_least_floor(h * ratio_power(numerator, denominator, p.exponent_H)) : T(0);
     }
     __syncthreads();  // all have read H
     for (int a = 0; a < kMine; ++a) tiles.H[(first + a) * kStride<T> + j] = updated[a];
@@ -417,7 +429,7 @@ __device__ void process_rows(const problem<T>& p, const shared_tiles<T>& tiles, 
       }
       denominator += p.l1_W + p.l2_W * w;
       if (inside) {
-        w = at_least_floor(w * ratio_power(static_cast<T>(numerator), denominator, p.gamma));
+        w = at_least_floor(w * ratio_power(static_cast<T>(numerator), denominator, p.exponent_W));
         p.W.row(b, row)[k] = w;
       }
     }
@@ -541,20 +553,14 @@ divergence kind_of(const nmf_options& options) {
   return options.beta == 1 ? divergence::kullback_leibler : divergence::general;
 }
 
-// Fevotte & Idier 2011: the exponent that keeps the objective falling.
-double gamma_of(double beta) {
-  if (beta < 1) return 1 / (2 - beta);
-  return beta > 2 ? 1 / (beta - 1) : 1;
-}
-
 // ---- Larger ranks: plain products.
 
 constexpr int kProductTile = 32;
 
 // C = op(A) op(B), 32 x 32 outputs a block, each element summed over `inner` in order.
 template <class T, bool kTransposeA, bool kTransposeB>
-__global__ void __launch_bounds__(kThreads) product_kernel(image_view<const T> A, image_view<const T> B,
-                                                           image_view<T> C, std::int64_t inner) {
+__global__ void __launch_bounds__(kThreads)
+    product_kernel(image_view<const T> A, image_view<const T> B, image_view<T> C, std::int64_t inner) {
   constexpr int kPadded = kProductTile + 1;
   shared_memory memory;
   const auto a = memory.take<T>(kProductTile * kPadded, "A");
@@ -607,8 +613,8 @@ __global__ void __launch_bounds__(kThreads) quotient_kernel(image_view<const T> 
        e += static_cast<std::int64_t>(gridDim.x) * kThreads) {
     const std::int64_t b = e / (V.rows * V.cols), i = e / V.cols % V.rows, j = e % V.cols;
     const T s = guarded(S.data[e]);
-    if (powers != nullptr) powers[e] = pow(s, beta - 1);
-    S.data[e] = beta == T(1) ? V.row(b, i)[j] / s : V.row(b, i)[j] * pow(s, beta - 2);
+    if (powers != nullptr) powers[e] = bounded_power(s, beta - 1);
+    S.data[e] = beta == T(1) ? V.row(b, i)[j] / s : min(V.row(b, i)[j] * bounded_power(s, beta - 2), kLargest<T>);
   }
 }
 
@@ -625,12 +631,12 @@ __global__ void __launch_bounds__(kThreads) sums_kernel(image_view<const T> X, T
   out[e] = static_cast<T>(sum);
 }
 
-// X = X o (numerator / (denominator + l1 + l2 X))^gamma; denominator per element, or per rank (`per_rank`: the
+// X = X o (numerator / (denominator + l1 + l2 X))^exponent; denominator per element, or per rank (`per_rank`: the
 // elements of one rank lie `rank_stride` apart, and there are `ranks` of them).
 template <class T>
-__global__ void __launch_bounds__(kThreads) scale_kernel(image_view<T> X, const T* numerator, const T* denominator,
-                                                         bool per_rank, bool rank_is_row, T l1, T l2, T gamma,
-                                                         const std::uint8_t* active) {
+__global__ void __launch_bounds__(kThreads)
+    scale_kernel(image_view<T> X, const T* numerator, const T* denominator, bool per_rank, bool rank_is_row, T l1, T l2,
+                 T exponent, const std::uint8_t* active) {
   const std::int64_t plane = X.rows * X.cols, count = X.batch * plane;
   for (std::int64_t e = blockIdx.x * static_cast<std::int64_t>(kThreads) + threadIdx.x; e < count;
        e += static_cast<std::int64_t>(gridDim.x) * kThreads) {
@@ -639,7 +645,7 @@ __global__ void __launch_bounds__(kThreads) scale_kernel(image_view<T> X, const 
     T& x = X.row(b, i)[j];
     const std::int64_t ranks = rank_is_row ? X.rows : X.cols;
     const T below = (per_rank ? denominator[b * ranks + (rank_is_row ? i : j)] : denominator[e]) + l1 + l2 * x;
-    x = at_least_floor(x * ratio_power(numerator[e], below, gamma));
+    x = at_least_floor(x * ratio_power(numerator[e], below, exponent));
   }
 }
 
@@ -654,8 +660,8 @@ unsigned blocks_for(std::int64_t count) {
 
 template <bool kTransposeA, bool kTransposeB, class T>
 void multiply(image_view<const T> A, image_view<const T> B, image_view<T> C, std::int64_t inner, stream_handle stream) {
-  const std::int64_t tiles = ((C.cols + kProductTile - 1) / kProductTile) *
-                             ((C.rows + kProductTile - 1) / kProductTile) * C.batch;
+  const std::int64_t tiles =
+      ((C.cols + kProductTile - 1) / kProductTile) * ((C.rows + kProductTile - 1) / kProductTile) * C.batch;
   launch("product_kernel", product_kernel<T, kTransposeA, kTransposeB>, dim3(grid_for(tiles)), dim3(kThreads),
          2 * shared_bytes<T>(kProductTile * (kProductTile + 1)), stream, A, B, C, inner);
 }
@@ -668,8 +674,8 @@ struct large_rank_scratch {
 };
 
 template <class T>
-large_rank_scratch<T> large_rank_layout(T* start, std::int64_t batch, std::int64_t m, std::int64_t n,
-                                        std::int64_t rank, divergence kind) {
+large_rank_scratch<T> large_rank_layout(T* start, std::int64_t batch, std::int64_t m, std::int64_t n, std::int64_t rank,
+                                        divergence kind) {
   std::int64_t used = 0;
   const auto take = [&](std::int64_t rows, std::int64_t cols) {
     T* const data = start == nullptr ? nullptr : start + used;
@@ -694,7 +700,7 @@ void update_large_rank(image_view<const T> V, image_view<T> W, image_view<T> H, 
   const std::int64_t m = V.rows, n = V.cols, rank = W.cols;
   const divergence kind = kind_of(options);
   const auto s = large_rank_layout(scratch, V.batch, m, n, rank, kind);
-  const T gamma = static_cast<T>(gamma_of(options.beta)), beta = static_cast<T>(options.beta);
+  const T beta = static_cast<T>(options.beta);
   const image_view<const T> Wc = W, Hc = H;
   const auto powers = compact<const T>(s.powers, V.batch, m, n);
   const auto divide = [&] {
@@ -706,7 +712,7 @@ void update_large_rank(image_view<const T> V, image_view<T> W, image_view<T> H, 
                          bool rank_is_row, double l1, double l2) {
     launch("scale_kernel", scale_kernel<T>, dim3(blocks_for(X.batch * X.rows * X.cols)), dim3(kThreads), 0, stream, X,
            static_cast<const T*>(numerator.data), static_cast<const T*>(denominator.data), per_rank, rank_is_row,
-           static_cast<T>(l1), static_cast<T>(l2), gamma, active);
+           static_cast<T>(l1), static_cast<T>(l2), static_cast<T>(nmf_exponent(options.beta, l2)), active);
   };
   const auto sums_grid = [&] { return dim3(static_cast<unsigned>((V.batch * rank + kThreads - 1) / kThreads)); };
   const bool kl = kind == divergence::kullback_leibler;
@@ -749,7 +755,10 @@ void update_large_rank(image_view<const T> V, image_view<T> W, image_view<T> H, 
 
 // ---- The objective.
 
-constexpr int kObjectiveBlocks = 256;  // partial sums per problem, added in order
+// Partial sums per problem, added in order.
+int objective_parts(std::int64_t m, std::int64_t n) {
+  return static_cast<int>(std::min<std::int64_t>((m * n + 16 * kThreads - 1) / (16 * kThreads), 256));
+}
 
 template <class T>
 __device__ double divergence_of(T v, T s, double beta) {
@@ -780,15 +789,16 @@ __device__ double block_sum(double mine, const shared_array<double>& scratch) {
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) objective_kernel(image_view<const T> V, image_view<const T> W,
-                                                             image_view<const T> H, double beta, double* partial) {
+__global__ void __launch_bounds__(kThreads)
+    objective_kernel(image_view<const T> V, image_view<const T> W, image_view<const T> H, double beta, int parts,
+                     double* partial) {
   shared_memory memory;
   const auto scratch = memory.take<double>(kThreads, "sums");
   const std::int64_t rank = W.cols;
-  for (std::int64_t item = blockIdx.x; item < V.batch * kObjectiveBlocks; item += gridDim.x) {
-    const std::int64_t b = item / kObjectiveBlocks, part = item % kObjectiveBlocks, count = V.rows * V.cols;
+  for (std::int64_t item = blockIdx.x; item < V.batch * parts; item += gridDim.x) {
+    const std::int64_t b = item / parts, part = item % parts, count = V.rows * V.cols;
     double mine = 0;
-    for (std::int64_t e = part * kThreads + threadIdx.x; e < count; e += kObjectiveBlocks * kThreads) {
+    for (std::int64_t e = part * kThreads + threadIdx.x; e < count; e += static_cast<std::int64_t>(parts) * kThreads) {
       const std::int64_t i = e / V.cols, j = e % V.cols;
       const T* w = W.row(b, i);
       T s = 0;
@@ -811,14 +821,14 @@ __device__ double penalty(image_view<const T> X, std::int64_t b, double l1, doub
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) objective_sum_kernel(image_view<const T> W, image_view<const T> H,
-                                                                 double l1_W, double l2_W, double l1_H, double l2_H,
-                                                                 const double* partial, double* objective) {
+__global__ void __launch_bounds__(kThreads)
+    objective_sum_kernel(image_view<const T> W, image_view<const T> H, double l1_W, double l2_W, double l1_H,
+                         double l2_H, const double* partial, int parts, double* objective) {
   shared_memory memory;
   const auto scratch = memory.take<double>(kThreads, "sums");
   for (std::int64_t b = blockIdx.x; b < W.batch; b += gridDim.x) {
     double mine = 0;
-    for (int c = threadIdx.x; c < kObjectiveBlocks; c += kThreads) mine += partial[b * kObjectiveBlocks + c];
+    for (int c = threadIdx.x; c < parts; c += kThreads) mine += partial[b * parts + c];
     if (l1_W > 0 || l2_W > 0) mine += penalty(W, b, l1_W, l2_W);
     if (l1_H > 0 || l2_H > 0) mine += penalty(H, b, l1_H, l2_H);
     const double sum = block_sum(mine, scratch);
@@ -830,8 +840,8 @@ __global__ void __launch_bounds__(kThreads) objective_sum_kernel(image_view<cons
 
 // Norms of the components: scale[b, k] = ||w_k||, and place[b, k], where component k goes.
 template <class T>
-__global__ void __launch_bounds__(kThreads) norms_kernel(image_view<const T> W, image_view<const T> H, double* scale,
-                                                         double* strength) {
+__global__ void __launch_bounds__(kThreads)
+    norms_kernel(image_view<const T> W, image_view<const T> H, double* scale, double* strength) {
   shared_memory memory;
   const auto scratch = memory.take<double>(kThreads, "sums");
   const std::int64_t rank = W.cols;
@@ -849,14 +859,14 @@ __global__ void __launch_bounds__(kThreads) norms_kernel(image_view<const T> W, 
     const double norm_w = sqrt(block_sum(w, scratch)), norm_h = sqrt(block_sum(h, scratch));
     if (threadIdx.x == 0) {
       scale[item] = norm_w;
-      strength[item] = norm_w * norm_h;
+      strength[item] = norm_w > 0 ? norm_w * norm_h : norm_h;
     }
   }
 }
 
 // order[b, q]: which component comes q-th.
-__global__ void __launch_bounds__(kThreads) order_kernel(std::int64_t batch, std::int64_t rank, const double* strength,
-                                                         std::int64_t* order) {
+__global__ void __launch_bounds__(kThreads)
+    order_kernel(std::int64_t batch, std::int64_t rank, const double* strength, std::int64_t* order) {
   for (std::int64_t e = blockIdx.x * static_cast<std::int64_t>(kThreads) + threadIdx.x; e < batch * rank;
        e += static_cast<std::int64_t>(gridDim.x) * kThreads) {
     const std::int64_t b = e / rank, k = e % rank;
@@ -871,8 +881,8 @@ __global__ void __launch_bounds__(kThreads) order_kernel(std::int64_t batch, std
 
 // Permutes and scales: for each line (a row of W, a column of H) its `rank` values, by way of shared memory.
 template <class T, bool kIsW>
-__global__ void __launch_bounds__(kThreads) permute_kernel(image_view<T> X, const double* scale,
-                                                           const std::int64_t* order, int lines) {
+__global__ void __launch_bounds__(kThreads)
+    permute_kernel(image_view<T> X, const double* scale, const std::int64_t* order, int lines) {
   shared_memory memory;
   const std::int64_t rank = kIsW ? X.cols : X.rows, count = kIsW ? X.rows : X.cols;
   const auto held = memory.take<T>(rank * lines, "lines");
@@ -892,9 +902,9 @@ __global__ void __launch_bounds__(kThreads) permute_kernel(image_view<T> X, cons
       const T norm = static_cast<T>(scale[b * rank + k]);
       const T x = held[kIsW ? line * static_cast<int>(rank) + k : k * mine + line];
       if constexpr (kIsW) {
-        X.row(b, first + line)[q] = norm > T(0) ? x / norm : x;
+        X.row(b, first + line)[q] = at_least_floor(norm > T(0) ? x / norm : x);
       } else {
-        X.row(b, q)[first + line] = x * norm;
+        X.row(b, q)[first + line] = at_least_floor(norm > T(0) ? x * norm : x);
       }
     }
   }
@@ -948,7 +958,7 @@ template <class T>
 std::int64_t nmf_workspace(std::int64_t batch, std::int64_t m, std::int64_t n, std::int64_t rank,
                            const nmf_options& options) {
   const divergence kind = kind_of(options);
-  const std::int64_t objective = batch * kObjectiveBlocks * static_cast<std::int64_t>(sizeof(double));
+  const std::int64_t objective = batch * objective_parts(m, n) * static_cast<std::int64_t>(sizeof(double));
   const std::int64_t normalize = batch * rank * static_cast<std::int64_t>(2 * sizeof(double) + sizeof(std::int64_t));
   std::int64_t update;
   if (rank > max_fused_rank<T>(kind)) {
@@ -982,7 +992,8 @@ void nmf_update(image_view<const T> V, image_view<T> W, image_view<T> H, const s
   p.H = H;
   p.active = active;
   p.beta = static_cast<T>(options.beta);
-  p.gamma = static_cast<T>(gamma_of(options.beta));
+  p.exponent_W = static_cast<T>(nmf_exponent(options.beta, options.l2_W));
+  p.exponent_H = static_cast<T>(nmf_exponent(options.beta, options.l2_H));
   p.l1_W = static_cast<T>(options.l1_W);
   p.l1_H = static_cast<T>(options.l1_H);
   p.l2_W = static_cast<T>(options.l2_W);
@@ -1008,11 +1019,12 @@ void nmf_objective(image_view<const T> V, image_view<const T> W, image_view<cons
                    double* objective, workspace_view workspace, stream_handle stream) {
   if (V.batch == 0) return;
   double* const partial = static_cast<double*>(workspace.data);
-  launch("objective_kernel", objective_kernel<T>, dim3(grid_for(V.batch * kObjectiveBlocks)), dim3(kThreads),
-         shared_bytes<double>(kThreads), stream, V, W, H, options.beta, partial);
+  const int parts = objective_parts(V.rows, V.cols);
+  launch("objective_kernel", objective_kernel<T>, dim3(grid_for(V.batch * parts)), dim3(kThreads),
+         shared_bytes<double>(kThreads), stream, V, W, H, options.beta, parts, partial);
   launch("objective_sum_kernel", objective_sum_kernel<T>, dim3(grid_for(V.batch)), dim3(kThreads),
          shared_bytes<double>(kThreads), stream, W, H, options.l1_W, options.l2_W, options.l1_H, options.l2_H,
-         static_cast<const double*>(partial), objective);
+         static_cast<const double*>(partial), parts, objective);
 }
 
 template <class T>
@@ -1026,7 +1038,8 @@ void nmf_normalize(image_view<T> W, image_view<T> H, workspace_view workspace, s
          stream, image_view<const T>(W), image_view<const T>(H), scale, strength);
   launch("order_kernel", order_kernel, dim3(blocks_for(batch * rank)), dim3(kThreads), 0, stream, batch, rank,
          static_cast<const double*>(strength), order);
-  const int lines = static_cast<int>(std::max<std::int64_t>(1, std::min<std::int64_t>(64, 32 * 1024 / sizeof(T) / rank)));
+  const int lines =
+      static_cast<int>(std::max<std::int64_t>(1, std::min<std::int64_t>(64, 32 * 1024 / sizeof(T) / rank)));
   const std::size_t bytes = shared_bytes<T>(rank * lines);
   launch("permute_kernel", permute_kernel<T, true>, dim3(grid_for(batch * ((W.rows + lines - 1) / lines))),
          dim3(kThreads), bytes, stream, W, static_cast<const double*>(scale), static_cast<const std::int64_t*>(order),

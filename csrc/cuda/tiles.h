@@ -37,7 +37,8 @@ struct tile_grid {
 
   tile_grid() = default;
   tile_grid(std::int64_t batch, std::int64_t rows, std::int64_t cols, std::int64_t tile_rows, std::int64_t tile_cols)
-      : across((cols + tile_cols - 1) / tile_cols), down((rows + tile_rows - 1) / tile_rows),
+      : across((cols + tile_cols - 1) / tile_cols),
+        down((rows + tile_rows - 1) / tile_rows),
         count(batch * across * down) {}
 
   struct position {

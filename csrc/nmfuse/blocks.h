@@ -22,8 +22,8 @@ void aggregate_blocks(image_view<const T> scores, const block_grid& grid, image_
 
 // The adjoint (fill_value contributes nothing): grad (batch, H, W) -> out (batch, hs, ws).
 template <class T>
-std::int64_t aggregate_blocks_adjoint_workspace(std::int64_t batch, std::int64_t hs, std::int64_t ws,
-                                                std::int64_t rows, std::int64_t cols);
+std::int64_t aggregate_blocks_adjoint_workspace(std::int64_t batch, std::int64_t hs, std::int64_t ws, std::int64_t rows,
+                                                std::int64_t cols);
 template <class T>
 void aggregate_blocks_adjoint(image_view<const T> grad, const block_grid& grid, image_view<T> out,
                               workspace_view workspace, stream_handle stream);

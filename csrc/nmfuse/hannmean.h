@@ -27,8 +27,8 @@ void hannmean(image_view<const T> x, image_view<const std::uint8_t> reliability,
 template <class T>
 std::int64_t hannmean_adjoint_workspace(std::int64_t batch, std::int64_t rows, std::int64_t cols);
 template <class T>
-void hannmean_adjoint(image_view<const T> grad, image_view<const std::uint8_t> reliability, int size,
-                      image_view<T> out, workspace_view workspace, stream_handle stream);
+void hannmean_adjoint(image_view<const T> grad, image_view<const std::uint8_t> reliability, int size, image_view<T> out,
+                      workspace_view workspace, stream_handle stream);
 
 // Marks as kUnreliable each reliable pixel with |x - median| > k * 1.4826 * MAD over its size x size window
 // (all pixels of the window, border repeated; NaN and inf are outliers and are left out of the median).

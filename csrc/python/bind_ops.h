@@ -5,6 +5,7 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <exception>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -102,174 +103,215 @@ inline nmf_options make_nmf_options(double beta, double l1_W, double l1_H, doubl
   return options;
 }
 
+inline void translate_cuda_error(std::exception_ptr pointer) {
+  try {
+    if (pointer) std::rethrow_exception(pointer);
+  } catch (const cuda_error& error) {
+    py::set_error(py::module_::import("nmfuse.kernels.errors").attr("CudaError"), error.what());
+  }
+}
+
 template <class Backend>
 void bind_ops(py::module_& module) {
+  py::register_local_exception_translator(&translate_cuda_error);
   using args = op_arguments<Backend>;
   const auto optional_array = [](const args& a, const py::object& producer, const char* name) {
     return producer.is_none() ? std::optional<array>() : std::optional<array>(a.take(producer, name));
   };
 
-  module.def("describe", [](const py::object& x, const py::object& stream) {
-    const array values(x, "x", stream);
-    const dlpack::tensor& tensor = values.tensor();
-    py::list shape, strides;
-    for (int i = 0; i < tensor.ndim; ++i) {
-      shape.append(values.size(i));
-      strides.append(values.stride(i));
-    }
-    py::dict result;
-    result["dtype"] = values.dtype();
-    result["shape"] = py::tuple(shape);
-    result["strides"] = py::tuple(strides);
-    result["device"] = py::make_tuple(static_cast<int>(tensor.device.type), tensor.device.id);
-    result["pointer"] = reinterpret_cast<std::uintptr_t>(values.data());
-    result["read_only"] = values.read_only();
-    return result;
-  }, py::arg("x"), py::arg("stream") = py::none());
+  module.def(
+      "describe",
+      [](const py::object& x, const py::object& stream) {
+        const array values(x, "x", stream);
+        const dlpack::tensor& tensor = values.tensor();
+        py::list shape, strides;
+        for (int i = 0; i < tensor.ndim; ++i) {
+          shape.append(values.size(i));
+          strides.append(values.stride(i));
+        }
+        py::dict result;
+        result["dtype"] = values.dtype();
+        result["shape"] = py::tuple(shape);
+        result["strides"] = py::tuple(strides);
+        result["device"] = py::make_tuple(static_cast<int>(tensor.device.type), tensor.device.id);
+        result["pointer"] = reinterpret_cast<std::uintptr_t>(values.data());
+        result["read_only"] = values.read_only();
+        return result;
+      },
+      py::arg("x"), py::arg("stream") = py::none());
 
-  module.def("hannmean", [=](const py::object& x, const py::object& reliability, int size, const py::object& out,
-                             const py::object& stream) {
-    const args a(stream);
-    const array source = a.take(x, "x"), target = a.take(out, "out");
-    const auto codes = optional_array(a, reliability, "reliability");
-    visit_dtype<float, double, std::uint8_t, std::uint16_t>(source, [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      const auto from = source.view<const T>();
-      const auto to = target.view<T>();
-      const auto mask = reliability_of(codes);
-      a.run(source, [&] { hannmean<T>(from, mask, size, to, a.stream()); });
-    });
-  }, py::arg("x"), py::arg("reliability"), py::arg("size"), py::arg("out"), py::arg("stream") = py::none());
+  module.def(
+      "hannmean",
+      [=](const py::object& x, const py::object& reliability, int size, const py::object& out,
+          const py::object& stream) {
+        const args a(stream);
+        const array source = a.take(x, "x"), target = a.take(out, "out");
+        const auto codes = optional_array(a, reliability, "reliability");
+        visit_dtype<float, double, std::uint8_t, std::uint16_t>(source, [&](auto tag) {
+          using T = typename decltype(tag)::type;
+          const auto from = source.view<const T>();
+          const auto to = target.view<T>();
+          const auto mask = reliability_of(codes);
+          a.run(source, [&] { hannmean<T>(from, mask, size, to, a.stream()); });
+        });
+      },
+      py::arg("x"), py::arg("reliability"), py::arg("size"), py::arg("out"), py::arg("stream") = py::none());
 
-  module.def("hannmean_adjoint_workspace", [](const std::string& dtype, std::int64_t batch, std::int64_t rows,
-                                              std::int64_t cols) {
-    return for_float_dtype(dtype, [&](auto tag) {
-      return hannmean_adjoint_workspace<typename decltype(tag)::type>(batch, rows, cols);
-    });
-  }, py::arg("dtype"), py::arg("batch"), py::arg("rows"), py::arg("cols"));
+  module.def(
+      "hannmean_adjoint_workspace",
+      [](const std::string& dtype, std::int64_t batch, std::int64_t rows, std::int64_t cols) {
+        return for_float_dtype(dtype, [&](auto tag) {
+          return hannmean_adjoint_workspace<typename decltype(tag)::type>(batch, rows, cols);
+        });
+      },
+      py::arg("dtype"), py::arg("batch"), py::arg("rows"), py::arg("cols"));
 
-  module.def("hannmean_adjoint", [=](const py::object& grad, const py::object& reliability, int size,
-                                     const py::object& out, const py::object& workspace, const py::object& stream) {
-    const args a(stream);
-    const array source = a.take(grad, "grad"), target = a.take(out, "out"), scratch = a.take(workspace, "workspace");
-    const auto codes = optional_array(a, reliability, "reliability");
-    visit_dtype<float, double>(source, [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      const auto from = source.view<const T>();
-      const auto to = target.view<T>();
-      const auto mask = reliability_of(codes);
-      a.run(source, [&] { hannmean_adjoint<T>(from, mask, size, to, workspace_of(scratch), a.stream()); });
-    });
-  }, py::arg("grad"), py::arg("reliability"), py::arg("size"), py::arg("out"), py::arg("workspace"),
-     py::arg("stream") = py::none());
+  module.def(
+      "hannmean_adjoint",
+      [=](const py::object& grad, const py::object& reliability, int size, const py::object& out,
+          const py::object& workspace, const py::object& stream) {
+        const args a(stream);
+        const array source = a.take(grad, "grad"), target = a.take(out, "out"),
+                    scratch = a.take(workspace, "workspace");
+        const auto codes = optional_array(a, reliability, "reliability");
+        visit_dtype<float, double>(source, [&](auto tag) {
+          using T = typename decltype(tag)::type;
+          const auto from = source.view<const T>();
+          const auto to = target.view<T>();
+          const auto mask = reliability_of(codes);
+          a.run(source, [&] { hannmean_adjoint<T>(from, mask, size, to, workspace_of(scratch), a.stream()); });
+        });
+      },
+      py::arg("grad"), py::arg("reliability"), py::arg("size"), py::arg("out"), py::arg("workspace"),
+      py::arg("stream") = py::none());
 
-  module.def("reject_outliers", [=](const py::object& x, int size, double k, const py::object& reliability,
-                                    const py::object& stream) {
-    const args a(stream);
-    const array source = a.take(x, "x"), codes = a.take(reliability, "reliability");
-    visit_dtype<float, double, std::uint8_t, std::uint16_t>(source, [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      const auto from = source.view<const T>();
-      const auto mask = codes.view<std::uint8_t>();
-      a.run(source, [&] { reject_outliers<T>(from, size, k, mask, a.stream()); });
-    });
-  }, py::arg("x"), py::arg("size"), py::arg("k"), py::arg("reliability"), py::arg("stream") = py::none());
+  module.def(
+      "reject_outliers",
+      [=](const py::object& x, int size, double k, const py::object& reliability, const py::object& stream) {
+        const args a(stream);
+        const array source = a.take(x, "x"), codes = a.take(reliability, "reliability");
+        visit_dtype<float, double, std::uint8_t, std::uint16_t>(source, [&](auto tag) {
+          using T = typename decltype(tag)::type;
+          const auto from = source.view<const T>();
+          const auto mask = codes.view<std::uint8_t>();
+          a.run(source, [&] { reject_outliers<T>(from, size, k, mask, a.stream()); });
+        });
+      },
+      py::arg("x"), py::arg("size"), py::arg("k"), py::arg("reliability"), py::arg("stream") = py::none());
 
-  module.def("aggregate_blocks", [=](const py::object& scores, std::int64_t block, std::int64_t stride,
-                                     bool fill_nearest, double fill_value, const py::object& out,
-                                     const py::object& stream) {
-    const args a(stream);
-    const array source = a.take(scores, "scores"), target = a.take(out, "out");
-    const block_grid grid{block, stride, fill_nearest, fill_value};
-    visit_dtype<float, double>(source, [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      const auto from = source.view<const T>();
-      const auto to = target.view<T>();
-      a.run(source, [&] { aggregate_blocks<T>(from, grid, to, a.stream()); });
-    });
-  }, py::arg("scores"), py::arg("block"), py::arg("stride"), py::arg("fill_nearest"), py::arg("fill_value"),
-     py::arg("out"), py::arg("stream") = py::none());
+  module.def(
+      "aggregate_blocks",
+      [=](const py::object& scores, std::int64_t block, std::int64_t stride, bool fill_nearest, double fill_value,
+          const py::object& out, const py::object& stream) {
+        const args a(stream);
+        const array source = a.take(scores, "scores"), target = a.take(out, "out");
+        const block_grid grid{block, stride, fill_nearest, fill_value};
+        visit_dtype<float, double>(source, [&](auto tag) {
+          using T = typename decltype(tag)::type;
+          const auto from = source.view<const T>();
+          const auto to = target.view<T>();
+          a.run(source, [&] { aggregate_blocks<T>(from, grid, to, a.stream()); });
+        });
+      },
+      py::arg("scores"), py::arg("block"), py::arg("stride"), py::arg("fill_nearest"), py::arg("fill_value"),
+      py::arg("out"), py::arg("stream") = py::none());
 
-  module.def("aggregate_blocks_adjoint_workspace", [](const std::string& dtype, std::int64_t batch, std::int64_t hs,
-                                                      std::int64_t ws, std::int64_t rows, std::int64_t cols) {
-    return for_float_dtype(dtype, [&](auto tag) {
-      return aggregate_blocks_adjoint_workspace<typename decltype(tag)::type>(batch, hs, ws, rows, cols);
-    });
-  }, py::arg("dtype"), py::arg("batch"), py::arg("hs"), py::arg("ws"), py::arg("rows"), py::arg("cols"));
+  module.def(
+      "aggregate_blocks_adjoint_workspace",
+      [](const std::string& dtype, std::int64_t batch, std::int64_t hs, std::int64_t ws, std::int64_t rows,
+         std::int64_t cols) {
+        return for_float_dtype(dtype, [&](auto tag) {
+          return aggregate_blocks_adjoint_workspace<typename decltype(tag)::type>(batch, hs, ws, rows, cols);
+        });
+      },
+      py::arg("dtype"), py::arg("batch"), py::arg("hs"), py::arg("ws"), py::arg("rows"), py::arg("cols"));
 
-  module.def("aggregate_blocks_adjoint", [=](const py::object& grad, std::int64_t block, std::int64_t stride,
-                                             bool fill_nearest, const py::object& out, const py::object& workspace,
-                                             const py::object& stream) {
-    const args a(stream);
-    const array source = a.take(grad, "grad"), target = a.take(out, "out"), scratch = a.take(workspace, "workspace");
-    const block_grid grid{block, stride, fill_nearest, 0.0};
-    visit_dtype<float, double>(source, [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      const auto from = source.view<const T>();
-      const auto to = target.view<T>();
-      a.run(source, [&] { aggregate_blocks_adjoint<T>(from, grid, to, workspace_of(scratch), a.stream()); });
-    });
-  }, py::arg("grad"), py::arg("block"), py::arg("stride"), py::arg("fill_nearest"), py::arg("out"),
-     py::arg("workspace"), py::arg("stream") = py::none());
+  module.def(
+      "aggregate_blocks_adjoint",
+      [=](const py::object& grad, std::int64_t block, std::int64_t stride, bool fill_nearest, const py::object& out,
+          const py::object& workspace, const py::object& stream) {
+        const args a(stream);
+        const array source = a.take(grad, "grad"), target = a.take(out, "out"),
+                    scratch = a.take(workspace, "workspace");
+        const block_grid grid{block, stride, fill_nearest, 0.0};
+        visit_dtype<float, double>(source, [&](auto tag) {
+          using T = typename decltype(tag)::type;
+          const auto from = source.view<const T>();
+          const auto to = target.view<T>();
+          a.run(source, [&] { aggregate_blocks_adjoint<T>(from, grid, to, workspace_of(scratch), a.stream()); });
+        });
+      },
+      py::arg("grad"), py::arg("block"), py::arg("stride"), py::arg("fill_nearest"), py::arg("out"),
+      py::arg("workspace"), py::arg("stream") = py::none());
 
-  py::class_<nmf_options>(module, "NmfOptions")
+  py::class_<nmf_options>(module, "NmfOptions", py::module_local())  // each module has its own
       .def(py::init(&make_nmf_options), py::kw_only(), py::arg("beta") = 2.0, py::arg("l1_W") = 0.0,
            py::arg("l1_H") = 0.0, py::arg("l2_W") = 0.0, py::arg("l2_H") = 0.0, py::arg("inner_iter") = 1,
            py::arg("update_W") = true);
 
-  module.def("nmf_workspace", [](const std::string& dtype, std::int64_t batch, std::int64_t m, std::int64_t n,
-                                 std::int64_t rank, const nmf_options& options) {
-    return for_float_dtype(dtype, [&](auto tag) {
-      return nmf_workspace<typename decltype(tag)::type>(batch, m, n, rank, options);
-    });
-  }, py::arg("dtype"), py::arg("batch"), py::arg("m"), py::arg("n"), py::arg("rank"), py::arg("options"));
+  module.def(
+      "nmf_workspace",
+      [](const std::string& dtype, std::int64_t batch, std::int64_t m, std::int64_t n, std::int64_t rank,
+         const nmf_options& options) {
+        return for_float_dtype(
+            dtype, [&](auto tag) { return nmf_workspace<typename decltype(tag)::type>(batch, m, n, rank, options); });
+      },
+      py::arg("dtype"), py::arg("batch"), py::arg("m"), py::arg("n"), py::arg("rank"), py::arg("options"));
 
-  module.def("nmf_update", [=](const py::object& V, const py::object& W, const py::object& H,
-                               const py::object& active, const nmf_options& options, int iterations,
-                               const py::object& workspace, const py::object& stream) {
-    const args a(stream);
-    const array v = a.take(V, "V"), w = a.take(W, "W"), h = a.take(H, "H"), scratch = a.take(workspace, "workspace");
-    const auto flags = optional_array(a, active, "active");
-    visit_dtype<float, double>(v, [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      const auto v_view = v.view<const T>();
-      const auto w_view = w.view<T>(), h_view = h.view<T>();
-      const auto* on = flags ? static_cast<const std::uint8_t*>(flags->data()) : nullptr;
-      a.run(v, [&] {
-        nmf_update<T>(v_view, w_view, h_view, on, options, iterations, workspace_of(scratch), a.stream());
-      });
-    });
-  }, py::arg("V"), py::arg("W"), py::arg("H"), py::arg("active"), py::arg("options"), py::arg("iterations"),
-     py::arg("workspace"), py::arg("stream") = py::none());
+  module.def(
+      "nmf_update",
+      [=](const py::object& V, const py::object& W, const py::object& H, const py::object& active,
+          const nmf_options& options, int iterations, const py::object& workspace, const py::object& stream) {
+        const args a(stream);
+        const array v = a.take(V, "V"), w = a.take(W, "W"), h = a.take(H, "H"),
+                    scratch = a.take(workspace, "workspace");
+        const auto flags = optional_array(a, active, "active");
+        visit_dtype<float, double>(v, [&](auto tag) {
+          using T = typename decltype(tag)::type;
+          const auto v_view = v.view<const T>();
+          const auto w_view = w.view<T>(), h_view = h.view<T>();
+          const auto* on = flags ? static_cast<const std::uint8_t*>(flags->data()) : nullptr;
+          a.run(v, [&] {
+            nmf_update<T>(v_view, w_view, h_view, on, options, iterations, workspace_of(scratch), a.stream());
+          });
+        });
+      },
+      py::arg("V"), py::arg("W"), py::arg("H"), py::arg("active"), py::arg("options"), py::arg("iterations"),
+      py::arg("workspace"), py::arg("stream") = py::none());
 
-  module.def("nmf_objective", [=](const py::object& V, const py::object& W, const py::object& H,
-                                  const nmf_options& options, const py::object& objective,
-                                  const py::object& workspace, const py::object& stream) {
-    const args a(stream);
-    const array v = a.take(V, "V"), w = a.take(W, "W"), h = a.take(H, "H"), scratch = a.take(workspace, "workspace");
-    const array result = a.take(objective, "objective");
-    visit_dtype<float, double>(v, [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      const auto v_view = v.view<const T>();
-      const auto w_view = w.view<const T>(), h_view = h.view<const T>();
-      a.run(v, [&] {
-        nmf_objective<T>(v_view, w_view, h_view, options, static_cast<double*>(result.data()), workspace_of(scratch),
-                         a.stream());
-      });
-    });
-  }, py::arg("V"), py::arg("W"), py::arg("H"), py::arg("options"), py::arg("objective"), py::arg("workspace"),
-     py::arg("stream") = py::none());
+  module.def(
+      "nmf_objective",
+      [=](const py::object& V, const py::object& W, const py::object& H, const nmf_options& options,
+          const py::object& objective, const py::object& workspace, const py::object& stream) {
+        const args a(stream);
+        const array v = a.take(V, "V"), w = a.take(W, "W"), h = a.take(H, "H"),
+                    scratch = a.take(workspace, "workspace");
+        const array result = a.take(objective, "objective");
+        visit_dtype<float, double>(v, [&](auto tag) {
+          using T = typename decltype(tag)::type;
+          const auto v_view = v.view<const T>();
+          const auto w_view = w.view<const T>(), h_view = h.view<const T>();
+          a.run(v, [&] {
+            nmf_objective<T>(v_view, w_view, h_view, options, static_cast<double*>(result.data()),
+                             workspace_of(scratch), a.stream());
+          });
+        });
+      },
+      py::arg("V"), py::arg("W"), py::arg("H"), py::arg("options"), py::arg("objective"), py::arg("workspace"),
+      py::arg("stream") = py::none());
 
-  module.def("nmf_normalize", [=](const py::object& W, const py::object& H, const py::object& workspace,
-                                  const py::object& stream) {
-    const args a(stream);
-    const array w = a.take(W, "W"), h = a.take(H, "H"), scratch = a.take(workspace, "workspace");
-    visit_dtype<float, double>(w, [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      const auto w_view = w.view<T>(), h_view = h.view<T>();
-      a.run(w, [&] { nmf_normalize<T>(w_view, h_view, workspace_of(scratch), a.stream()); });
-    });
-  }, py::arg("W"), py::arg("H"), py::arg("workspace"), py::arg("stream") = py::none());
+  module.def(
+      "nmf_normalize",
+      [=](const py::object& W, const py::object& H, const py::object& workspace, const py::object& stream) {
+        const args a(stream);
+        const array w = a.take(W, "W"), h = a.take(H, "H"), scratch = a.take(workspace, "workspace");
+        visit_dtype<float, double>(w, [&](auto tag) {
+          using T = typename decltype(tag)::type;
+          const auto w_view = w.view<T>(), h_view = h.view<T>();
+          a.run(w, [&] { nmf_normalize<T>(w_view, h_view, workspace_of(scratch), a.stream()); });
+        });
+      },
+      py::arg("W"), py::arg("H"), py::arg("workspace"), py::arg("stream") = py::none());
 }
 
 }  // namespace nmfuse

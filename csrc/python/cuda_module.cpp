@@ -42,13 +42,6 @@ pybind11::list devices() {
 
 PYBIND11_MODULE(_cuda, module) {
   namespace py = pybind11;
-  py::register_exception_translator([](std::exception_ptr pointer) {
-    try {
-      if (pointer) std::rethrow_exception(pointer);
-    } catch (const nmfuse::cuda_error& error) {
-      py::set_error(py::module_::import("nmfuse.kernels.errors").attr("CudaError"), error.what());
-    }
-  });
   nmfuse::bind_ops<cuda_backend>(module);
   module.attr("version") = NMFUSE_VERSION;
   module.attr("toolkit") = NMFUSE_CUDA_TOOLKIT;

@@ -161,8 +161,9 @@ class array {
     }
     if (count > 1) result.batch_stride = folded;
     if (!plain || result.row_stride < 0 || result.batch_stride < 0) {
-      throw py::value_error(name_ + ": the last axis must be contiguous and the leading axes evenly spaced; "
-                                    "pass a contiguous copy");
+      throw py::value_error(name_ +
+                            ": the last axis must be contiguous and the leading axes evenly spaced; "
+                            "pass a contiguous copy");
     }
     return result;
   }

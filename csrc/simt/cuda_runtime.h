@@ -44,8 +44,7 @@ inline int __syncthreads_and(int predicate, const char* file = __builtin_FILE(),
   const simt::barrier_result result = simt::block_barrier(predicate != 0, {file, line});
   return result.count == result.threads;
 }
-inline void __syncwarp(unsigned mask = 0xffffffffU, const char* file = __builtin_FILE(),
-                       int line = __builtin_LINE()) {
+inline void __syncwarp(unsigned mask = 0xffffffffU, const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
   simt::warp_exchange(simt::warp_operation::sync, mask, 0, 0, false, {file, line});
 }
 
@@ -74,8 +73,8 @@ T __shfl_sync(unsigned mask, T value, int source, int width = simt::kWarpSize, c
   return simt::shuffle(mask, value, base + (source & (width - 1)), {file, line});
 }
 template <class T>
-T __shfl_xor_sync(unsigned mask, T value, int lanes, int width = simt::kWarpSize,
-                  const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+T __shfl_xor_sync(unsigned mask, T value, int lanes, int width = simt::kWarpSize, const char* file = __builtin_FILE(),
+                  int line = __builtin_LINE()) {
   const int lane = simt::my_lane(), source = lane ^ lanes;
   return simt::shuffle(mask, value, source / width <= lane / width ? source : lane, {file, line});
 }
@@ -95,8 +94,7 @@ inline unsigned __ballot_sync(unsigned mask, int predicate, const char* file = _
                               int line = __builtin_LINE()) {
   return simt::warp_exchange(simt::warp_operation::vote, mask, 0, 0, predicate != 0, {file, line}).ballot;
 }
-inline int __any_sync(unsigned mask, int predicate, const char* file = __builtin_FILE(),
-                      int line = __builtin_LINE()) {
+inline int __any_sync(unsigned mask, int predicate, const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
   return __ballot_sync(mask, predicate, file, line) != 0;
 }
 
@@ -132,6 +130,7 @@ inline void __threadfence() {}
 
 using std::max;
 using std::min;
+using std::pow;  // with its overload for float, as in CUDA
 
 template <class T>
 T __ldg(const T* address) {
@@ -149,13 +148,27 @@ inline float __powf(float x, float y) { return std::pow(x, y); }
 // ---- Runtime. Everything has happened when a call returns, so streams have nothing to do.
 
 using cudaStream_t = void*;
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorInvalidConfiguration = 9,
-                   cudaErrorInvalidDevice = 101, cudaErrorCooperativeLaunchTooLarge = 720 };
-enum cudaMemcpyKind { cudaMemcpyHostToHost, cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice,
-                      cudaMemcpyDefault };
-enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrMaxSharedMemoryPerBlockOptin,
-                      cudaDevAttrMaxSharedMemoryPerMultiprocessor, cudaDevAttrCooperativeLaunch,
-                      cudaDevAttrL2CacheSize };
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorInvalidConfiguration = 9,
+  cudaErrorInvalidDevice = 101,
+  cudaErrorCooperativeLaunchTooLarge = 720
+};
+enum cudaMemcpyKind {
+  cudaMemcpyHostToHost,
+  cudaMemcpyHostToDevice,
+  cudaMemcpyDeviceToHost,
+  cudaMemcpyDeviceToDevice,
+  cudaMemcpyDefault
+};
+enum cudaDeviceAttr {
+  cudaDevAttrMultiProcessorCount,
+  cudaDevAttrMaxSharedMemoryPerBlockOptin,
+  cudaDevAttrMaxSharedMemoryPerMultiprocessor,
+  cudaDevAttrCooperativeLaunch,
+  cudaDevAttrL2CacheSize
+};
 
 inline const char* cudaGetErrorName(cudaError_t error) {
   switch (error) {

@@ -127,8 +127,7 @@ std::string describe(const thread_run& thread) {
     case waiting::returned: return name_of(thread) + " has returned";
     case waiting::at_block_barrier: return name_of(thread) + " waits at the block barrier " + name_of(thread.where);
     case waiting::at_grid_barrier: return name_of(thread) + " waits at the grid barrier " + name_of(thread.where);
-    case waiting::at_warp_operation:
-      return name_of(thread) + " waits at the warp operation " + name_of(thread.where);
+    case waiting::at_warp_operation: return name_of(thread) + " waits at the warp operation " + name_of(thread.where);
     case waiting::no: break;
   }
   return name_of(thread) + " runs";
@@ -143,10 +142,10 @@ std::string describe(const thread_run& thread) {
     const auto differs = [&](const thread_run& t) { return t.state != one->state || t.where.line != one->where.line; };
     const auto other = std::find_if(block.threads.begin(), block.threads.end(), differs);
     const auto count = std::count_if(block.threads.begin(), block.threads.end(), std::not_fn(differs));
-    throw fault(name_of(block) + ": divergent barrier: " + describe(*one) + " with " + std::to_string(count) + " of " +
-                std::to_string(block.threads.size()) + " threads" +
-                (other == block.threads.end() ? std::string("; other blocks are not there")
-                                              : ", but " + describe(*other)));
+    throw fault(
+        name_of(block) + ": divergent barrier: " + describe(*one) + " with " + std::to_string(count) + " of " +
+        std::to_string(block.threads.size()) + " threads" +
+        (other == block.threads.end() ? std::string("; other blocks are not there") : ", but " + describe(*other)));
   }
   throw fault("simt: deadlock");
 }
@@ -225,8 +224,7 @@ void finish_blocks() {
 // True if `before` comes before everything that `thread` does now.
 bool ordered(const access& before, const thread_run& thread) {
   if (before.thread == thread.linear || before.epoch < thread.block->epoch) return true;
-  return before.thread / kWarpSize == thread.warp() &&
-         before.warp_epoch < thread.block->warps[thread.warp()].epoch;
+  return before.thread / kWarpSize == thread.warp() && before.warp_epoch < thread.block->warps[thread.warp()].epoch;
 }
 
 }  // namespace
@@ -299,8 +297,8 @@ void grid_barrier(site where) {
   }
 }
 
-warp_result warp_exchange(warp_operation operation, unsigned mask, std::uint64_t value, int source_lane,
-                          bool predicate, site where) {
+warp_result warp_exchange(warp_operation operation, unsigned mask, std::uint64_t value, int source_lane, bool predicate,
+                          site where) {
   thread_run& thread = me();
   if (!(mask >> thread.lane() & 1)) fail("warp operation " + name_of(where) + ": the mask leaves out the caller");
   thread.operation = operation;

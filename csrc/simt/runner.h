@@ -72,8 +72,8 @@ struct warp_result {
   unsigned ballot;      // lanes of the mask with a true predicate
 };
 // source_lane outside the mask gives a fault: the value would be undefined.
-warp_result warp_exchange(warp_operation operation, unsigned mask, std::uint64_t value, int source_lane,
-                          bool predicate, site where);
+warp_result warp_exchange(warp_operation operation, unsigned mask, std::uint64_t value, int source_lane, bool predicate,
+                          site where);
 
 // Shared memory of the calling thread's block.
 std::byte* shared_bytes(std::size_t offset, std::size_t bytes, const char* name);

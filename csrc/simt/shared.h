@@ -59,7 +59,9 @@ class shared_array {
   using value_type = T;
   shared_array(std::size_t offset, std::int64_t count, const char* name)
       : base_(shared_bytes(offset, static_cast<std::size_t>(count) * sizeof(T), name)),
-        offset_(offset), count_(count), name_(name) {}
+        offset_(offset),
+        count_(count),
+        name_(name) {}
 
   element_reference<T> operator[](int i) const { return element_reference<T>(at(i, 1)); }
 
@@ -117,10 +119,10 @@ T shared_atomic(const element<T>& which, Operation operation) {
 
 }  // namespace simt
 
-#define NMFUSE_SIMT_ATOMIC(name)                                                                         \
-  template <class Address, class V>                                                                      \
+#define NMFUSE_SIMT_ATOMIC(name)                                                                                       \
+  template <class Address, class V>                                                                                    \
   auto name(const Address& address, V value) -> decltype(address.which.memory() + value, address.which.memory() + 0) { \
-    return simt::shared_atomic(address.which, [&](auto* memory) { return name(memory, value); });        \
+    return simt::shared_atomic(address.which, [&](auto* memory) { return name(memory, value); });                      \
   }
 NMFUSE_SIMT_ATOMIC(atomicAdd)
 NMFUSE_SIMT_ATOMIC(atomicMax)

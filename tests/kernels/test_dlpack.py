@@ -200,7 +200,7 @@ def test_lazy_torch_tensors_are_refused_by_name() -> None:
     x = torch.rand(4, 4)
     with pytest.raises(TypeError, match=r"requires grad.*x\.detach"):
         nmfuse.hannmean(x.clone().requires_grad_())
-    negative = torch.view_as_real(torch.zeros(4, 4, dtype=torch.complex64).conj())[..., 1]
+    negative = torch.zeros(4, 4, dtype=torch.complex64).conj().imag
     assert negative.is_neg()
     with pytest.raises(TypeError, match=r"negative bit.*resolve_neg"):
         nmfuse.hannmean(negative)
@@ -252,14 +252,16 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("library", ["numpy", "torch"])
+IN_TORCH = [layout for layout in LAYOUTS if layout not in ("flipped", "broadcast")]  # no negative strides, no read-only
+
+
+@pytest.mark.parametrize(
+    ("library", "layout"), [("numpy", layout) for layout in LAYOUTS] + [("torch", layout) for layout in IN_TORCH]
+)
 def test_every_layout_gives_what_its_contiguous_copy_gives(layout: str, library: str) -> None:
     x = np.random.default_rng(0).random((2, 3, 5, 7))
     view = LAYOUTS[layout](x)
     expected = nmfuse.hannmean(view.copy())
     if library == "torch":
-        if layout in ("flipped", "broadcast"):
-            pytest.skip("torch has no negative strides and warns on read-only NumPy memory")
         view = torch.from_numpy(view)
     np.testing.assert_array_equal(np.asarray(nmfuse.hannmean(view)), expected)

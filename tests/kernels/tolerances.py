@@ -25,3 +25,10 @@ BLOCKS = {
     np.dtype(np.float32): 1e-6,
     np.dtype(np.float64): 1e-14,
 }
+
+# NMF, relative to the largest entry, after some ten iterations: an update is a quotient of sums of non-negative terms
+# (no cancellation) of at most 1500 of them; errors of one iteration enter the next and do not grow.
+NMF = {
+    np.dtype(np.float32): 1e-5,
+    np.dtype(np.float64): 1e-12,
+}

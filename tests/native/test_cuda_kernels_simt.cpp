@@ -175,7 +175,8 @@ double dot(const image<T>& a, const image<T>& b) {
 
 template <class T>
 void check_hannmean_adjoint(const shape& s, int size, bool masked) {
-  image<T> x(s.batch, s.rows, s.cols), grad(s.batch, s.rows, s.cols), y(s.batch, s.rows, s.cols), z(s.batch, s.rows, s.cols);
+  image<T> x(s.batch, s.rows, s.cols), grad(s.batch, s.rows, s.cols), y(s.batch, s.rows, s.cols),
+      z(s.batch, s.rows, s.cols);
   image<uint8_t> codes(s.batch, s.rows, s.cols);
   fill(x);
   fill(grad);
@@ -187,13 +188,14 @@ void check_hannmean_adjoint(const shape& s, int size, bool masked) {
                               {workspace.data(), static_cast<int64_t>(workspace.size() * sizeof(T))}, nullptr);
   const double difference = std::abs(dot(y, grad) - dot(x, z));
   expect(difference <= 20 * tolerance<T>() * std::sqrt(s.batch * s.rows * s.cols),
-         "hannmean_adjoint " + text(s) + " size " + std::to_string(size) + (masked ? " masked" : "") + ": <Ax, y> - <x, A'y> = " +
-             std::to_string(difference));
+         "hannmean_adjoint " + text(s) + " size " + std::to_string(size) + (masked ? " masked" : "") +
+             ": <Ax, y> - <x, A'y> = " + std::to_string(difference));
 }
 
 template <class T>
 void check_reject_outliers(const shape& s, int size, double k) {
-  const std::string what = "reject_outliers<" + std::to_string(sizeof(T)) + "> " + text(s) + " size " + std::to_string(size);
+  const std::string what =
+      "reject_outliers<" + std::to_string(sizeof(T)) + "> " + text(s) + " size " + std::to_string(size);
   image<T> x(s.batch, s.rows, s.cols);
   image<uint8_t> codes(s.batch, s.rows, s.cols);
   fill(x);
@@ -265,8 +267,10 @@ void check_blocks(int64_t batch, int64_t hs, int64_t ws, int64_t rows, int64_t c
                   int64_t pad) {
   const std::string what = "aggregate_blocks<" + std::to_string(sizeof(T)) + "> " + text({batch, hs, ws}) + " -> " +
                            text({batch, rows, cols}) + " block " + std::to_string(grid.block) + " stride " +
-                           std::to_string(grid.stride) + (grid.fill_nearest ? "" : " filled") + " pad " + std::to_string(pad);
-  image<T> scores(batch, hs, ws, pad), out(batch, rows, cols, pad), grad(batch, rows, cols, pad), back(batch, hs, ws, pad);
+                           std::to_string(grid.stride) + (grid.fill_nearest ? "" : " filled") + " pad " +
+                           std::to_string(pad);
+  image<T> scores(batch, hs, ws, pad), out(batch, rows, cols, pad), grad(batch, rows, cols, pad),
+      back(batch, hs, ws, pad);
   fill(scores);
   fill(grad);
   nmfuse::aggregate_blocks<T>(scores.view, grid, out.view, nullptr);
@@ -295,7 +299,8 @@ void check_blocks(int64_t batch, int64_t hs, int64_t ws, int64_t rows, int64_t c
   expect(worst <= 3 * tolerance<T>(), what + ": differs by " + std::to_string(worst));
   expect(out.padding_is_poison(), what + ": wrote between the rows");
 
-  std::vector<T> workspace(nmfuse::aggregate_blocks_adjoint_workspace<T>(batch, hs, ws, rows, cols) / sizeof(T), T(NAN));
+  std::vector<T> workspace(nmfuse::aggregate_blocks_adjoint_workspace<T>(batch, hs, ws, rows, cols) / sizeof(T),
+                           T(NAN));
   nmfuse::aggregate_blocks_adjoint<T>(grad.view, grid, back.view,
                                       {workspace.data(), static_cast<int64_t>(workspace.size() * sizeof(T))}, nullptr);
   for (int64_t b = 0; b < batch; ++b) {
@@ -335,9 +340,9 @@ void test_hannmean() {
     }
   }
   for (const bool masked : {false, true}) {
-    check_hannmean<T>({1, 70, 520}, 5, masked, 0);    // several tiles
-    check_hannmean<T>({65, 2, 3}, 3, masked, 1);      // more tiles than blocks
-    check_hannmean<T>({1, 40, 256}, 13, masked, 3);   // not aligned
+    check_hannmean<T>({1, 70, 520}, 5, masked, 0);   // several tiles
+    check_hannmean<T>({65, 2, 3}, 3, masked, 1);     // more tiles than blocks
+    check_hannmean<T>({1, 40, 256}, 13, masked, 3);  // not aligned
   }
 }
 
@@ -348,13 +353,13 @@ void test_blocks() {
       check_blocks<T>(2, 13, 17, 40, 48, {16, 2, nearest, -3}, pad);  // the usual case
     }
     check_blocks<T>(1, 1, 1, 1, 1, {16, 2, nearest, -3}, 0);
-    check_blocks<T>(1, 5, 9, 9, 17, {16, 2, nearest, -3}, 0);     // blocks clipped by the border
-    check_blocks<T>(1, 3, 4, 40, 61, {16, 2, nearest, -3}, 1);    // pixels beyond the last block
+    check_blocks<T>(1, 5, 9, 9, 17, {16, 2, nearest, -3}, 0);       // blocks clipped by the border
+    check_blocks<T>(1, 3, 4, 40, 61, {16, 2, nearest, -3}, 1);      // pixels beyond the last block
     check_blocks<T>(1, 20, 300, 70, 640, {16, 2, nearest, -3}, 0);  // several tiles
-    check_blocks<T>(70, 2, 3, 6, 7, {4, 2, nearest, -3}, 0);      // more tiles than blocks
-    check_blocks<T>(1, 7, 8, 30, 33, {7, 4, nearest, -3}, 0);     // the stride does not divide the block
+    check_blocks<T>(70, 2, 3, 6, 7, {4, 2, nearest, -3}, 0);        // more tiles than blocks
+    check_blocks<T>(1, 7, 8, 30, 33, {7, 4, nearest, -3}, 0);       // the stride does not divide the block
     check_blocks<T>(1, 7, 80, 40, 400, {12, 5, nearest, -3}, 0);
-    check_blocks<T>(1, 9, 11, 45, 60, {3, 5, nearest, -3}, 0);    // gaps between blocks
+    check_blocks<T>(1, 9, 11, 45, 60, {3, 5, nearest, -3}, 0);  // gaps between blocks
     check_blocks<T>(1, 4, 3, 45, 60, {4, 9, nearest, -3}, 0);
     check_blocks<T>(1, 2, 2, 130, 140, {40, 100, nearest, -3}, 0);  // a stride wider than a tile
     check_blocks<T>(1, 2, 3, 80, 1300, {600, 500, nearest, -3}, 0);

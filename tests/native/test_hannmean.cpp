@@ -162,7 +162,10 @@ void test_reject_outliers() {
   images<double> x(1, 9, 9, 1);
   images<uint8_t> codes(1, 9, 9, 2);
   int i = 0;
-  x.fill([&] { return ++i / 9 + i % 9; });  // a ramp
+  x.fill([&] {
+    ++i;
+    return i / 9 + i % 9;  // a ramp
+  });
   codes.fill([] { return kReliable; });
   x.view.row(0, 4)[4] = 50;
   x.view.row(0, 0)[8] = kNaN;

@@ -295,17 +295,18 @@ __global__ void nothing() {}
 
 void faults_are_reported() {
   std::vector<int> in(64, 1), out(64);
-  expect_fault("missing barrier", {"kernel reverse_without_barrier, block (0,0,0)", "element 63", "before it was written"}, [&] {
-    launch("reverse_without_barrier", reverse_without_barrier, 1, 64, 256, nullptr, in.data(), out.data(), 64);
-  });
+  expect_fault(
+      "missing barrier", {"kernel reverse_without_barrier, block (0,0,0)", "element 63", "before it was written"}, [&] {
+        launch("reverse_without_barrier", reverse_without_barrier, 1, 64, 256, nullptr, in.data(), out.data(), 64);
+      });
   simt::set_order_seed(5);
   expect_fault("missing barrier in any order", {"'tile'"}, [&] {
     launch("reverse_without_barrier", reverse_without_barrier, 1, 64, 256, nullptr, in.data(), out.data(), 64);
   });
   simt::set_order_seed(0);
-  expect_fault("write after read", {"race: writes element 0", "thread (0,0,0): race", "after the read by thread (63,0,0)"}, [&] {
-    launch("write_after_read", write_after_read, 1, 64, 256, nullptr, out.data());
-  });
+  expect_fault("write after read",
+               {"race: writes element 0", "thread (0,0,0): race", "after the read by thread (63,0,0)"},
+               [&] { launch("write_after_read", write_after_read, 1, 64, 256, nullptr, out.data()); });
   expect_fault("two writers", {"race: writes element 0", "after the write by thread (0,0,0)"},
                [] { launch("two_writers", two_writers, 1, 2, 16, nullptr); });
   expect_fault("warps race", {"race: writes"}, [] { launch("warp_race", warp_race, 1, 64, 256, nullptr); });
@@ -315,7 +316,8 @@ void faults_are_reported() {
     launch("reverse", reverse, 1, 64, 256, nullptr, in.data(), out.data(), 64);
     launch("reverse_without_barrier", reverse_without_barrier, 1, 64, 256, nullptr, in.data(), out.data(), 64);
   });
-  expect_fault("barrier in a branch", {"divergent barrier", "thread (0,0,0) waits", "7 of 64", "thread (7,0,0) has returned"},
+  expect_fault("barrier in a branch",
+               {"divergent barrier", "thread (0,0,0) waits", "7 of 64", "thread (7,0,0) has returned"},
                [] { launch("barrier_in_branch", barrier_in_branch, 2, 64, 0, nullptr); });
   expect_fault("two barriers", {"divergent barrier", "test_simt.cpp"},
                [] { launch("two_barriers", two_barriers, 1, 64, 0, nullptr); });
@@ -323,9 +325,8 @@ void faults_are_reported() {
                [] { launch("early_return", early_return, 1, 64, 0, nullptr, 50); });
   expect_fault("shuffle in a branch", {"divergent barrier", "warp operation"},
                [] { launch("shuffle_in_branch", shuffle_in_branch, 1, 32, 0, nullptr); });
-  expect_fault("shuffle from a lane outside the mask", {"lane 0 reads lane 20, which does not"}, [] {
-    launch("shuffle_from_outside", shuffle_from_outside, 1, 32, 0, nullptr);
-  });
+  expect_fault("shuffle from a lane outside the mask", {"lane 0 reads lane 20, which does not"},
+               [] { launch("shuffle_from_outside", shuffle_from_outside, 1, 32, 0, nullptr); });
   for (const int i : {-1, 8}) {
     expect_fault("index outside", {"index " + std::to_string(i), "'tile' of 8"},
                  [&] { launch("out_of_shared", out_of_shared, 1, 1, 32, nullptr, i); });

@@ -70,8 +70,8 @@ def nmf(
         r, from 1 to min(m, n). May be left out with `fixed_W`.
     beta : float
         The divergence: 2 Frobenius, 1 Kullback-Leibler, 0 Itakura-Saito, or any other number.
-    init : {"random", "nndsvd"} or (W, H)
-        "random" draws ``|N(0, 1)| * sqrt(mean(V) / r)``, alike for every library and device; "nndsvd" is the
+    init : {"random", "nndsvda"} or (W, H)
+        "random" draws ``|N(0, 1)| * sqrt(mean(V) / r)``, alike for every library and device; "nndsvda" is the
         non-negative double SVD with zeros filled by the mean (a zero could not leave zero); or the factors to start
         from, which are copied.
     seed : int
@@ -111,7 +111,7 @@ def nmf(
     ----------
     Lee & Seung, NIPS 13 (2001); Fevotte & Idier, Neural Computation 23 (2011), Eqs. 4.1-4.3 (the exponent that keeps
     the objective falling); Gillis & Glineur, Neural Computation 24 (2012) (`inner_iter`); Boutsidis & Gallopoulos,
-    Pattern Recognition 41 (2008) ("nndsvd").
+    Pattern Recognition 41 (2008) ("nndsvda").
 
     Examples
     --------
@@ -277,10 +277,10 @@ def _start(
             np.abs(rng.standard_normal((*batch, m, rank))) * scale,
             np.abs(rng.standard_normal((*batch, rank, n))) * scale,
         )
-    elif init == "nndsvd":
+    elif init == "nndsvda":
         start = _nndsvd(_array.to_numpy(V), rank, mean)
     else:
-        raise ValueError(f"init: got {init!r}; expected 'random', 'nndsvd' or (W, H)")
+        raise ValueError(f"init: got {init!r}; expected 'random', 'nndsvda' or (W, H)")
     W, H = (_array.from_numpy(V, np.maximum(factor, FLOOR).astype(_array.dtype_of(V))) for factor in start)
     return (W if fixed_W is None else fixed_W), H
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 _REMEDY = "give a file that `nmfuse train` wrote"
@@ -16,7 +16,7 @@ _REMEDY = "give a file that `nmfuse train` wrote"
 def write_weights(path: Path, tensors: Mapping[str, Tensor], tag: str, metadata: Mapping[str, str]) -> None:
     """Write float32 tensors by name, with `tag` under the metadata key "format"."""
     contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    save_file(contiguous, path, metadata={"format": tag, **metadata})
+    path.write_bytes(save(contiguous, metadata={"format": tag, **metadata}))
 
 
 def read_weights(path: Path, tag: str) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -1,0 +1,247 @@
+"""`evaluate`: the value of a fused image, by the metrics that the literature reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nmfuse.metrics import fidelity, gradient, information, perceptual, statistics, structural
+from nmfuse.metrics._input import Images, take_images
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric: what it is called, what its values mean, and how it is computed.
+
+    Attributes
+    ----------
+    name : str
+        Key in `METRICS` and in what `evaluate` returns.
+    title : str
+        In words.
+    range : str
+        Range of its values; "n" is the number of sources.
+    higher_is_better : bool or None
+        None where neither is: the metric describes.
+    source : str
+        Author, year, place.
+    function : callable
+        Takes checked `Images`, returns (N,) float64.
+    least_side : int
+        Height and width that it needs, in pixels.
+    pairs_only : bool
+        True where it is defined for exactly two sources.
+
+    Examples
+    --------
+    >>> from nmfuse.metrics import METRICS
+    >>> METRICS["N_abf"].title, METRICS["N_abf"].higher_is_better
+    ('artifacts of fusion', False)
+    """
+
+    name: str
+    title: str
+    range: str
+    higher_is_better: bool | None
+    source: str
+    function: Callable[[Images], Tensor]
+    least_side: int = 2
+    pairs_only: bool = False
+
+
+_PETROVIC = "Petrovic & Xydeas, Inf. Fusion 6 (2005)"
+_PIELLA = "Piella & Heijmans, ICIP 2003"
+_VIF = "Sheikh & Bovik, IEEE TIP 15 (2006)"
+_FMI = "Haghighat & Razian, AICT 2014"
+
+_ALL = (
+    Metric("EN", "entropy", "0..8 bit", True, "Roberts et al., JARS 2 (2008)", information.entropy),
+    Metric("SD", "standard deviation", "0..127.5", True, "definition", statistics.standard_deviation),
+    Metric(
+        "SF", "spatial frequency", ">= 0", True, "Eskicioglu & Fisher, IEEE TC 43 (1995)", statistics.spatial_frequency
+    ),
+    Metric("AG", "average gradient", ">= 0", True, "Cui et al., Opt. Comm. 341 (2015)", statistics.average_gradient),
+    Metric(
+        "MI",
+        "mutual information",
+        "0..8n bit",
+        True,
+        "Qu, Zhang & Yan, El. Lett. 38 (2002)",
+        information.mutual_information,
+    ),
+    Metric(
+        "Q_MI",
+        "normalised mutual information",
+        "0..n",
+        True,
+        "Hossny, Nahavandi & Creighton, El. Lett. 44 (2008)",
+        information.normalised_mutual_information,
+    ),
+    Metric(
+        "MI_Tsallis",
+        "Tsallis mutual information, q = 1.85",
+        ">= 0",
+        True,
+        "Cvejic, Canagarajah & Bull, El. Lett. 42 (2006)",
+        information.tsallis_information,
+    ),
+    Metric(
+        "Q_TE",
+        "Tsallis quality, q = 0.43137",
+        "unbounded",
+        True,
+        "Nava et al., Proc. IBERAMIA (2007)",
+        information.tsallis_quality,
+        pairs_only=True,
+    ),
+    Metric(
+        "Q_TE_toolbox",
+        "Tsallis quality as the toolbox computes it",
+        "unbounded",
+        True,
+        "Liu et al., IEEE TPAMI 34 (2012), imageFusionMetrics",
+        information.tsallis_quality_toolbox,
+        pairs_only=True,
+    ),
+    Metric(
+        "IR",
+        "information ratio",
+        "0..1",
+        True,
+        "named in Das et al., IJACSA 14 (2023); defined here",
+        information.information_ratio,
+    ),
+    Metric(
+        "Q_abf", "edge transfer", "0..1", True, "Xydeas & Petrovic, El. Lett. 36 (2000)", gradient.edge_transfer
+    ),
+    Metric("L_abf", "loss of edges", "0..1", False, _PETROVIC, gradient.fusion_loss),
+    Metric(
+        "N_abf",
+        "artifacts of fusion",
+        "0..1",
+        False,
+        f"{_PETROVIC}; Shreyamsha Kumar, SIViP 7 (2013)",
+        gradient.fusion_artifacts,
+    ),
+    Metric(
+        "SSIM",
+        "structural similarity",
+        "-1..1",
+        True,
+        "Wang et al., IEEE TIP 13 (2004)",
+        structural.structural_similarity,
+        least_side=11,
+    ),
+    Metric(
+        "MS_SSIM",
+        "multi-scale structural similarity",
+        "0..1",
+        True,
+        "Wang, Simoncelli & Bovik, Asilomar 2003",
+        structural.multi_scale_similarity,
+        least_side=176,
+    ),
+    Metric("Q_S", "saliency-weighted quality", "-1..1", True, _PIELLA, structural.saliency_quality, least_side=8),
+    Metric("Q_W", "weighted quality", "-1..1", True, _PIELLA, structural.weighted_quality, least_side=8),
+    Metric("Q_E", "edge-dependent quality", "-1..1", True, _PIELLA, structural.edge_quality, least_side=8),
+    Metric(
+        "Q_Y",
+        "similarity to the better source",
+        "-1..1",
+        True,
+        "Yang et al., Inf. Fusion 9 (2008)",
+        structural.yang_quality,
+        least_side=7,
+        pairs_only=True,
+    ),
+    Metric(
+        "VIF",
+        "visual information fidelity",
+        ">= 0; n if all are the same",
+        True,
+        _VIF,
+        fidelity.visual_information_fidelity,
+        least_side=41,
+    ),
+    Metric(
+        "VIFF",
+        "visual information fidelity for fusion",
+        ">= 0",
+        True,
+        "Han et al., Inf. Fusion 14 (2013)",
+        fidelity.fusion_fidelity,
+        least_side=41,
+    ),
+    Metric(
+        "SCD",
+        "sum of the correlations of differences",
+        "-2..2",
+        True,
+        "Aslantas & Bendes, AEU 69 (2015)",
+        statistics.sum_of_correlations_of_differences,
+        pairs_only=True,
+    ),
+    Metric("CC", "correlation coefficient", "-1..1", True, "Pearson; mean over sources", statistics.correlation),
+    Metric(
+        "Q_CB",
+        "perceived contrast",
+        "0..1",
+        True,
+        "Chen & Blum, Image Vis. Comput. 27 (2009)",
+        perceptual.contrast_quality,
+    ),
+    Metric(
+        "FMI_pixel", "feature mutual information, pixels", "0..1", True, _FMI, information.fmi_pixel, least_side=3
+    ),
+    Metric(
+        "FMI_gradient",
+        "feature mutual information, gradient",
+        "0..1",
+        True,
+        _FMI,
+        information.fmi_gradient,
+        least_side=3,
+    ),
+    Metric(
+        "VIF_min",
+        "fidelity to the worse-served source",
+        ">= 0",
+        True,
+        f"{_VIF}; minimum defined here",
+        fidelity.least_fidelity,
+        least_side=41,
+    ),
+    Metric(
+        "Q_over",
+        "edge transfer of the worse-served source, on the overlap",
+        "0..1",
+        True,
+        "Xydeas & Petrovic, El. Lett. 36 (2000); overlap defined here",
+        gradient.overlap_quality,
+    ),
+    Metric("PSNR", "peak signal to noise ratio", ">= 0 dB", True, "definition", statistics.peak_signal_to_noise),
+    Metric("RMSE", "root mean square error", "0..255", False, "definition", statistics.root_mean_square_error),
+)
+
+METRICS: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in _ALL})
+"""Every metric by its name, in the order in which tables print them."""
+
+
+def evaluate(
+    fused: Any,
+    sources: Sequence[Any],
+    *,
+    data_range: float | None = None,
+    metrics: Iterable[str] | None = None,
+) -> dict[str, Any]:
+    """Measure a fused image against its sources."""
+    images, origin = take_images(fused, sources, data_range)
+    chosen = list(METRICS.values()) if metrics is None else [METRICS[n] for n in metrics]
+    with torch.no_grad():
+        values = [[m.function(chunk) for m in chosen] for chunk in images.chunks()]
+    return {m.name: origin.give_back(torch.cat(v)) for m, v in zip(chosen, zip(*values, strict=True), strict=True)}
