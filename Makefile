@@ -50,5 +50,5 @@ $(VENV)/tools: constraints.txt requirements-dev.txt
 	touch $@
 
 $(VENV)/installed: $(VENV)/tools $(SOURCES)
-	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet -c constraints.txt -C cmake.define.NMFUSE_SIMT=ON .
+	NMFUSE_SIMT=ON PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet -c constraints.txt .
 	touch $@

@@ -152,11 +152,14 @@ def load_metadata(variant: str) -> dict[str, str]:
 
 
 def test_the_callers_random_numbers_are_left_alone(photographs, tmp_path):
+    def numpy_state() -> np.ndarray:
+        return np.random.get_state()[1].copy()  # noqa: NPY002
+
     torch.manual_seed(123)
-    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002: that nobody touches it
+    before, numpy_before = torch.get_rng_state(), numpy_state()
     train_focus(photographs, tmp_path / "x.safetensors", steps=2, batch=4)
     assert torch.equal(torch.get_rng_state(), before)
-    np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
+    np.testing.assert_array_equal(numpy_state(), numpy_before)
     torch.manual_seed(321)
     train_focus(photographs, tmp_path / "y.safetensors", steps=2, batch=4)
     assert_same_weights(tmp_path / "x.safetensors", tmp_path / "y.safetensors")  # and do not matter
@@ -249,8 +252,8 @@ def test_a_checkpoint_of_other_images_or_options_is_refused(photographs, tmp_pat
     for other in [*others, {"validation_fraction": 0.5}, {"variant": "full"}]:
         with pytest.raises(ValueError, match=message):
             train_focus(photographs, tmp_path / "y.safetensors", **{**QUICK, **other}, checkpoint=checkpoint)
+    other = save_noise(tmp_path / "other", "abd")
     with pytest.raises(ValueError, match=message):
-        other = save_noise(tmp_path / "other", "abd")
         train_focus(other, tmp_path / "y.safetensors", **QUICK, checkpoint=checkpoint)
     assert not list(tmp_path.glob("y.*"))
 
@@ -343,3 +346,12 @@ def test_a_run_that_diverges_writes_nothing(photographs, tmp_path):
     with pytest.raises(ValueError, match=r"lr: with 1e\+20 the loss became (nan|inf) at step \d+; .* smaller"):
         train_focus(photographs, tmp_path / "x.safetensors", **QUICK, lr=1e20)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.xfail(strict=True, reason="weights that the last step made NaN are written, and load refuses the file")
+@pytest.mark.parametrize(("steps", "options"), [(1, {"lr": float("inf")}), (2, {"momentum": float("nan")})], ids=str)
+def test_weights_that_are_not_finite_are_not_written(photographs, tmp_path, steps, options):
+    output = tmp_path / "x.safetensors"
+    with pytest.raises(ValueError, match=r".+: got|finite"):
+        train_focus(photographs, output, steps=steps, batch=4, **options)
+    assert not output.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,13 @@ def run_train_focus(
     """Train and report the held-out patch accuracy."""
     options: dict[str, Any] = {} if steps is None else {"steps": steps}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, TimeRemainingColumn()) as progress:
+    progress = Progress(*columns, TimeRemainingColumn())
+    with ExitStack() as shown:
         bar = progress.add_task(f"focus, {variant}", total=steps)
 
         def report(step: int, total: int, loss: float) -> None:
+            if not progress.live.is_started:  # once the options have been found good
+                shown.enter_context(progress)
             progress.update(bar, completed=step, total=total, description=f"focus, {variant}: loss {loss:.4f}")
 
         result = train_focus(

@@ -130,8 +130,8 @@ def _planes(x: Any, name: str) -> tuple[Tensor, str]:
 
 
 def _native_order(x: np.ndarray) -> np.ndarray:
-    """Return the array as torch can view it: native byte order, no negative strides."""
-    return np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("="))
+    """Return the array as torch can view it: native byte order, no negative strides, writable (it is not written)."""
+    return np.require(x, x.dtype.newbyteorder("="), ["C", "W"])
 
 
 def _range(planes: tuple[Tensor, ...], data_range: tuple[float, float] | None) -> tuple[float, float]:

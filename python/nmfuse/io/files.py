@@ -60,19 +60,27 @@ def read_image(path: str | Path) -> np.ndarray:
     except ValueError:
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, zlib.error, ...
-        raise ValueError(f"{path}: not a readable image ({type(error).__name__}: {error})") from error
+        raise _unreadable(path, error) from error
     if pixels.ndim == 3 and pixels.shape[2] == 3 and (pixels == pixels[..., :1]).all():
         return np.ascontiguousarray(pixels[..., 0])  # three equal channels are grey
     return pixels
 
 
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path}: not a readable image ({type(error).__name__}: {error})")
+
+
 def _read_tiff(path: Path) -> np.ndarray:
     import tifffile
 
-    with tifffile.TiffFile(path) as file:
-        if len(file.pages) != 1:
-            raise ValueError(f"{path}: has {len(file.pages)} pages; expected one image, extract it first")
-        pixels: np.ndarray = file.pages[0].asarray()
+    try:
+        with tifffile.TiffFile(path) as file:
+            pages = len(file.pages)
+            pixels: np.ndarray = file.pages[0].asarray()
+    except ValueError as error:  # what tifffile says of a broken file
+        raise _unreadable(path, error) from error
+    if pages != 1:
+        raise ValueError(f"{path}: has {pages} pages; expected one image, extract it first")
     if pixels.ndim == 3 and pixels.shape[0] in (3, 4) and pixels.shape[2] not in (3, 4):
         pixels = np.moveaxis(pixels, 0, -1)  # stored plane by plane
     if pixels.ndim == 3 and pixels.shape[2] == 4:

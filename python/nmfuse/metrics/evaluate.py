@@ -116,9 +116,7 @@ _ALL = (
         "named in Das et al., IJACSA 14 (2023); defined here",
         information.information_ratio,
     ),
-    Metric(
-        "Q_abf", "edge transfer", "0..1", True, "Xydeas & Petrovic, El. Lett. 36 (2000)", gradient.edge_transfer
-    ),
+    Metric("Q_abf", "edge transfer", "0..1", True, "Xydeas & Petrovic, El. Lett. 36 (2000)", gradient.edge_transfer),
     Metric("L_abf", "loss of edges", "0..1", False, _PETROVIC, gradient.fusion_loss),
     Metric(
         "N_abf",
@@ -195,9 +193,7 @@ _ALL = (
         "Chen & Blum, Image Vis. Comput. 27 (2009)",
         perceptual.contrast_quality,
     ),
-    Metric(
-        "FMI_pixel", "feature mutual information, pixels", "0..1", True, _FMI, information.fmi_pixel, least_side=3
-    ),
+    Metric("FMI_pixel", "feature mutual information, pixels", "0..1", True, _FMI, information.fmi_pixel, least_side=3),
     Metric(
         "FMI_gradient",
         "feature mutual information, gradient",
@@ -239,9 +235,86 @@ def evaluate(
     data_range: float | None = None,
     metrics: Iterable[str] | None = None,
 ) -> dict[str, Any]:
-    """Measure a fused image against its sources."""
+    """Measure a fused image against the images that it was made of.
+
+    Computed in float64, on the scale 0..255, on the device where the images are. A ratio whose denominator is 0 (two
+    flat images, say) counts as 0: there is nothing to measure.
+
+    Parameters
+    ----------
+    fused : (H, W) or (..., H, W) NumPy array or torch tensor
+        uint8, uint16 or floating point; one channel. Leading axes are a batch.
+    sources : sequence of arrays like `fused`
+        Two or more, registered, of the same shape, kind and device.
+    data_range : float, optional
+        The value that is white; black is 0. 255 for uint8 and 65535 for uint16 if not given; floating point needs it.
+    metrics : iterable of str, optional
+        Names in `METRICS`; all that are defined for this number of sources if not given.
+
+    Returns
+    -------
+    dict of str to float
+        The value of each metric, in the order asked for. For a batch, a float64 array or tensor (as `fused` is) of
+        the batch shape.
+
+    Raises
+    ------
+    TypeError
+        If an image is neither a NumPy array nor a tensor, kinds are mixed, or a dtype is not supported.
+    ValueError
+        If shapes or devices differ, an image is empty, RGB or not finite, the range of floating-point values is not
+        given, a name is unknown, or a metric is not defined for this size or number of sources.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nmfuse.metrics import evaluate
+    >>> rows, columns = np.mgrid[:64, :64]
+    >>> a, b = (rows * 4).astype(np.uint8), (columns * 4).astype(np.uint8)
+    >>> values = evaluate(np.maximum(a, b), [a, b], metrics=("EN", "MI", "SSIM"))
+    >>> {name: round(value, 3) for name, value in values.items()}
+    {'EN': 5.722, 'MI': 4.816, 'SSIM': 0.68}
+    >>> round(evaluate(a / 255, [a / 255, a / 255], data_range=1.0, metrics=["VIF"])["VIF"], 6)
+    2.0
+
+    References
+    ----------
+    Each metric's definition is in the docstring of ``METRICS[name].function``, its source in ``METRICS[name].source``.
+    Liu et al., IEEE TPAMI 34 (2012) 94-109, compares many of them.
+    """
+    chosen = _choose(metrics)
     images, origin = take_images(fused, sources, data_range)
-    chosen = list(METRICS.values()) if metrics is None else [METRICS[n] for n in metrics]
+    if metrics is None and len(images.sources) != 2:
+        chosen = [metric for metric in chosen if not metric.pairs_only]
+    for metric in chosen:
+        _check_defined(metric, images)
     with torch.no_grad():
-        values = [[m.function(chunk) for m in chosen] for chunk in images.chunks()]
-    return {m.name: origin.give_back(torch.cat(v)) for m, v in zip(chosen, zip(*values, strict=True), strict=True)}
+        chunks = [[metric.function(chunk) for metric in chosen] for chunk in images.chunks()]
+    values = zip(*chunks, strict=True)
+    return {metric.name: origin.give_back(torch.cat(v)) for metric, v in zip(chosen, values, strict=True)}
+
+
+def _choose(names: Iterable[str] | None) -> list[Metric]:
+    if names is None:
+        return list(METRICS.values())
+    if isinstance(names, str):
+        raise TypeError(f"metrics: got the string {names!r}; expected a sequence of names, such as [{names!r}]")
+    names = list(names)
+    for name in names:
+        if name not in METRICS:
+            raise ValueError(f"metrics: {name!r} is not known; expected some of {', '.join(METRICS)}")
+    return [METRICS[name] for name in names]
+
+
+def _check_defined(metric: Metric, images: Images) -> None:
+    count, (height, width) = len(images.sources), images.fused.shape[-2:]
+    if metric.pairs_only and count != 2:
+        raise ValueError(
+            f"metrics: {metric.name} is defined for exactly two sources, but got {count}; "
+            "evaluate the pairs one by one, or leave it out"
+        )
+    if min(height, width) < metric.least_side:
+        raise ValueError(
+            f"fused: size {height} x {width} is too small for {metric.name}, which needs at least "
+            f"{metric.least_side} x {metric.least_side} pixels; name the metrics that you want in `metrics`"
+        )

@@ -131,5 +131,3 @@ def _unfaithful(images: Images, lost: bool) -> Tensor:
         numerator += (1 - (q_g * q_alpha).sqrt()) * w
         weight += w
     return ratio(total(counted * numerator), total(weight))
-
-

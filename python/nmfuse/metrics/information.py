@@ -14,7 +14,7 @@ _LEVELS = 256
 _Q_CVEJIC = 1.85
 _Q_NAVA = 0.43137
 _TINY = 1e-300  # in place of 0 in a logarithm that is multiplied by 0
-_PIECE = 1 << 12  # windows at a time: their 81 joint probabilities stay in the cache
+_PIECE = 1 << 13  # windows at a time: their 81 joint probabilities stay in the cache
 
 
 def entropy(images: Images) -> Tensor:
@@ -35,8 +35,7 @@ def normalised_mutual_information(images: Images) -> Tensor:
     """Q_MI: ``2 sum_k I(S_k; F) / (H(S_k) + H(F))`` (Hossny, Nahavandi & Creighton 2008). Favours averaging, as MI."""
     h_f = _shannon(_marginal(images, 0))
     terms = [
-        ratio(_shannon_information(images, 0, k), _shannon(_marginal(images, k)) + h_f)
-        for k in _source_indices(images)
+        ratio(_shannon_information(images, 0, k), _shannon(_marginal(images, k)) + h_f) for k in _source_indices(images)
     ]
     return 2 * torch.stack(terms).sum(0)
 
@@ -77,13 +76,15 @@ def tsallis_quality_toolbox(images: Images) -> Tensor:
     """Q_TE_toolbox: Q_TE as the imageFusionMetrics toolbox of Liu et al. (TPAMI 2012) computes it.
 
     Only to compare with published values. It departs from the definition thrice: the two marginals are exchanged in
-    I^q (``p(x)`` is looked up at f, and the reverse), the entropies in the denominator are Shannon's, and I^q(A; B) is
-    added instead of subtracted. The images are stretched to 0..255 first.
+    I^q (``p(x)`` is looked up at f, and the reverse); the denominator has Shannon entropies to the power q, in bits,
+    where the Tsallis entropies belong; and I^q(A; B) is added there instead of subtracted. The images are stretched to
+    0..255 first.
     """
-    q = _Q_NAVA
     stretched = images.stretched()
-    h = _shannon(_marginal(stretched, 1)) + _shannon(_marginal(stretched, 2))
-    i_af, i_bf, i_ab = (_tsallis_information(stretched, i, j, q, swapped=True) for i, j in ((0, 1), (0, 2), (2, 1)))
+    h = sum(_shannon(_marginal(stretched, k)) ** _Q_NAVA for k in (1, 2))
+    i_af, i_bf, i_ab = (
+        _tsallis_information(stretched, i, j, _Q_NAVA, swapped=True) for i, j in ((0, 1), (0, 2), (1, 2))
+    )
     return ratio(i_af + i_bf, h + i_ab)
 
 
@@ -180,7 +181,9 @@ def _window_information(a: Tensor, f: Tensor) -> Tensor:
     differ = (a != f).any(0)
     p, r = _distribution(a[:, differ]), _distribution(f[:, differ])  # (9, windows)
     step = _PIECE if p.is_cpu else _PIECE << 6
-    pieces = [_coupled_information(*pair) for pair in zip(p.split(step, 1), r.split(step, 1), strict=True)]
+    pieces = [
+        _coupled_information(*pair) for pair in zip(torch.split(p, step, 1), torch.split(r, step, 1), strict=True)
+    ]
     if pieces:
         out[differ] = torch.cat(pieces)
     return out
@@ -205,17 +208,17 @@ def _coupled_information(p: Tensor, r: Tensor) -> Tensor:
     smaller = torch.minimum(P[:, None], R)  # (9, 9, n): the bound, as a cumulative distribution
     covariance = smaller.sum((0, 1)) - P.sum(0) * R.sum(0)
     phi = ratio(c.abs() * spread, torch.where(spread > 0, covariance, 0.0))
-    bound = smaller.sub_(torch.maximum((P - p)[:, None], R - r)).clamp_min_(0)  # its probabilities
-    joint = (p * (1 - phi))[:, None] * r
-    joint += bound.mul_(phi)
+    work = torch.maximum((P - p)[:, None], R - r)  # two buffers do for all that follows: these maps are large
+    joint = smaller.sub_(work).clamp_min_(0).mul_(phi)  # the bound's probabilities, times phi
+    joint += torch.mul((p * (1 - phi))[:, None], r, out=work)
     # phi may exceed 1 and then some are negative: the published program takes the real part of the logarithm
-    h_joint = -joint.abs().clamp_min_(_TINY).log_().mul_(joint).sum((0, 1))
+    h_joint = -torch.abs(joint, out=work).clamp_min_(_TINY).log_().mul_(joint).sum((0, 1))
     h = -(torch.xlogy(p, p).sum(0) + torch.xlogy(r, r).sum(0))
     return 2 * ratio(h - h_joint, h)
 
 
 def _index_deviation(p: Tensor) -> Tensor:
-    """Standard deviation of the index 1..9 under each of (9, n) distributions."""
+    """Return the standard deviation of the index 1..9 under each of (9, n) distributions."""
     index = torch.arange(1.0, 10.0, dtype=p.dtype, device=p.device)
     m = index @ p
     return (index**2 @ p - m * m).clamp_min(0).sqrt()

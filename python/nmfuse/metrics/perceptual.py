@@ -45,7 +45,8 @@ def _sensitivity(height: int, width: int, device: torch.device) -> Tensor:
 
 
 def _masked_contrast(x: Tensor) -> Tensor:
-    seen = torch.fft.irfft2(torch.fft.rfft2(x) * _sensitivity(*x.shape[-2:], x.device), s=x.shape[-2:])
+    height, width = x.shape[-2:]
+    seen = torch.fft.irfft2(torch.fft.rfft2(x) * _sensitivity(height, width, x.device), s=(height, width))
     padded = pad(seen, 15, "constant")
     contrast = (ratio(correlate(padded, _NARROW), correlate(padded, _WIDE)) - 1).abs()
     return contrast**3 / (contrast**2 + _Z)

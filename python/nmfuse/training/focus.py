@@ -131,14 +131,13 @@ def train_focus(
     >>> result.accuracy > 0.9
     True
     """
-    steps = _check(variant, steps, batch, lr, validation_fraction)
+    sgd = Sgd(_check(variant, steps, batch, validation_fraction), lr, momentum, weight_decay)
     files = _output_files(Path(output), overwrite=overwrite)
     paths = find_images(images)
     training, held_out = _split(paths, validation_fraction, seed)
     training_pairs = _pool(training, seed)
     held_out_pairs = _pool(held_out, seed)
 
-    sgd = Sgd(steps, lr, momentum, weight_decay)
     recipe = {
         "variant": variant,
         "batch": batch,
@@ -201,7 +200,7 @@ def _loss(net: Siamese, pairs: NDArray[np.uint8], count: int, seed: int, step: i
     return functional.cross_entropy(logits, torch.ones(count, dtype=torch.long, device=x.device))
 
 
-def _check(variant: str, steps: int | None, batch: int, lr: float, validation_fraction: float) -> int:
+def _check(variant: str, steps: int | None, batch: int, validation_fraction: float) -> int:
     if variant not in STEPS:
         raise ValueError(f"variant: got {variant!r}; expected 'full' or 'lite'")
     steps = STEPS[variant] if steps is None else steps
@@ -209,8 +208,6 @@ def _check(variant: str, steps: int | None, batch: int, lr: float, validation_fr
         raise ValueError(f"steps: got {steps}; expected at least 1")
     if batch < 2 or batch % 2:
         raise ValueError(f"batch: got {batch}; expected an even number, each pair counts in both orders")
-    if not lr > 0:
-        raise ValueError(f"lr: got {lr}; expected a positive learning rate")
     if not 0 < validation_fraction < 1:
         raise ValueError(f"validation_fraction: got {validation_fraction}; expected more than 0 and less than 1")
     return steps

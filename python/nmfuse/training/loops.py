@@ -22,12 +22,29 @@ _DROPS = (0.6, 0.9)  # of the steps: where the learning rate falls to a tenth
 
 @dataclass(frozen=True)
 class Sgd:
-    """The optimizer's part of a recipe: v <- momentum v - lr (weight_decay w + dL/dw), w <- w + v."""
+    """The optimizer's part of a recipe: v <- momentum v + weight_decay w + dL/dw, w <- w - lr v.
+
+    While the rate stays the same this is the rule of Liu et al. (FUSION 2017); where it falls, so does the step that v
+    makes (theirs keeps its length).
+
+    Raises
+    ------
+    ValueError
+        For a rate that is not positive, or a momentum or decay outside [0, 1).
+    """
 
     steps: int
     lr: float
     momentum: float
     weight_decay: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr: got {self.lr}; expected a positive learning rate")
+        for name in ("momentum", "weight_decay"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise ValueError(f"{name}: got {value}; expected at least 0 and less than 1")
 
     def lr_at(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0: a tenth after 60 %, a hundredth after 90 % of them."""
@@ -106,6 +123,8 @@ def run_sgd(
                 _save_checkpoint(checkpoint, net, optimizer, recipe, curve)
         if progress is not None:
             progress(step + 1, sgd.steps, value)
+    if not all(bool(parameter.isfinite().all()) for parameter in net.parameters()):
+        raise ValueError(f"lr: with {sgd.lr} the last step made weights that are not finite; use a smaller learning rate")
     return curve
 
 
@@ -119,7 +138,8 @@ def _save_checkpoint(
     tensors = {}
     for name, parameter in net.named_parameters():
         tensors[f"weight.{name}"] = parameter
-        tensors[f"momentum.{name}"] = optimizer.state[parameter]["momentum_buffer"]
+        if optimizer.defaults["momentum"] > 0:
+            tensors[f"momentum.{name}"] = optimizer.state[parameter]["momentum_buffer"]
     metadata = {"recipe": json.dumps(recipe), "curve": json.dumps([asdict(point) for point in curve])}
     with whole_file(path) as temporary:
         write_weights(temporary, tensors, CHECKPOINT_FORMAT, metadata)
@@ -135,9 +155,10 @@ def _load_checkpoint(
         )
     for name, parameter in net.named_parameters():
         parameter.data.copy_(tensors[f"weight.{name}"])
-        # preserve_format: the momentum gets the weights' memory order, as an unbroken run has it.
-        momentum = torch.empty_like(parameter, memory_format=torch.preserve_format)
-        optimizer.state[parameter]["momentum_buffer"] = momentum.detach().copy_(tensors[f"momentum.{name}"])
+        if optimizer.defaults["momentum"] > 0:
+            # preserve_format: the momentum gets the weights' memory order, as an unbroken run has it.
+            momentum = torch.empty_like(parameter, memory_format=torch.preserve_format)
+            optimizer.state[parameter]["momentum_buffer"] = momentum.detach().copy_(tensors[f"momentum.{name}"])
     curve = [CurvePoint(**point) for point in json.loads(metadata["curve"])]
     return curve[-1].step, curve
 
@@ -157,7 +178,8 @@ def write_curves(curve: list[CurvePoint], csv_path: Path, png_path: Path, title:
     steps = [point.step for point in curve]
     left.plot(steps, [point.loss for point in curve], "C0")
     right.plot(steps, [100 * point.accuracy for point in curve], "C1")
-    left.set(xlabel="step", title=title, yscale="log")
+    all_positive = min(point.loss for point in curve) > 0
+    left.set(xlabel="step", title=title, yscale="log" if all_positive else "linear")
     left.set_ylabel("loss", color="C0")
     right.set_ylabel("held-out patch accuracy, %", color="C1")
     with whole_file(png_path) as temporary:

@@ -42,7 +42,7 @@ def find_images(images: Path | Sequence[Path]) -> list[Path]:
         raise ValueError(
             f"images: found {len(paths)}{where}; expected two at least ({', '.join(_SUFFIXES)}), one is held out"
         )
-    return sorted(paths)
+    return sorted(set(paths))
 
 
 def hash_files(paths: Sequence[Path]) -> str:
