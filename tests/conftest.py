@@ -30,7 +30,9 @@ def shared_dir() -> Path:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--require-cuda", action="store_true", help="fail where a test that needs a CUDA device cannot run")
+    parser.addoption(
+        "--require-cuda", action="store_true", help="fail where a test that needs a CUDA device cannot run"
+    )
 
 
 def _missing(request: pytest.FixtureRequest, what: str, *, required: bool) -> None:

@@ -300,6 +300,9 @@ def test_overwrite_replaces_all_three(photographs, tmp_path):
         ({"lr": 0}, "lr: got 0; expected a positive learning rate"),
         ({"lr": -0.1}, "lr: got -0.1; expected a positive learning rate"),
         ({"lr": float("nan")}, "lr: got nan; expected a positive learning rate"),
+        ({"lr": float("inf")}, "lr: got inf; expected a positive learning rate"),
+        ({"momentum": 1.0}, "momentum: got 1.0; expected at least 0 and less than 1"),
+        ({"weight_decay": -1e-4}, "weight_decay: got -0.0001; expected at least 0 and less than 1"),
         ({"validation_fraction": 0}, "validation_fraction: got 0; expected more than 0 and less than 1"),
         ({"validation_fraction": 1.0}, "validation_fraction: got 1.0; expected more than 0 and less than 1"),
         ({"validation_fraction": float("nan")}, "validation_fraction: got nan; expected more than 0 and less than 1"),
@@ -346,12 +349,3 @@ def test_a_run_that_diverges_writes_nothing(photographs, tmp_path):
     with pytest.raises(ValueError, match=r"lr: with 1e\+20 the loss became (nan|inf) at step \d+; .* smaller"):
         train_focus(photographs, tmp_path / "x.safetensors", **QUICK, lr=1e20)
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.xfail(strict=True, reason="weights that the last step made NaN are written, and load refuses the file")
-@pytest.mark.parametrize(("steps", "options"), [(1, {"lr": float("inf")}), (2, {"momentum": float("nan")})], ids=str)
-def test_weights_that_are_not_finite_are_not_written(photographs, tmp_path, steps, options):
-    output = tmp_path / "x.safetensors"
-    with pytest.raises(ValueError, match=r".+: got|finite"):
-        train_focus(photographs, output, steps=steps, batch=4, **options)
-    assert not output.exists()

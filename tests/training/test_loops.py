@@ -62,18 +62,11 @@ def train(net, sgd, *, loss_of=None, every=10, recipe=RECIPE, checkpoint=None, p
     )
 
 
-def by_hand(sgd: Sgd, steps: int) -> np.ndarray:
-    """v <- momentum v - lr (weight_decay w + dL/dw), w <- w + v, with the gradient of the mean square written out."""
-    net = line()
-    w = np.append(net.weight.detach().numpy()[0], net.bias.item())
-    v = np.zeros(4)
-    for step in range(steps):
-        x, y = (values.numpy() for values in batch_of(step))
-        x = np.c_[x, np.ones(8)]
-        gradient = 2 * x.T @ (x @ w - y[:, 0]) / 8
-        v = sgd.momentum * v - sgd.lr_at(step) * (sgd.weight_decay * w + gradient)
-        w = w + v
-    return w
+def gradient_by_hand(w: np.ndarray, step: int) -> np.ndarray:
+    """Of the mean square, in the weights and the bias."""
+    x, y = (values.numpy() for values in batch_of(step))
+    x = np.c_[x, np.ones(8)]
+    return 2 * x.T @ (x @ w - y[:, 0]) / 8
 
 
 def weights_of(net: nn.Linear) -> np.ndarray:
@@ -85,22 +78,40 @@ def weights_of(net: nn.Linear) -> np.ndarray:
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
-def test_matches_the_written_rule_while_the_rate_is_constant(momentum, weight_decay):
-    sgd = Sgd(10, 0.05, momentum, weight_decay)
-    assert {sgd.lr_at(step) for step in range(6)} == {0.05}
-    net, at_6 = line(), []
-    train(net, sgd, progress=lambda done, *_: at_6.append(weights_of(net)) if done == 6 else None)
-    np.testing.assert_allclose(at_6[0], by_hand(sgd, 6), rtol=1e-13)
-
-
-@pytest.mark.xfail(
-    strict=True,
-    reason="torch's SGD multiplies the whole velocity by the new rate: where the rate falls, v shrinks with it",
-)
-def test_matches_the_written_rule_where_the_rate_falls():
-    sgd, net = Sgd(20, 0.05, 0.9, 0.01), line()
+def test_matches_the_written_rule(momentum, weight_decay):
+    # v <- momentum v + weight_decay w + dL/dw, w <- w - lr v; the rate falls at steps 12 and 18.
+    sgd, net = Sgd(20, 0.05, momentum, weight_decay), line()
+    w, v = weights_of(net), np.zeros(4)
+    for step in range(20):
+        v = sgd.momentum * v + sgd.weight_decay * w + gradient_by_hand(w, step)
+        w = w - sgd.lr_at(step) * v
     train(net, sgd)
-    np.testing.assert_allclose(weights_of(net), by_hand(sgd, 20), rtol=1e-12)
+    np.testing.assert_allclose(weights_of(net), w, rtol=1e-12)
+
+
+def test_matches_the_published_rule_while_the_rate_is_constant():
+    # v <- momentum v - lr (weight_decay w + dL/dw), w <- w + v
+    sgd, net, at_6 = Sgd(10, 0.05, 0.9, 0.3), line(), []
+    w, v = weights_of(net), np.zeros(4)
+    for step in range(6):
+        assert sgd.lr_at(step) == 0.05
+        v = sgd.momentum * v - 0.05 * (sgd.weight_decay * w + gradient_by_hand(w, step))
+        w = w + v
+    train(net, sgd, progress=lambda done, *_: at_6.append(weights_of(net)) if done == 6 else None)
+    np.testing.assert_allclose(at_6[0], w, rtol=1e-12)
+
+
+@pytest.mark.parametrize("lr", [0, -0.1, math.nan, math.inf])
+def test_refuses_a_bad_rate(lr):
+    with pytest.raises(ValueError, match=f"lr: got {lr}; expected a positive learning rate"):
+        Sgd(10, lr, 0.9, 0.0)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1, 2.0, math.nan, math.inf])
+@pytest.mark.parametrize("name", ["momentum", "weight_decay"])
+def test_refuses_a_bad_momentum_or_decay(name, value):
+    with pytest.raises(ValueError, match=f"{name}: got {value}; expected at least 0 and less than 1"):
+        Sgd(**{"steps": 10, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0, name: value})
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 7, 10, 100, 1000, 6000])
@@ -181,6 +192,32 @@ def test_a_run_that_diverges_is_ended():
         train(net, Sgd(1000, 1000, 0.9, 0.0))
 
 
+def diverge_at(net: nn.Linear, last: int):
+    """A loss that is finite and whose gradient at step `last` is NaN: that of the root of 0."""
+
+    def loss_of(step: int) -> Tensor:
+        loss = squares(net)(step)
+        return loss + (0 * net.weight.sum()).sqrt() if step == last else loss
+
+    return loss_of
+
+
+def test_a_last_step_that_makes_the_weights_nan_is_an_error():
+    net = line()
+    message = "lr: with 0.05 the last step made weights that are not finite; use a smaller learning rate"
+    with pytest.raises(ValueError, match=message):
+        train(net, Sgd(15, 0.05, 0.9, 0.0), loss_of=diverge_at(net, 14))
+
+
+@pytest.mark.xfail(strict=True, reason="a checkpoint is saved before the weights are looked at")
+@pytest.mark.parametrize("last", [9, 14])
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, last):
+    checkpoint, net = tmp_path / "run.checkpoint", line().float()
+    with pytest.raises(ValueError, match="smaller learning rate"):
+        train(net, Sgd(15, 0.05, 0.9, 0.0), loss_of=diverge_at(net, last), checkpoint=checkpoint)
+    assert not checkpoint.exists() or read_weights(checkpoint, CHECKPOINT_FORMAT)
+
+
 # ---- Checkpoints.
 
 
@@ -246,7 +283,6 @@ def test_a_run_killed_twice_continues_to_the_same_bits(tmp_path):
     assert all(torch.equal(got, wanted) for got, wanted in zip(net.parameters(), unbroken.parameters(), strict=True))
 
 
-@pytest.mark.xfail(raises=KeyError, strict=True, reason="without momentum torch keeps no momentum_buffer to save")
 def test_a_killed_run_without_momentum_continues_to_the_same_bits(tmp_path):
     sgd = Sgd(30, 0.02, 0.0, 5e-4)
     unbroken, killed, resumed = seeded(Small), seeded(Small), seeded(Small)
@@ -329,12 +365,7 @@ def test_curves_are_written_as_a_table_and_a_picture(tmp_path):
     "curve",
     [
         CURVE[:1],
-        pytest.param(
-            [CurvePoint(1, 0.0, 0.02, 1.0), CurvePoint(2, 0.0, 0.02, 1.0)],
-            marks=pytest.mark.xfail(
-                raises=UserWarning, strict=True, reason="Matplotlib warns of a logarithmic axis without positive values"
-            ),
-        ),
+        [CurvePoint(1, 0.0, 0.02, 1.0), CurvePoint(2, 0.0, 0.02, 1.0)],
     ],
     ids=["one point", "no loss"],
 )

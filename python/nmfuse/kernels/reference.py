@@ -17,7 +17,8 @@ def hann_window(size: int) -> Float64:
     """Hann window of `size` taps without its zero ends, summing to 1; size 3 is [1 2 1] / 4."""
     k = np.arange(1, size + 1)
     h = 0.5 * (1 - np.cos(2 * np.pi * k / (size + 1)))
-    return h / h.sum()
+    window: Float64 = h / h.sum()
+    return window
 
 
 def _reflected(index: NDArray[np.intp], n: int) -> NDArray[np.intp]:
@@ -74,10 +75,10 @@ def reject_outliers_ref(x: ArrayLike, size: int, k: float, reliability: ArrayLik
     result = np.array(reliability, np.uint8)
     for index in np.ndindex(x.shape):
         values = windows[index][np.isfinite(windows[index])]
-        outlier = not np.isfinite(x[index])
+        outlier = not bool(np.isfinite(x[index]))
         if not outlier:
             median = np.median(values)
-            outlier = abs(x[index] - median) > k * 1.4826 * np.median(abs(values - median))
+            outlier = bool(abs(x[index] - median) > k * 1.4826 * np.median(abs(values - median)))
         if outlier and result[index] == RELIABLE:
             result[index] = UNRELIABLE
     return result
@@ -128,7 +129,8 @@ def aggregate_blocks_adjoint_ref(
     if fill == "nearest":
         near_y, near_x = _nearest_covered(count)
         gathered = np.zeros(grad.shape)
-        np.add.at(gathered, (..., near_y[:, None], near_x[None, :]), grad)
+        for y, x in np.ndindex(*count.shape):
+            gathered[..., near_y[y], near_x[x]] += grad[..., y, x]
     else:
         gathered = np.where(count > 0, grad, 0.0)
     share = gathered / np.maximum(count, 1)

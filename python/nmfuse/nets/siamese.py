@@ -65,7 +65,7 @@ class Siamese(nn.Module):
                 nn.init.xavier_uniform_(parameter)
             else:
                 nn.init.zeros_(parameter)
-        self.to(memory_format=torch.channels_last)  # a quarter faster on a CPU
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a quarter faster on a CPU
 
     def features(self, x: Tensor) -> Tensor:
         """Return the ReLU maps of conv3, what the two-stage NMF factorizes.

@@ -30,7 +30,7 @@ def read_weights(path: Path, tag: str) -> tuple[dict[str, Tensor], dict[str, str
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: not a mapping
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: is not a whole safetensors file ({error}); {_REMEDY}") from error
     if metadata.get("format") != tag:

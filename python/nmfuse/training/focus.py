@@ -184,8 +184,8 @@ def accuracy(net: Siamese, pairs: NDArray[np.uint8]) -> float:
     device = net.head.weight.device
     right = 0
     with torch.inference_mode():
-        for some in torch.from_numpy(pairs).split(512):
-            x = some.to(device).float() / 255
+        for first in range(0, len(pairs), 512):
+            x = torch.from_numpy(pairs[first : first + 512]).to(device).float() / 255
             right += int((net.score_map(x[:, :1], x[:, 1:]) > 0.5).sum())
     return right / len(pairs)
 

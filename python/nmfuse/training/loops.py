@@ -1,4 +1,4 @@
-"""The training loop: SGD with momentum and a step schedule, checkpoints, curves, files that appear whole or not at all."""
+"""The training loop: SGD with momentum and a step schedule, checkpoints, curves, files that appear whole or never."""
 
 from __future__ import annotations
 
@@ -124,7 +124,9 @@ def run_sgd(
         if progress is not None:
             progress(step + 1, sgd.steps, value)
     if not all(bool(parameter.isfinite().all()) for parameter in net.parameters()):
-        raise ValueError(f"lr: with {sgd.lr} the last step made weights that are not finite; use a smaller learning rate")
+        raise ValueError(
+            f"lr: with {sgd.lr} the last step made weights that are not finite; use a smaller learning rate"
+        )
     return curve
 
 

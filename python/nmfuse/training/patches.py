@@ -161,4 +161,4 @@ def augment(pairs: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.fl
     x = np.where(some(), 1 - x, x)
     x = x ** np.exp2(uniform(-1, 1))
     gain = np.exp2(uniform(-2, 0))
-    return x * gain + (1 - gain) * uniform(0, 1)
+    return np.asarray(x * gain + (1 - gain) * uniform(0, 1), np.float32)
