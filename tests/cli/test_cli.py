@@ -128,3 +128,17 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     done = run("fuse", tmp_path / "no.png", tmp_path / "no.png", "-o", tmp_path / "f.png", "--debug")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
+
+
+def test_evaluate_prints_the_values_of_the_function(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    fused = np.maximum(*(read_image(path) for path in sources))
+    write_image(tmp_path / "fused.png", fused)
+    done = run("evaluate", tmp_path / "fused.png", *sources, "--metrics", "Q_abf,VIF")
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = nmfuse.metrics.evaluate(fused, [read_image(path) for path in sources], metrics=["Q_abf", "VIF"])
+    for name, value in expected.items():
+        assert name in done.stdout
+        assert f"{value:.4f}" in done.stdout
+    unknown = run("evaluate", tmp_path / "fused.png", *sources, "--metrics", "Q")
+    assert unknown.returncode == 1
+    assert "metrics: 'Q' is not known" in unknown.stderr

@@ -56,7 +56,6 @@ def test_an_image_listed_twice_counts_once(tmp_path):
     assert find_images([a, b, a]) == [a, b]  # so it is not trained on and held out
 
 
-@pytest.mark.xfail(strict=True, reason="images are counted before those listed twice are dropped")
 def test_one_image_listed_twice_is_one_image(tmp_path):
     path = save(tmp_path / "a.png", noise((16, 16)))
     with pytest.raises(ValueError, match="images: found 1; expected two at least"):

@@ -107,6 +107,21 @@ def demo(
 
 
 @app.command()
+def evaluate(
+    fused: Annotated[Path, typer.Argument(help="The fused image.")],
+    sources: Annotated[list[Path], typer.Argument(help="The images that it was fused from, two or more.")],
+    metrics: Annotated[
+        str | None, typer.Option(help="Names such as Q_abf,VIF; by default all that are defined for the sources.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Print what a fused image is worth; colour images by their luminance (BT.601)."""
+    from nmfuse.cli.evaluate import run_evaluate
+
+    run_evaluate(fused, sources, metrics)
+
+
+@app.command()
 def info(debug: Debug = False) -> None:
     """Print version, compiler, instruction set, threads, torch and CUDA state: start a bug report with it."""
     from nmfuse.version import show_config

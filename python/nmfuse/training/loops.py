@@ -119,15 +119,19 @@ def run_sgd(
             since = step + 1 - (curve[-1].step if curve else 0)
             curve.append(CurvePoint(step + 1, total / since, sgd.lr_at(step), accuracy()))
             total = 0.0
+            _require_finite(net, sgd)
             if checkpoint is not None:
                 _save_checkpoint(checkpoint, net, optimizer, recipe, curve)
         if progress is not None:
             progress(step + 1, sgd.steps, value)
+    return curve
+
+
+def _require_finite(net: nn.Module, sgd: Sgd) -> None:
     if not all(bool(parameter.isfinite().all()) for parameter in net.parameters()):
         raise ValueError(
             f"lr: with {sgd.lr} the last step made weights that are not finite; use a smaller learning rate"
         )
-    return curve
 
 
 def _save_checkpoint(

@@ -33,7 +33,7 @@ def find_images(images: Path | Sequence[Path]) -> list[Path]:
             raise FileNotFoundError(f"images: {images} is not a folder; give a folder of photographs")
         paths = [path for path in images.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()]
     else:
-        paths = list(images)
+        paths = sorted(set(images))
         missing = [path for path in paths if not path.is_file()]
         if missing:
             raise FileNotFoundError(f"images: there is no file {missing[0]}")
@@ -42,7 +42,7 @@ def find_images(images: Path | Sequence[Path]) -> list[Path]:
         raise ValueError(
             f"images: found {len(paths)}{where}; expected two at least ({', '.join(_SUFFIXES)}), one is held out"
         )
-    return sorted(set(paths))
+    return sorted(paths)
 
 
 def hash_files(paths: Sequence[Path]) -> str:
