@@ -34,4 +34,4 @@ def _luminance(pixels: np.ndarray) -> np.ndarray:
     if pixels.ndim == 2:
         return pixels
     grey = pixels @ np.array([0.299, 0.587, 0.114])
-    return (np.rint(grey) if pixels.dtype.kind == "u" else grey).astype(pixels.dtype)
+    return np.asarray(np.rint(grey) if pixels.dtype.kind == "u" else grey, pixels.dtype)
