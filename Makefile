@@ -44,9 +44,10 @@ wheel: $(VENV)/tools  ## dist/nmfuse-*.whl
 clean:
 	rm -rf $(VENV) build dist demo
 
-$(VENV)/tools: constraints.txt requirements-dev.txt
+$(VENV)/tools: constraints.txt requirements-dev.txt pyproject.toml  # what nmfuse needs, and what its makers need
 	$(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet -c constraints.txt -r requirements-dev.txt
+	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > $(VENV)/runtime.txt
+	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet -c constraints.txt -r requirements-dev.txt -r $(VENV)/runtime.txt
 	touch $@
 
 $(VENV)/installed: $(VENV)/tools $(SOURCES)

@@ -217,6 +217,18 @@ def test_one_order_of_a_pair_stands_for_both(photographs):
     assert loss.item() != focus._loss(net, pairs, 16, seed=4, step=5).item()
 
 
+def test_a_batch_holds_half_as_many_pairs(photographs, tmp_path, monkeypatch):
+    counts, augment = [], focus.augment
+
+    def counted(pairs, rng):
+        counts.append(len(pairs))
+        return augment(pairs, rng)
+
+    monkeypatch.setattr(focus, "augment", counted)
+    train_focus(photographs, tmp_path / "x.safetensors", steps=3, batch=10)
+    assert counts == [5, 5, 5]
+
+
 # ---- Checkpoints.
 
 

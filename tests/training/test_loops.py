@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nmfuse.nets import Siamese
 from nmfuse.nets.weights_file import read_weights, write_weights
+from nmfuse.training import loops
 from nmfuse.training.loops import CHECKPOINT_FORMAT, CurvePoint, Sgd, run_sgd, whole_file, write_curves
 
 RECIPE = {"variant": "test", "lr": 0.1}
@@ -313,6 +314,25 @@ def test_checkpoints_are_whole_and_alone(tmp_path):
     assert sorted(tensors) == sorted([*(f"weight.{name}" for name in names), *(f"momentum.{name}" for name in names)])
     assert json.loads(metadata["recipe"]) == RECIPE
     assert [point["step"] for point in json.loads(metadata["curve"])] == [10, 20, 30]
+
+
+def test_a_run_killed_while_it_saves_keeps_the_checkpoint_before(tmp_path, monkeypatch):
+    checkpoint, calls = tmp_path / "run.checkpoint", []
+
+    def write(path: Path, *args: object) -> None:
+        calls.append(path)
+        if len(calls) == 2:
+            path.write_bytes(b"half a check")
+            raise PowerCutError
+        write_weights(path, *args)
+
+    monkeypatch.setattr(loops, "write_weights", write)
+    net = seeded(Small)
+    with pytest.raises(PowerCutError):
+        train(net, SGD, loss_of=net.loss, checkpoint=checkpoint)
+    assert list(tmp_path.iterdir()) == [checkpoint]
+    _, metadata = read_weights(checkpoint, CHECKPOINT_FORMAT)
+    assert [point["step"] for point in json.loads(metadata["curve"])] == [10]
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):

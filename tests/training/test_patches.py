@@ -286,6 +286,18 @@ def test_augment_only_moves_pixels_and_bends_their_values():
     assert len(orders) == 8  # four flips, each transposed or not; the negative of a ramp is a flip of both axes
 
 
+def test_augment_shows_all_orientations_and_both_polarities():
+    given = np.full((600, 2, 16, 16), 40, np.uint8)
+    given[..., 1, 4] = 200
+    seen = set()
+    for patch in augment(given, np.random.default_rng(4))[:, 0]:
+        difference = patch - patch[0, 0]
+        ((y, x),) = np.argwhere(difference)
+        seen.add((int(y), int(x), bool(difference[y, x] > 0)))
+    places = [(1, 4), (1, 11), (14, 4), (14, 11), (4, 1), (11, 1), (4, 14), (11, 14)]
+    assert seen == {(y, x, brighter) for y, x in places for brighter in (True, False)}
+
+
 def test_augment_covers_the_ranges_it_names():
     given = np.zeros((4000, 2, 16, 16), np.uint8)
     given[:, :, :, 8:] = 255
