@@ -1,0 +1,149 @@
+"""The SIMT runner catches broken CUDA kernels: each mutation of a copy of a kernel makes its native test fail."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FLAGS = [
+    "-std=c++17", "-O0", "-g0", "-fsanitize=address", "-DNMFUSE_SIMT", "-Wno-unknown-pragmas",
+    f"-I{ROOT / 'csrc' / 'simt'}", f"-I{ROOT / 'csrc'}",
+]  # fmt: skip
+PARTS = {
+    "runner": "csrc/simt/runner.cpp",
+    "fiber": "csrc/simt/fiber.cpp",
+    "test_nmf": "tests/native/test_nmf.cpp",
+    "test_cuda_kernels_simt": "tests/native/test_cuda_kernels_simt.cpp",
+}
+KERNELS = ("blocks", "hannmean", "nmf")
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """What stands in csrc/cuda/<kernel>.cu (once), what it becomes, and what must be reported (a pattern)."""
+
+    kernel: str
+    old: str
+    new: str
+    caught: str
+
+
+RACE = r"race: |before it was written"
+OUTSIDE = r"AddressSanitizer: heap-buffer-overflow|wrote between the rows"
+WRONG = r"FAILED: "
+MUTATIONS = {
+    "hannmean: no barrier before the horizontal sums": Mutation(
+        "hannmean",
+        "    __syncthreads();\n\n    const bool owns",
+        "\n    const bool owns",
+        RACE,
+    ),
+    "hannmean: no barrier before the next tile": Mutation(
+        "hannmean",
+        "      }\n    }\n    __syncthreads();\n  }\n}\n\ntemplate <job kJob, int kSize, class T>\nvoid launch_smooth",
+        "      }\n    }\n  }\n}\n\ntemplate <job kJob, int kSize, class T>\nvoid launch_smooth",
+        RACE,
+    ),
+    "hannmean: a barrier in a branch": Mutation(
+        "hannmean",
+        "    __syncthreads();\n\n    const bool owns",
+        "    if (y < rows) __syncthreads();\n\n    const bool owns",
+        r"divergent barrier.*block \(\d+,\d+,\d+\)|block \(\d+,\d+,\d+\).*divergent barrier",
+    ),
+    "hannmean: a tap too far": Mutation("hannmean", "const int tap = j - r;", "const int tap = j - r + 1;", WRONG),
+    "hannmean: rows beyond the image": Mutation("hannmean", "&& owns && y + r < rows;", "&& owns;", OUTSIDE),
+    "hannmean: the last column is not written": Mutation(
+        "hannmean", "if (e < count) out[e] = pixels.v[e];", "if (e + 1 < count) out[e] = pixels.v[e];", WRONG
+    ),
+    "blocks: no barrier before the horizontal sums": Mutation(
+        "blocks", "      __syncthreads();\n      if (group < args.cell_cols)", "      if (group < args.cell_cols)", RACE
+    ),
+    "blocks: no barrier before the pixels": Mutation(
+        "blocks", "    __syncthreads();\n\n    for (int r = static_cast<int>(threadIdx.y)",
+        "\n    for (int r = static_cast<int>(threadIdx.y)", RACE,
+    ),
+    "blocks: the count of another row": Mutation(
+        "blocks", "args.down.scores_of(top + line + r)", "args.down.scores_of(top + line + r + 1)", WRONG
+    ),
+    "blocks: rows beyond the image": Mutation(
+        "blocks", "r < args.pixel_rows && y0 + r < args.out.rows;", "r < args.pixel_rows;", OUTSIDE
+    ),
+    "nmf: H is overwritten while it is read": Mutation("nmf", "    __syncthreads();  // all have read H\n", "", RACE),
+    "nmf: no barrier before the products": Mutation(
+        "nmf", "load_panel<T, RP>(p, tiles, b, first, column);\n      __syncthreads();",
+        "load_panel<T, RP>(p, tiles, b, first, column);", RACE,
+    ),
+    "nmf: no grid barrier between H and W": Mutation(
+        "nmf", "    if (!p.update_W) continue;\n    grid.sync();", "    if (!p.update_W) continue;", WRONG
+    ),
+    "nmf: sums of another component": Mutation(
+        "nmf", "(start ? T(0) : mine[rank]) + sum[y][k];", "(start ? T(0) : mine[rank]) + sum[y][k ^ 1];", WRONG
+    ),
+    "nmf: columns beyond V": Mutation(
+        "nmf", "first + i < p.V.rows && column + j < p.V.cols;", "first + i < p.V.rows;", OUTSIDE
+    ),
+    "nmf: a component beyond W": Mutation(
+        "nmf", "tiles.W[e] = first + i < p.W.rows && k < p.rank ?", "tiles.W[e] = first + i < p.W.rows ?",
+        f"{OUTSIDE}|{WRONG}",
+    ),
+}  # fmt: skip
+
+
+def mutated(name: str) -> str:
+    m = MUTATIONS[name]
+    source = (ROOT / "csrc" / "cuda" / f"{m.kernel}.cu").read_text()
+    assert source.count(m.old) == 1, f"{name}: the text to change stands {source.count(m.old)} times in {m.kernel}.cu"
+    return source.replace(m.old, m.new)
+
+
+def compile_object(source: Path, target: Path) -> None:
+    command = ["g++", *FLAGS, "-x", "c++", "-c", source, "-o", target]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[:2000]
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compile the runner, the native tests, the kernels as they are and all mutations, on both cores."""
+    if shutil.which("g++") is None:
+        pytest.fail("g++ is not there: the mutations cannot be compiled")
+    folder = tmp_path_factory.mktemp("objects")
+    sources = {name: ROOT / path for name, path in PARTS.items()}
+    sources |= {kernel: ROOT / "csrc" / "cuda" / f"{kernel}.cu" for kernel in KERNELS}
+    for number, name in enumerate(MUTATIONS):
+        sources[f"mutation{number}"] = folder / f"mutation{number}.cu"
+        sources[f"mutation{number}"].write_text(mutated(name))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda item: compile_object(item[1], folder / f"{item[0]}.o"), sources.items()))
+    return folder
+
+
+def run(objects: Path, kernel: str, changed: str) -> subprocess.CompletedProcess[str]:
+    """Link the native test of a kernel with `changed` in its place, and run it."""
+    test, others = ("test_nmf", []) if kernel == "nmf" else ("test_cuda_kernels_simt", ["blocks", "hannmean"])
+    parts = [changed, test, "runner", "fiber", *(other for other in others if other != kernel)]
+    program = objects / f"run_{changed}"
+    files = [objects / f"{part}.o" for part in parts]
+    subprocess.run(["g++", "-fsanitize=address", *files, "-o", program, "-lpthread"], check=True)
+    return subprocess.run([program, kernel], capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_kernels_as_they_are_pass(objects: Path, kernel: str) -> None:
+    done = run(objects, kernel, kernel)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-2000:]
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_mutation_is_caught(objects: Path, name: str) -> None:
+    done = run(objects, MUTATIONS[name].kernel, f"mutation{list(MUTATIONS).index(name)}")
+    assert done.returncode != 0
+    assert re.search(MUTATIONS[name].caught, done.stdout + done.stderr), (done.stdout + done.stderr)[-2000:]
