@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(shell find csrc python CMakeLists.txt pyproject.toml constraints.txt -type f -not -name '*.pyc' 2>/dev/null)
 NATIVE := $(shell find csrc tests/native -name '*.h' -o -name '*.cpp' -o -name '*.cu' 2>/dev/null)
 
-.PHONY: demo test lint format sanitize wheel clean
+.PHONY: demo test lint format sanitize bench gpu-check wheel clean
 
 demo: $(VENV)/installed  ## fuse a sample pair (or A=path B=path) into demo/
 	$(BIN)/nmfuse demo $(if $(A),"$(A)" "$(B)",) --output demo
@@ -38,6 +38,12 @@ sanitize: $(VENV)/tools  ## native tests under ASan+UBSan, then TSan
 	  $(BIN)/ctest --preset $$preset
 	done
 
+bench: $(VENV)/installed $(VENV)/peers  ## the kernels beside what else there is, on the CPU (and CUDA, where it is)
+	$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick,)
+
+gpu-check:  ## on a machine with a GPU: build for it, whole suite, compute-sanitizer, benchmarks; needs no network
+	PYTHON=$(PYTHON) bash benchmarks/gpu_check.sh
+
 wheel: $(VENV)/tools  ## dist/nmfuse-*.whl
 	$(PIP) wheel --no-deps --wheel-dir dist -c constraints.txt .
 
@@ -48,6 +54,10 @@ $(VENV)/tools: constraints.txt requirements-dev.txt pyproject.toml  # what nmfus
 	$(PYTHON) -m venv $(VENV)
 	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > $(VENV)/runtime.txt
 	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet -c constraints.txt -r requirements-dev.txt -r $(VENV)/runtime.txt
+	touch $@
+
+$(VENV)/peers: $(VENV)/tools
+	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet -c constraints.txt opencv-python-headless scikit-learn
 	touch $@
 
 $(VENV)/installed: $(VENV)/tools $(SOURCES)

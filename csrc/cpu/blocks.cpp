@@ -44,6 +44,7 @@ class axis_tables {
  public:
   axis_tables(int64_t grid, int64_t pixels, block_grid blocks) {
     blocks.block = std::min(blocks.block, pixels);  // it is clipped there anyway
+    if (grid == 1) blocks.stride = std::max(blocks.block, std::min(blocks.stride, pixels));  // no second block uses it
     axis_.grid = grid;
     axis_.pixels = pixels;
     axis_.covered = std::min((grid - 1) * blocks.stride + blocks.block, pixels);

@@ -419,6 +419,11 @@ void nmf_objective(image_view<const T> V, image_view<const T> W, image_view<cons
   }
 }
 
+void nmf_settle(const double* start, const double* before, const double* now, double tol, const uint8_t* active,
+                uint8_t* still_active, int64_t batch, stream_handle) {
+  for (int64_t b = 0; b < batch; ++b) still_active[b] = active[b] != 0 && before[b] - now[b] >= tol * start[b];
+}
+
 template <class T>
 void nmf_normalize(image_view<T> W, image_view<T> H, workspace_view workspace, stream_handle) {
   if (W.empty() || H.empty()) return;

@@ -836,6 +836,15 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+__global__ void __launch_bounds__(kThreads)
+    settle_kernel(const double* start, const double* before, const double* now, double tol, const std::uint8_t* active,
+                  std::uint8_t* still_active, std::int64_t batch) {
+  for (std::int64_t b = blockIdx.x * static_cast<std::int64_t>(kThreads) + threadIdx.x; b < batch;
+       b += static_cast<std::int64_t>(gridDim.x) * kThreads) {
+    still_active[b] = active[b] != 0 && before[b] - now[b] >= tol * start[b];
+  }
+}
+
 // ---- Normalisation.
 
 // Norms of the components: scale[b, k] = ||w_k||, and place[b, k], where component k goes.
@@ -1025,6 +1034,13 @@ void nmf_objective(image_view<const T> V, image_view<const T> W, image_view<cons
   launch("objective_sum_kernel", objective_sum_kernel<T>, dim3(grid_for(V.batch)), dim3(kThreads),
          shared_bytes<double>(kThreads), stream, W, H, options.l1_W, options.l2_W, options.l1_H, options.l2_H,
          static_cast<const double*>(partial), parts, objective);
+}
+
+void nmf_settle(const double* start, const double* before, const double* now, double tol, const std::uint8_t* active,
+                std::uint8_t* still_active, std::int64_t batch, stream_handle stream) {
+  if (batch == 0) return;
+  launch("settle_kernel", settle_kernel, dim3(blocks_for(batch)), dim3(kThreads), 0, stream, start, before, now, tol,
+         active, still_active, batch);
 }
 
 template <class T>

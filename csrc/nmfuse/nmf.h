@@ -44,6 +44,10 @@ template <class T>
 void nmf_objective(image_view<const T> V, image_view<const T> W, image_view<const T> H, const nmf_options& options,
                    double* objective, workspace_view workspace, stream_handle stream);
 
+// still_active[b] = active[b] and before[b] - now[b] >= tol * start[b]: the problems whose objective still falls.
+void nmf_settle(const double* start, const double* before, const double* now, double tol, const std::uint8_t* active,
+                std::uint8_t* still_active, std::int64_t batch, stream_handle stream);
+
 // ||w_k||_2 = 1 with the scale moved into H, components sorted by falling ||h_k||_2 (ties keep their order), in place.
 template <class T>
 void nmf_normalize(image_view<T> W, image_view<T> H, workspace_view workspace, stream_handle stream);

@@ -15,6 +15,7 @@
 #include "nmfuse/hannmean.h"
 #include "nmfuse/image_view.h"
 #include "nmfuse/nmf.h"
+#include "nmfuse/readback.h"
 #include "python/dlpack.h"
 
 namespace nmfuse {
@@ -42,7 +43,8 @@ auto visit_dtype(const array& values, Body&& body) {
   }
 }
 
-// Backend: device (the DLPack device type it takes) and guard (makes a device current while it lives).
+// Backend: device (the DLPack device type it takes), guard (makes a device current while it lives) and is_capturing
+// (whether a stream records a graph).
 template <class Backend>
 class op_arguments {
  public:
@@ -299,6 +301,39 @@ void bind_ops(py::module_& module) {
       },
       py::arg("V"), py::arg("W"), py::arg("H"), py::arg("options"), py::arg("objective"), py::arg("workspace"),
       py::arg("stream") = py::none());
+
+  module.def(
+      "nmf_settle",
+      [](const py::object& start, const py::object& before, const py::object& now, double tol, const py::object& active,
+         const py::object& still_active, const py::object& stream) {
+        const args a(stream);
+        const array first = a.take(start, "start"), old = a.take(before, "before"), current = a.take(now, "now"),
+                    on = a.take(active, "active"), result = a.take(still_active, "still_active");
+        const auto values = [](const array& x) { return static_cast<const double*>(x.data()); };
+        a.run(first, [&] {
+          nmf_settle(values(first), values(old), values(current), tol, static_cast<const std::uint8_t*>(on.data()),
+                     static_cast<std::uint8_t*>(result.data()), first.size(0), a.stream());
+        });
+      },
+      py::arg("start"), py::arg("before"), py::arg("now"), py::arg("tol"), py::arg("active"), py::arg("still_active"),
+      py::arg("stream") = py::none());
+
+  py::class_<flag_readback>(module, "FlagReadback", py::module_local())
+      .def(py::init<>())
+      .def(
+          "start",
+          [](flag_readback& self, const py::object& flags, const py::object& stream) {
+            const args a(stream);
+            const array from = a.take(flags, "flags");
+            a.run(from, [&] { self.start(static_cast<const std::uint8_t*>(from.data()), from.size(0), a.stream()); });
+          },
+          py::arg("flags"), py::arg("stream") = py::none())
+      .def("idle", &flag_readback::idle)
+      .def("any", &flag_readback::any);
+
+  module.def(
+      "is_capturing", [](const py::object& stream) { return Backend::is_capturing(args(stream).stream()); },
+      py::arg("stream"));
 
   module.def(
       "nmf_normalize",

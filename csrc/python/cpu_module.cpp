@@ -12,6 +12,7 @@ struct cpu_backend {
   struct guard {
     explicit guard(int) {}
   };
+  static bool is_capturing(nmfuse::stream_handle) { return false; }
 };
 
 }  // namespace

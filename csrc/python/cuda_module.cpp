@@ -14,6 +14,11 @@ namespace {
 struct cuda_backend {
   static constexpr nmfuse::dlpack::device_type device = nmfuse::dlpack::kCUDA;
   using guard = nmfuse::device_guard;
+  static bool is_capturing(nmfuse::stream_handle stream) {
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    nmfuse::check(cudaStreamIsCapturing(nmfuse::stream_of(stream), &status), "cudaStreamIsCapturing");
+    return status != cudaStreamCaptureStatusNone;
+  }
 };
 
 // Empty where a CUDA device can be used.

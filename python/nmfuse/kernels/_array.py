@@ -83,7 +83,7 @@ def empty(like: Array, shape: tuple[int, ...], dtype: str | None = None) -> Arra
     dtype = dtype or dtype_of(like)
     if is_torch(like):
         torch = sys.modules["torch"]
-        return torch.empty(shape, dtype=getattr(torch, dtype), device=like.device)
+        return torch.empty(shape, dtype=torch_dtype(dtype), device=like.device)
     if is_cupy(like):
         cupy = sys.modules["cupy"]
         with cupy.cuda.Device(like.device.id):
@@ -183,3 +183,18 @@ def batch_of(shape: tuple[int, ...]) -> int:
 def to_numpy(x: Array) -> np.ndarray:
     """Return a CPU array as NumPy, without copying."""
     return x if isinstance(x, np.ndarray) else np.from_dlpack(x)
+
+
+def to_host(x: Array) -> np.ndarray:
+    """Return a NumPy copy or view of an array on any device; waits for what the device still has to do."""
+    if is_torch(x):
+        host: np.ndarray = x.cpu().numpy()
+        return host
+    if is_cupy(x):
+        return np.asarray(x.get())
+    return np.asarray(x)
+
+
+def torch_dtype(name: str) -> Any:
+    """Return torch's dtype by its name, where torch is there."""
+    return getattr(sys.modules["torch"], name)

@@ -8,6 +8,8 @@ from nmfuse.kernels import _array
 from nmfuse.kernels._array import FLOATS, Array
 from nmfuse.kernels._native import native_for
 
+_MOST = 2**63 - 1  # what the kernels count with
+
 
 def aggregate_blocks(
     scores: Array,
@@ -139,15 +141,16 @@ def aggregate_blocks_adjoint(
 
 def _check_grid(block: int, stride: int, fill: str | float) -> None:
     for name, value in (("block", block), ("stride", stride)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}: got {value!r}; expected an int of at least 1 pixel")
-    if fill != "nearest" and (isinstance(fill, (str, bool)) or not isinstance(fill, (int, float))):
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST:
+            raise ValueError(f"{name}: got {value!r}; expected an int of at least 1 pixel and less than 2**63")
+    number = isinstance(fill, float) or (isinstance(fill, int) and not isinstance(fill, bool) and abs(fill) <= _MOST)
+    if fill != "nearest" and not number:
         raise ValueError(f"fill: got {fill!r}; expected 'nearest' or a number")
 
 
 def _pair(shape: tuple[int, int], name: str) -> tuple[int, int]:
     values = tuple(shape) if hasattr(shape, "__iter__") else (shape,)
-    if len(values) != 2 or not all(isinstance(n, int) and n >= 1 for n in values):
+    if len(values) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in values):
         raise ValueError(f"{name}: got {shape!r}; expected two ints of at least 1, (rows, columns)")
     return values
 

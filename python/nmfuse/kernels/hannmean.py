@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from nmfuse.kernels import _array
 from nmfuse.kernels._array import FLOATS, Array
 from nmfuse.kernels._native import native_for
@@ -68,7 +66,7 @@ def hannmean(
     --------
     >>> import numpy as np, nmfuse
     >>> nmfuse.hannmean(np.eye(3, dtype=np.float32))[1]
-    array([0.25 , 0.375, 0.25 ], dtype=float32)
+    array([0.3125, 0.375 , 0.3125], dtype=float32)
     """
     x = _array.plain(_array.take(x, "x", dtypes=DTYPES))
     _check_size(size)
@@ -81,7 +79,8 @@ def hannmean(
         if not (isinstance(outliers, (int, float)) and math.isfinite(outliers) and outliers > 0):
             raise ValueError(f"outliers: got {outliers!r}; expected a positive number of deviations, such as 3")
         if codes is None:
-            codes = _array.from_numpy(x, np.full(tuple(x.shape), _RELIABLE, np.uint8))
+            codes = _array.empty(x, tuple(x.shape), "uint8")
+            codes[...] = _RELIABLE
         native.reject_outliers(x, size, float(outliers), codes, stream)
     native.hannmean(x, codes, size, target, stream)
     return target
@@ -151,7 +150,11 @@ def _reliability(x: Array, mask: Array | None, background: Array | float | str |
     if mask is not None:
         codes = _flags(mask, "mask", x)
     if background is None:
-        return _array.from_numpy(x, _array.to_numpy(codes)) if copy and _on_cpu(codes) else codes
+        if not copy:
+            return codes
+        own = _array.empty(x, tuple(x.shape), "uint8")
+        own[...] = codes
+        return own
     if isinstance(background, str):
         if background != "auto":
             raise ValueError(f"background: got {background!r}; expected 'auto', a number or a bool array")
@@ -163,10 +166,6 @@ def _reliability(x: Array, mask: Array | None, background: Array | float | str |
     merged[...] = _RELIABLE if codes is None else codes
     merged[flags] = _BACKGROUND
     return merged
-
-
-def _on_cpu(x: Array) -> bool:
-    return _array.device_of(x)[0] == _array.CPU
 
 
 def _flags(flags: Array, name: str, x: Array) -> Array:

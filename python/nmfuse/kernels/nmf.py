@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,8 @@ FLOOR = 1e-12  # as kFactorFloor in csrc/nmfuse/nmf.h: a factor that reached zer
 _UNINTERRUPTED_FLOPS = 5e9  # at most this much work in one native call, so that Ctrl-C is heard within a second
 
 
-@dataclass(frozen=True)
 class NmfInfo:
-    """How a factorization went.
+    """How a factorization went; what a CUDA device knows of it is read when it is asked for.
 
     Attributes
     ----------
@@ -32,10 +31,39 @@ class NmfInfo:
         Whether `tol` was reached before `max_iter`.
     """
 
-    objective: np.ndarray
-    iterations: np.ndarray
-    n_iter: np.ndarray
-    converged: np.ndarray
+    def __init__(self, history: Array, active: Array, checked_at: list[int], batch: tuple[int, ...]) -> None:
+        self._history, self._active = history, active  # (checks, problems), on the device of V
+        self._checked_at, self._batch = checked_at, batch
+
+    @cached_property
+    def _flags(self) -> np.ndarray:
+        """Which problems were active after each check, up to the one that stopped the last: (checks, problems)."""
+        flags = _array.to_host(self._active)[: len(self._checked_at)].astype(bool)
+        return flags[: 1 + int(flags.any(axis=1).sum())]
+
+    @cached_property
+    def iterations(self) -> np.ndarray:
+        """After how many iterations each check was made."""
+        return np.array(self._checked_at[: len(self._flags)])
+
+    @cached_property
+    def objective(self) -> np.ndarray:
+        """The objective at the start and at every check."""
+        return _array.to_host(self._history)[: len(self._flags)].reshape((-1, *self._batch))
+
+    @cached_property
+    def n_iter(self) -> np.ndarray:
+        """Iterations done, for each problem."""
+        steps: np.ndarray = np.diff(self.iterations) @ self._flags[:-1]
+        return steps.reshape(self._batch)
+
+    @cached_property
+    def converged(self) -> np.ndarray:
+        """Whether `tol` was reached before `max_iter`, for each problem."""
+        return ~np.asarray(self._flags[-1], bool).reshape(self._batch)
+
+    def __repr__(self) -> str:
+        return f"NmfInfo(n_iter={self.n_iter}, converged={self.converged}, objective={self.objective[-1]})"
 
 
 def nmf(
@@ -60,6 +88,10 @@ def nmf(
 
     Minimises ``d_beta(V | W H) + l1_W sum(W) + l2_W/2 sum(W^2) + l1_H sum(H) + l2_H/2 sum(H^2)``. With ``beta=2`` (half
     the squared error) V is read from memory once an iteration. The result has the same bits for any thread count.
+
+    On a CUDA device everything is queued on the caller's stream. Values are checked once, before the first iteration,
+    which waits for the stream; with ``tol=0`` nothing else waits until `info` is read. While a CUDA graph is recorded,
+    values are not checked; pass ``init=(W, H)`` and ``tol=0``, and read `info` after a replay.
 
     Parameters
     ----------
@@ -137,14 +169,19 @@ def nmf(
         if not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{name}: got {value!r}; expected a non-negative number")
     native, stream = native_for(V)
-    mean = _checked_mean(V, "V", positive=beta <= 0)
+    capturing = stream is not None and native.is_capturing(stream)
+    if capturing and (tol > 0 or not isinstance(init, tuple)):
+        raise ValueError("init, tol: a CUDA graph records work on data not known yet; pass init=(W, H) and tol=0")
 
-    start_W, start_H = _start(V, rank, init, seed, mean, fixed_W)
+    given = _start(V, rank, init, seed, fixed_W, positive=beta <= 0, look=not capturing)
     W = _array.result(None if out is None else out[0], V, (*batch, m, rank))
     H = _array.result(None if out is None else out[1], V, (*batch, rank, n))
     if out is not None and any(_array.overlap(V, factor) for factor in (W, H)):
         raise ValueError("out: overlaps V; pass other arrays")
-    W[...], H[...] = start_W, start_H
+    for factor, start in zip((W, H), given, strict=True):
+        factor[...] = start
+        if start is not fixed_W:
+            factor[factor < FLOOR] = FLOOR
 
     options = native.NmfOptions(
         beta=float(beta),
@@ -166,41 +203,43 @@ class _Solver:
         self.native, self.stream, self.options = native, stream, options
         self.V, self.W, self.H = V, W, H
         self.batch = tuple(V.shape[:-2])
-        count, (m, n), rank = math.prod(self.batch), V.shape[-2:], W.shape[-1]
-        self.flops = 4.0 * count * m * n * rank
-        needed = native.nmf_workspace(_array.dtype_of(V), count, m, n, rank, options)
+        self.count, (m, n), rank = math.prod(self.batch), V.shape[-2:], W.shape[-1]
+        self.flops = 4.0 * self.count * m * n * rank
+        needed = native.nmf_workspace(_array.dtype_of(V), self.count, m, n, rank, options)
         self.workspace = _array.empty(V, (needed,), "uint8")
-        self.values = _array.empty(V, (count,), "float64")
 
-    def objective(self) -> np.ndarray:
-        self.native.nmf_objective(self.V, self.W, self.H, self.options, self.values, self.workspace, self.stream)
-        return _array.to_numpy(self.values).copy()
-
-    def update(self, active: np.ndarray, iterations: int, inner_iter: int) -> None:
-        flags = None if active.all() else _array.from_numpy(self.V, active.astype(np.uint8))
-        at_once = max(1, int(_UNINTERRUPTED_FLOPS / (self.flops * inner_iter)))
+    def update(self, active: Array, iterations: int, inner_iter: int) -> None:
+        at_once = iterations
+        if self.stream is None:
+            at_once = max(1, int(_UNINTERRUPTED_FLOPS / (self.flops * inner_iter)))
         for done in range(0, iterations, at_once):
             count = min(at_once, iterations - done)
-            self.native.nmf_update(self.V, self.W, self.H, flags, self.options, count, self.workspace, self.stream)
+            self.native.nmf_update(self.V, self.W, self.H, active, self.options, count, self.workspace, self.stream)
 
     def run(self, max_iter: int, tol: float, check_every: int, inner_iter: int) -> NmfInfo:
-        history, checked_at = [self.objective()], [0]
-        active = np.ones(history[0].shape, bool)
-        n_iter = np.zeros(history[0].shape, np.int64)
-        while active.any() and checked_at[-1] < max_iter:
-            step = min(check_every, max_iter - checked_at[-1])
-            self.update(active, step, inner_iter)
-            n_iter[active] += step
-            history.append(self.objective())
-            checked_at.append(checked_at[-1] + step)
+        """Iterate; on a device nothing waits: flags of problems that still fall come back while work goes on."""
+        checked_at = [0, *range(check_every, max_iter, check_every)] + ([max_iter] if max_iter > 0 else [])
+        history = _array.empty(self.V, (len(checked_at), self.count), "float64")
+        active = _array.empty(self.V, (len(checked_at), self.count), "uint8")
+        active[...] = 1
+        readback = self.native.FlagReadback()
+        self.objective(history[0])
+        done = 0
+        for done in range(1, len(checked_at)):
+            self.update(active[done - 1], checked_at[done] - checked_at[done - 1], inner_iter)
+            self.objective(history[done])
             if tol > 0:
-                active &= history[-2] - history[-1] >= tol * history[0]
-        return NmfInfo(
-            objective=np.stack(history).reshape((-1, *self.batch)),
-            iterations=np.array(checked_at),
-            n_iter=n_iter.reshape(self.batch),
-            converged=~active.reshape(self.batch),
-        )
+                self.native.nmf_settle(
+                    history[0], history[done - 1], history[done], tol, active[done - 1], active[done], self.stream
+                )
+                if readback.idle() and readback.any():
+                    readback.start(active[done], self.stream)
+                if readback.idle() and not readback.any():
+                    break
+        return NmfInfo(history, active, checked_at[: done + 1], self.batch)
+
+    def objective(self, values: Array) -> None:
+        self.native.nmf_objective(self.V, self.W, self.H, self.options, values, self.workspace, self.stream)
 
 
 def _check_rank(rank: int | None, m: int, n: int, *, fixed: bool) -> int:
@@ -229,22 +268,26 @@ def _check_numbers(beta: float, seed: int, max_iter: int, tol: float, check_ever
         raise ValueError(f"inner_iter: got {inner_iter} with beta={beta}; accelerated updates need beta=2")
 
 
-def _checked_mean(V: Array, name: str, *, positive: bool = False) -> np.ndarray:
-    """Return the mean of each problem, after refusing what no divergence can factorize."""
-    values = _array.to_numpy(V)
-    low, high = float(values.min()), float(values.max())
+def _check_values(x: Array, name: str, *, positive: bool = False) -> None:
+    """Refuse what no divergence can factorize."""
+    low, high = float(x.min()), float(x.max())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"{name}: contains NaN or inf; expected finite entries, replace them first")
     if low < 0:
         raise ValueError(f"{name}: contains negative entries (least {low:g}); shift or clip it first")
     if positive and low == 0:
         raise ValueError(f"{name}: contains zeros, where beta <= 0 is infinite; pass numpy.maximum({name}, small)")
-    mean: np.ndarray = values.mean(axis=(-2, -1), dtype=np.float64)
-    return mean
+
+
+def _mean(V: Array) -> np.ndarray:
+    """Return the mean of each problem, in float64 on the host."""
+    if _array.is_torch(V):
+        return _array.to_host(V.mean(dim=(-2, -1), dtype=_array.torch_dtype("float64")))
+    return _array.to_host(V.mean(axis=(-2, -1), dtype=np.float64))
 
 
 def _factor(x: Array, name: str, V: Array, shape: tuple[int | None, ...]) -> Array:
-    """Check a factor that the caller gave against V."""
+    """Check the kind and shape of a factor that the caller gave against V."""
     x = _array.take(x, name, dtypes=(_array.dtype_of(V),))
     _array.same_place(x, V, name)
     fits = len(x.shape) == len(shape) and all(
@@ -253,35 +296,51 @@ def _factor(x: Array, name: str, V: Array, shape: tuple[int | None, ...]) -> Arr
     if not fits:
         wanted = ", ".join("r" if size is None else str(size) for size in shape)
         raise ValueError(f"{name}: shape {tuple(x.shape)}; expected ({wanted})")
-    _checked_mean(x, name)
     return x
 
 
 def _start(
-    V: Array, rank: int, init: str | tuple[Array, Array], seed: int, mean: np.ndarray, fixed_W: Array | None
+    V: Array,
+    rank: int,
+    init: str | tuple[Array, Array],
+    seed: int,
+    fixed_W: Array | None,
+    *,
+    positive: bool,
+    look: bool,
 ) -> tuple[Array, Array]:
-    """Return the factors to start from, floored, of V's library."""
+    """Return the factors to start from, of V's library; check the values of all arrays if `look`."""
     batch, (m, n) = tuple(V.shape[:-2]), V.shape[-2:]
+    if look:
+        _check_values(V, "V", positive=positive)
+        if fixed_W is not None:
+            _check_values(fixed_W, "fixed_W")
     if isinstance(init, tuple):
         if len(init) != 2:
             raise ValueError(f"init: a tuple of {len(init)}; expected (W, H)")
-        given = (
+        W, H = (
             _factor(init[0], "init[0]", V, (*batch, m, rank)),
             _factor(init[1], "init[1]", V, (*batch, rank, n)),
         )
-        start = tuple(_array.to_numpy(factor) for factor in given)
+        if look:
+            _check_values(W, "init[0]")
+            _check_values(H, "init[1]")
     elif init == "random":
         rng = np.random.default_rng(seed)
-        scale = np.sqrt(mean / rank)[..., None, None]
-        start = (
-            np.abs(rng.standard_normal((*batch, m, rank))) * scale,
-            np.abs(rng.standard_normal((*batch, rank, n))) * scale,
+        scale = np.sqrt(_mean(V) / rank)[..., None, None]
+        W, H = (
+            _array.from_numpy(V, (np.abs(rng.standard_normal((*batch, *shape))) * scale).astype(_array.dtype_of(V)))
+            for shape in ((m, rank), (rank, n))
         )
     elif init == "nndsvda":
-        start = _nndsvd(_array.to_numpy(V), rank, mean)
+        if _array.device_of(V)[0] != _array.CPU:
+            raise ValueError("init: 'nndsvda' runs on the CPU only; pass init=(W, H) made there, or 'random'")
+        W, H = (
+            _array.from_numpy(V, factor.astype(_array.dtype_of(V)))
+            for factor in _nndsvd(_array.to_numpy(V), rank, _mean(V))
+        )
     else:
         raise ValueError(f"init: got {init!r}; expected 'random', 'nndsvda' or (W, H)")
-    W, H = (_array.from_numpy(V, np.maximum(factor, FLOOR).astype(_array.dtype_of(V))) for factor in start)
     return (W if fixed_W is None else fixed_W), H
 
 

@@ -31,7 +31,7 @@ class Siamese(nn.Module):
     ----------
     variant : {"full", "lite"}
         "full" is the published net: 64, 128 and 256 channels. "lite" has 16, 32 and 64, its third convolution is
-        depthwise-separable, and it costs about 55 times fewer multiply-adds (see `multiply_adds`).
+        depthwise-separable, and it costs more than 20 times fewer multiply-adds (see `multiply_adds`).
 
     Notes
     -----

@@ -45,8 +45,8 @@ class FocusResult:
 
 
 def train_focus(
-    images: Path | Sequence[Path],
-    output: Path,
+    images: str | Path | Sequence[Path],
+    output: str | Path,
     *,
     variant: str = "lite",
     steps: int | None = None,
@@ -56,7 +56,7 @@ def train_focus(
     weight_decay: float = 5e-4,
     seed: int = 0,
     validation_fraction: float = 0.2,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int, float], None] | None = None,
     device: str = "cpu",
@@ -127,13 +127,17 @@ def train_focus(
     >>> for name in "abc":
     ...     noise = np.random.default_rng(ord(name)).integers(0, 256, (40, 40))
     ...     Image.fromarray(noise.astype(np.uint8)).save(folder / f"{name}.png")
-    >>> result = train_focus(folder, folder / "lite.safetensors", steps=20, batch=16)
+    >>> output = Path(tempfile.mkdtemp()) / "lite.safetensors"
+    >>> result = train_focus(folder, output, steps=20, batch=16)
     >>> result.accuracy > 0.9
     True
     """
-    sgd = Sgd(_check(variant, steps, batch, validation_fraction), lr, momentum, weight_decay)
-    files = _output_files(Path(output), overwrite=overwrite)
-    paths = find_images(images)
+    sgd = Sgd(_check(variant, steps, batch, seed, validation_fraction), lr, momentum, weight_decay)
+    checkpoint = None if checkpoint is None else Path(checkpoint)
+    files = _output_files(Path(output), checkpoint, overwrite=overwrite)
+    paths = find_images(Path(images) if isinstance(images, (str, Path)) else images)
+    if files[2].resolve() in {path.resolve() for path in paths}:
+        raise ValueError(f"output: its picture of the curves, {files[2]}, is one of the images; write elsewhere")
     training, held_out = _split(paths, validation_fraction, seed)
     training_pairs = _pool(training, seed)
     held_out_pairs = _pool(held_out, seed)
@@ -148,7 +152,7 @@ def train_focus(
         "data_sha256": hash_files(paths),
     }
     with torch.random.fork_rng(devices=[]):  # leaves the caller's random numbers alone
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         net = Siamese(variant).to(device)
     some = held_out_pairs[:: max(1, len(held_out_pairs) // _CURVE_PAIRS)]
     curve = run_sgd(
@@ -200,26 +204,32 @@ def _loss(net: Siamese, pairs: NDArray[np.uint8], count: int, seed: int, step: i
     return functional.cross_entropy(logits, torch.ones(count, dtype=torch.long, device=x.device))
 
 
-def _check(variant: str, steps: int | None, batch: int, validation_fraction: float) -> int:
+def _check(variant: str, steps: int | None, batch: int, seed: int, validation_fraction: float) -> int:
     if variant not in STEPS:
         raise ValueError(f"variant: got {variant!r}; expected 'full' or 'lite'")
     steps = STEPS[variant] if steps is None else steps
-    if steps < 1:
-        raise ValueError(f"steps: got {steps}; expected at least 1")
-    if batch < 2 or batch % 2:
+    for name, value, least in (("steps", steps, 1), ("batch", batch, 2), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name}: got {value}; expected an int of at least {least}")
+    if batch % 2:
         raise ValueError(f"batch: got {batch}; expected an even number, each pair counts in both orders")
     if not 0 < validation_fraction < 1:
         raise ValueError(f"validation_fraction: got {validation_fraction}; expected more than 0 and less than 1")
     return steps
 
 
-def _output_files(output: Path, *, overwrite: bool) -> tuple[Path, Path, Path]:
+def _output_files(output: Path, checkpoint: Path | None, *, overwrite: bool) -> tuple[Path, Path, Path]:
     """Return the paths of weights, table and picture; refuse what cannot or must not be written."""
     if output.suffix != ".safetensors":
         raise ValueError(f"output: got {output}; expected a file name that ends in .safetensors")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"output: the folder {output.parent} does not exist; create it first")
     files = output, output.with_suffix(".csv"), output.with_suffix(".png")
+    if checkpoint is not None:
+        if not checkpoint.parent.is_dir():
+            raise FileNotFoundError(f"checkpoint: the folder {checkpoint.parent} does not exist; create it first")
+        if checkpoint in files:
+            raise ValueError(f"checkpoint: {checkpoint} is an output of this run; give another file")
     for file in files:
         if file.exists() and not overwrite:
             raise FileExistsError(f"output: {file} exists already; pass overwrite=True (--overwrite) to replace it")
