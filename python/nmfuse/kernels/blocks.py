@@ -143,8 +143,9 @@ def _check_grid(block: int, stride: int, fill: str | float) -> None:
     for name, value in (("block", block), ("stride", stride)):
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST:
             raise ValueError(f"{name}: got {value!r}; expected an int of at least 1 pixel and less than 2**63")
-    number = isinstance(fill, float) or (isinstance(fill, int) and not isinstance(fill, bool) and abs(fill) <= _MOST)
-    if fill != "nearest" and not number:
+    if fill == "nearest":
+        return
+    if isinstance(fill, (str, bool)) or not isinstance(fill, (int, float)) or _MOST < abs(fill) < math.inf:
         raise ValueError(f"fill: got {fill!r}; expected 'nearest' or a number")
 
 
