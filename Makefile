@@ -39,7 +39,7 @@ sanitize: $(VENV)/tools  ## native tests under ASan+UBSan, then TSan
 	done
 
 bench: $(VENV)/installed $(VENV)/peers  ## the kernels beside what else there is, on the CPU (and CUDA, where it is)
-	$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick,)
+	$(BIN)/python -m pytest benchmarks -q $(if $(QUICK),--quick,) --results benchmarks/results/cpu-latest.json
 
 gpu-check:  ## on a machine with a GPU: build for it, whole suite, compute-sanitizer, benchmarks; needs no network
 	PYTHON=$(PYTHON) bash benchmarks/gpu_check.sh

@@ -1,0 +1,58 @@
+"""What aggregating overlapping blocks costs, beside a copy of the image and what users write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+import cases
+import nmfuse
+from measure import Calls
+
+BLOCK, STRIDE = 16, 2
+
+
+@pytest.mark.cases(cases.BLOCKS)
+def test_aggregate(case: int, device: str, compare: Callable[..., None]) -> None:
+    side, blocks = case, (case - BLOCK) // STRIDE + 1
+    scores = torch.rand(blocks, blocks, device=device)
+    out, copy = torch.empty(side, side, device=device), torch.empty(side, side, device=device)
+    source = torch.rand(side, side, device=device)
+    calls: Calls = {
+        "nmfuse": lambda: nmfuse.aggregate_blocks(scores, BLOCK, STRIDE, (side, side), out=out),
+        "copy": lambda: copy.copy_(source),
+    }
+    if side <= (4096 if device == "cuda" else 1024):  # fold needs 256 times the scores
+        count = functional.fold(torch.ones(1, BLOCK**2, blocks**2, device=device), (side, side), BLOCK, stride=STRIDE)
+
+        def fold() -> torch.Tensor:
+            columns = scores.reshape(1, 1, -1).expand(1, BLOCK**2, -1)
+            return functional.fold(columns, (side, side), BLOCK, stride=STRIDE) / count
+
+        calls["torch fold"] = fold
+    if device == "cpu":
+        try:
+            import cv2
+        except ImportError:
+            cv2 = None
+        if cv2 is not None:
+            here, side_of_window = scores.numpy(), BLOCK // STRIDE
+            ones = np.ones_like(here)
+
+            def opencv() -> np.ndarray:  # sums in windows that end at each cell, their counts, each cell repeated
+                sums, counts = (
+                    cv2.boxFilter(
+                        np.pad(x, ((0, side_of_window - 1),) * 2), -1, (side_of_window,) * 2,
+                        anchor=(side_of_window - 1,) * 2, normalize=False, borderType=cv2.BORDER_CONSTANT,
+                    )
+                    for x in (here, ones)
+                )  # fmt: skip
+                return cv2.resize(sums / counts, (side, side), interpolation=cv2.INTER_NEAREST)
+
+            np.testing.assert_allclose(opencv(), calls["nmfuse"]().numpy(), atol=1e-5)
+            calls["OpenCV boxFilter and resize"] = opencv
+    compare(f"aggregate_blocks to {side}² float32, block 16, stride 2", calls)

@@ -1,0 +1,119 @@
+"""What an iteration of NMF costs, beside loops on the libraries' matrix products; and many small problems at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+import cases
+import measure
+from nmfuse.kernels import _array
+from nmfuse.kernels._native import native_for
+
+ITERATIONS = 10
+EPSILON = 1e-12
+
+
+def problem(batch: tuple[int, ...], m: int, n: int, rank: int, device: str) -> tuple[torch.Tensor, ...]:
+    torch.manual_seed(0)
+    return tuple(torch.rand(*batch, *shape, device=device) for shape in ((m, n), (m, rank), (rank, n)))
+
+
+def ours(V: torch.Tensor, W: torch.Tensor, H: torch.Tensor, **options: float) -> Callable[[], object]:
+    """Ten iterations by the kernel alone, as `nmfuse.nmf` calls it between two checks."""
+    native, stream = native_for(V)
+    count = V.shape[:-2].numel() if V.ndim > 2 else 1
+    settings = native.NmfOptions(**options)
+    needed = native.nmf_workspace("float32", count, *V.shape[-2:], W.shape[-1], settings)
+    workspace = _array.empty(V, (needed,), "uint8")
+    W, H = W.clone(), H.clone()
+    return lambda: native.nmf_update(V, W, H, None, settings, ITERATIONS, workspace, stream)
+
+
+def frobenius_loop(V: torch.Tensor, W: torch.Tensor, H: torch.Tensor) -> Callable[[], object]:
+    W, H = W.clone(), H.clone()
+
+    def call() -> None:
+        for _ in range(ITERATIONS):
+            H.mul_((W.mT @ V).div_(((W.mT @ W) @ H).clamp_min_(EPSILON)))
+            W.mul_((V @ H.mT).div_((W @ (H @ H.mT)).clamp_min_(EPSILON)))
+
+    return call
+
+
+def kullback_leibler_loop(V: torch.Tensor, W: torch.Tensor, H: torch.Tensor) -> Callable[[], object]:
+    W, H = W.clone(), H.clone()
+
+    def call() -> None:
+        for _ in range(ITERATIONS):
+            H.mul_((W.mT @ (V / (W @ H).clamp_min_(EPSILON))).div_(W.sum(-2)[..., None]))
+            W.mul_(((V / (W @ H).clamp_min_(EPSILON)) @ H.mT).div_(H.sum(-1)[..., None, :]))
+
+    return call
+
+
+def scikit_learn(V: torch.Tensor, W: torch.Tensor, H: torch.Tensor, beta: float) -> measure.Calls:
+    try:
+        from sklearn.decomposition import non_negative_factorization
+        from sklearn.exceptions import ConvergenceWarning
+    except ImportError:
+        return {}
+    import warnings
+
+    def call() -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            non_negative_factorization(
+                V.numpy(), W.numpy().copy(), H.numpy().copy(), n_components=W.shape[-1], init="custom", solver="mu",
+                beta_loss=beta, max_iter=ITERATIONS, tol=0,
+            )  # fmt: skip
+
+    return {"scikit-learn mu": call}
+
+
+def floor(V: torch.Tensor, rank: int, device: str, products: int) -> float:
+    """Seconds of ITERATIONS: the bytes of V once, or the multiply-adds at the speed of a large product, the longer."""
+    copy = torch.empty_like(V)
+    read = measure.interleave({measure.OURS: lambda: copy.copy_(V)}, device, rounds=3).median(measure.OURS) / 2
+    multiply_adds = products * V.numel() * rank
+    return ITERATIONS * max(read, measure.multiply_add_seconds(device, multiply_adds))
+
+
+@pytest.mark.cases(cases.NMF)
+def test_frobenius(case: tuple[int, int, int], device: str, compare: Callable[..., None]) -> None:
+    m, n, rank = case
+    V, W, H = problem((), m, n, rank, device)
+    calls = {"nmfuse": ours(V, W, H), "torch loop": frobenius_loop(V, W, H)}
+    if device == "cuda":
+        calls["torch loop as a CUDA graph"] = measure.as_graph(frobenius_loop(V, W, H))
+    else:
+        calls |= scikit_learn(V, W, H, 2)
+    least = floor(V, rank, device, products=2)
+    compare(f"nmf Frobenius ({m}, {n}, {rank}), an iteration", calls, floor=least, per=ITERATIONS)
+
+
+@pytest.mark.cases(cases.NMF_KL)
+def test_kullback_leibler(case: tuple[int, int, int], device: str, compare: Callable[..., None]) -> None:
+    m, n, rank = case
+    V, W, H = problem((), m, n, rank, device)
+    calls = {"nmfuse": ours(V, W, H, beta=1.0), "torch loop": kullback_leibler_loop(V, W, H)}
+    if device == "cuda":
+        calls["torch loop as a CUDA graph"] = measure.as_graph(kullback_leibler_loop(V, W, H))
+    else:
+        calls |= scikit_learn(V, W, H, 1)
+    least = floor(V, rank, device, products=4)
+    compare(f"nmf Kullback-Leibler ({m}, {n}, {rank}), an iteration", calls, floor=least, per=ITERATIONS)
+
+
+@pytest.mark.cases(cases.NMF_BATCHED)
+def test_batched(case: tuple[int, int, int, int], device: str, compare: Callable[..., None]) -> None:
+    count, m, n, rank = case
+    V, W, H = problem((count,), m, n, rank, device)
+    calls = {"nmfuse": ours(V, W, H), "torch bmm loop": frobenius_loop(V, W, H)}
+    if device == "cpu":
+        one_by_one = [scikit_learn(V[b], W[b], H[b], 2).get("scikit-learn mu") for b in range(count)]
+        if one_by_one[0] is not None:
+            calls["scikit-learn mu, one by one"] = lambda: [call() for call in one_by_one if call is not None]
+    compare(f"nmf Frobenius {count} x ({m}, {n}, {rank}), an iteration", calls, per=ITERATIONS)

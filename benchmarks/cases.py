@@ -1,0 +1,28 @@
+"""The shapes that are measured, for the CPU and CUDA alike."""
+
+from __future__ import annotations
+
+# m, n, rank: skinny spectra, features of a 256 x 256 pair, of a 512 x 512 pair, long series, square
+NMF = {
+    "cpu": [(128, 65536, 8), (512, 16129, 16), (512, 65536, 16), (64, 1048576, 8), (2048, 2048, 32)],
+    "cuda": [(128, 65536, 8), (512, 16384, 16), (512, 65536, 16), (64, 1048576, 8), (2048, 2048, 32)],
+}
+NMF_KL = {"cpu": [(128, 65536, 8), (512, 65536, 16)], "cuda": [(128, 65536, 8), (512, 65536, 16)]}
+# problems, m, n, rank
+NMF_BATCHED = {"cpu": [(512, 64, 256, 8)], "cuda": [(64, 512, 16384, 16), (4096, 64, 256, 8)]}
+# side of the image, dtype, window
+HANNMEAN = {
+    "cpu": [
+        (side, dtype, size) for side in (1024, 4096) for dtype in ("float32", "uint8", "uint16") for size in (3, 9)
+    ],
+    "cuda": [(side, dtype, 5) for side in (1024, 4096, 8192) for dtype in ("float32", "uint8")],
+}
+HANNMEAN_MASKED = {"cpu": [(1024, 5), (4096, 5)], "cuda": [(4096, 5), (8192, 5)]}
+# side of the image, for blocks of 16 at stride 2
+BLOCKS = {"cpu": [1024, 4096], "cuda": [1024, 4096, 8192]}
+QUICK = 2  # of each list, with --quick
+
+
+def chosen(cases: dict[str, list], device: str, *, quick: bool) -> list:
+    """Return the cases of a device; the first few of them if `quick`."""
+    return cases[device][:QUICK] if quick else cases[device]

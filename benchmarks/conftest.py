@@ -1,0 +1,108 @@
+"""One row for each case: ours, each peer, the floor, and the ratios, as JSON and as a table.
+
+python -m pytest benchmarks [--device cuda] [--quick] [--results FILE.json]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import cases
+import measure
+import nmfuse
+
+ROWS: list[dict[str, Any]] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.addoption("--quick", action="store_true", help="fewer cases and rounds")
+    parser.addoption("--results", type=Path, help="write the rows and the environment here, and a .md table beside it")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give `case` the shapes that the test's module names, for the device asked for."""
+    if "case" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("cases")
+        config = metafunc.config
+        chosen = cases.chosen(marker.args[0], config.getoption("--device"), quick=config.getoption("--quick"))
+        metafunc.parametrize("case", chosen, ids=str)
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> str:
+    name: str = request.config.getoption("--device")
+    if name == "cuda" and (reason := nmfuse.cuda.why()):
+        pytest.fail(f"no CUDA: {reason}")
+    return name
+
+
+@pytest.fixture
+def compare(request: pytest.FixtureRequest, device: str, benchmark: Any) -> Callable[..., None]:
+    """Return ``compare(what, calls, floor=seconds, per=1)``, which times and keeps a row; `per` divides all times."""
+
+    def run(what: str, calls: measure.Calls, *, floor: float | None = None, per: float = 1.0) -> None:
+        quick = request.config.getoption("--quick")
+        timing = measure.interleave(calls, device, rounds=3 if quick else 7)
+        row = {"what": what, "ms": 1000 * timing.median(measure.OURS) / per, "peers": {}}
+        if floor is None and "copy" in calls:
+            floor = timing.median("copy")
+        if floor is not None:
+            row["floor_ms"] = 1000 * floor / per
+        for name in calls:
+            if name != measure.OURS:
+                row["peers"][name] = {
+                    "ms": 1000 * timing.median(name) / per,
+                    "times_slower": timing.times_slower(name),
+                }
+        ROWS.append(row)
+        benchmark.extra_info.update(row)
+        benchmark.pedantic(calls[measure.OURS], rounds=3)
+
+    return run
+
+
+def _environment(config: pytest.Config) -> dict[str, Any]:
+    environment: dict[str, Any] = nmfuse.config() | {"date": datetime.now(UTC).isoformat(timespec="seconds")}
+    environment["processor"] = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        "unknown",
+    )
+    environment["cores"] = os.cpu_count()
+    environment["torch threads"] = torch.get_num_threads()
+    if config.getoption("--device") == "cuda":
+        environment["gpu"] = torch.cuda.get_device_name()
+    return environment
+
+
+def _table() -> str:
+    lines = ["| what | ms | floor, ms | floor / ours | times slower than ours |", "|---|---|---|---|---|"]
+    for row in ROWS:
+        floor = row.get("floor_ms")
+        peers = "; ".join(f"{name} {peer['times_slower']:.2f}" for name, peer in row["peers"].items())
+        floor_text = f"{floor:.4f} | {100 * floor / row['ms']:.0f} %" if floor is not None else "– | –"
+        lines.append(f"| {row['what']} | {row['ms']:.4f} | {floor_text} | {peers} |")
+    return "\n".join(lines)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if not ROWS:
+        return
+    terminalreporter.write_line("\n" + _table())
+    results: Path | None = config.getoption("--results")
+    if results is None:
+        return
+    results.parent.mkdir(parents=True, exist_ok=True)
+    environment = _environment(config)
+    results.write_text(json.dumps({"environment": environment, "rows": ROWS}, indent=1) + "\n")
+    about = "\n".join(f"- {name}: {value}" for name, value in environment.items())
+    results.with_suffix(".md").write_text(f"# Benchmarks\n\n{about}\n\n{_table()}\n")
+    terminalreporter.write_line(f"\n{results}")
