@@ -5,8 +5,11 @@ python -m pytest benchmarks [--device cuda] [--quick] [--results FILE.json]
 
 from __future__ import annotations
 
-import json
 import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # nobody's idle threads spin while another way is timed
+
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads, when they wait, leave the cores to others
+
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path

@@ -1,5 +1,6 @@
 // Executes CUDA kernels on a CPU, one fiber per CUDA thread, and reports what a GPU would let pass: races in shared
-// memory, shared memory read before it was written, barriers that not all threads reach. See README.md.
+// memory, shared memory read before it was written, barriers that not all threads reach. See
+// docs/design/0005-simt-runner.md.
 #pragma once
 
 #include <cstddef>
