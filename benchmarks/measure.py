@@ -61,6 +61,7 @@ def _on_cuda(call: Callable[[], object], repeats: int) -> float:
 def as_graph(call: Callable[[], object]) -> Callable[[], object]:
     """Return the replay of a CUDA graph of `call`."""
     stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         call()
     stream.synchronize()

@@ -78,6 +78,7 @@ def _smooth(x: np.ndarray) -> np.ndarray:
     return nmfuse.hannmean(x)
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 def test_forked_children_have_threads_of_their_own() -> None:
     x = np.random.default_rng(0).random((512, 512))
     nmfuse.set_num_threads(4)

@@ -288,22 +288,24 @@ __device__ void accumulate_XHt(const problem<T>& p, const shared_tiles<T>& tiles
   }
 }
 
-// sum[q] += entries q of H H' (of H's row sums for Kullback-Leibler) over the tile.
+// sum[q] += entries q, summed in double beyond one tile, of H H' (of H's row sums for Kullback-Leibler) over the tile.
 template <class T, int RP, divergence Kind>
-__device__ void accumulate_gram_H(const shared_tiles<T>& tiles, T (&sum)[(RP * RP + kThreads - 1) / kThreads]) {
+__device__ void accumulate_gram_H(const shared_tiles<T>& tiles, double (&sum)[(RP * RP + kThreads - 1) / kThreads]) {
   constexpr int C = kPack<T>, kCount = (RP * RP + kThreads - 1) / kThreads;
   for (int q = 0; q < kCount; ++q) {
     const int e = threadIdx.x + kThreads * q, k = e / RP, l = e % RP;
     if (k >= (Kind == divergence::kullback_leibler ? 1 : RP)) continue;
+    T part = 0;
     for (int j = 0; j < 32; ++j) {
       const pack<T> b = tiles.H.template load<pack<T>>(l * kStride<T> + C * j);
       if constexpr (Kind == divergence::kullback_leibler) {
-        for (int c = 0; c < C; ++c) sum[q] += b.v[c];
+        for (int c = 0; c < C; ++c) part += b.v[c];
       } else {
         const pack<T> a = tiles.H.template load<pack<T>>(k * kStride<T> + C * j);
-        for (int c = 0; c < C; ++c) sum[q] += a.v[c] * b.v[c];
+        for (int c = 0; c < C; ++c) part += a.v[c] * b.v[c];
       }
     }
+    sum[q] += part;
   }
 }
 
@@ -329,7 +331,7 @@ __device__ void process_chunk(const problem<T>& p, const shared_tiles<T>& tiles,
   constexpr bool general = Kind == divergence::general;
   const std::int64_t m = p.V.rows, n = p.V.cols, rank = p.rank;
   const bool one_panel = m <= p.panel_rows;
-  T gram[kCount] = {};
+  double gram[kCount] = {};
   __syncthreads();  // nobody uses the shared memory of the last chunk any more
   sum_partials<T, RP>(tiles.gram, p.gram_W + b * p.row_items * rank * rank, p.row_items, p.rank);
   if (one_panel) load_W<T, RP>(p, tiles, b, 0);
@@ -387,7 +389,7 @@ __device__ void process_chunk(const problem<T>& p, const shared_tiles<T>& tiles,
   for (int q = 0; q < kCount; ++q) {
     const int e = threadIdx.x + kThreads * q, k = e / RP, l = e % RP;
     if (k < p.rank && l < p.rank) {
-      p.gram_H[((b * p.chunks + chunk) * rank + k) * rank + l] = gram[q];
+      p.gram_H[((b * p.chunks + chunk) * rank + k) * rank + l] = static_cast<T>(gram[q]);
     }
   }
 }

@@ -48,9 +48,16 @@ auto visit_dtype(const array& values, Body&& body) {
 template <class Backend>
 class op_arguments {
  public:
-  explicit op_arguments(const py::object& stream) : stream_(stream) {}
+  explicit op_arguments(const py::object& stream)
+      : stream_(stream),
+        handle_(stream.is_none() ? nullptr : reinterpret_cast<stream_handle>(stream.cast<std::uintptr_t>())) {}
 
   array take(const py::object& producer, const char* name) const {
+    // A producer on a CUDA device exports its array while that device is current.
+    const int device = py::hasattr(producer, "__dlpack_device__") && Backend::device != dlpack::kCPU
+                           ? producer.attr("__dlpack_device__")().template cast<py::tuple>()[1].template cast<int>()
+                           : 0;
+    const typename Backend::guard guard(device);
     array values(producer, name, stream_);
     if (values.tensor().device.type != Backend::device) {
       throw py::value_error(std::string(name) + ": is on DLPack device type " +
@@ -60,9 +67,7 @@ class op_arguments {
     return values;
   }
 
-  stream_handle stream() const {
-    return stream_.is_none() ? nullptr : reinterpret_cast<stream_handle>(stream_.cast<std::uintptr_t>());
-  }
+  stream_handle stream() const { return handle_; }  // also without the GIL
 
   // Runs a kernel with the arrays' device current and without the GIL.
   template <class Body>
@@ -74,6 +79,7 @@ class op_arguments {
 
  private:
   py::object stream_;
+  stream_handle handle_;
 };
 
 inline workspace_view workspace_of(const array& bytes) {
@@ -318,7 +324,8 @@ void bind_ops(py::module_& module) {
       py::arg("start"), py::arg("before"), py::arg("now"), py::arg("tol"), py::arg("active"), py::arg("still_active"),
       py::arg("stream") = py::none());
 
-  py::class_<flag_readback>(module, "FlagReadback", py::module_local())
+  py::class_<flag_readback>(module, "FlagReadback", py::module_local(),
+                            py::release_gil_before_calling_cpp_dtor())  // it may wait for a copy
       .def(py::init<>())
       .def(
           "start",

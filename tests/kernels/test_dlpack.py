@@ -265,3 +265,9 @@ def test_every_layout_gives_what_its_contiguous_copy_gives(layout: str, library:
     if library == "torch":
         view = torch.from_numpy(view)
     np.testing.assert_array_equal(np.asarray(nmfuse.hannmean(view)), expected)
+
+
+def test_a_stream_is_read_while_the_interpreter_is_held() -> None:
+    x, out = np.ones((4, 5)), np.zeros((4, 5))
+    _cpu.hannmean(Producer(x), None, 3, Producer(out), 1)
+    np.testing.assert_array_equal(out, x)

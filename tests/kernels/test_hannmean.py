@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -139,6 +140,15 @@ def test_nothing_bleeds_between_brain_and_background(backend):
     got = run(backend, x, 5, background=0.0)
     np.testing.assert_array_equal(got[x == 0], 0)
     np.testing.assert_allclose(got[x == 1], 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda t: t.__name__)
+def test_background_of_every_dtype_in_torch(dtype):
+    x = image((9, 9), dtype)
+    limit = float(np.median(x))
+    got = hannmean(torch.from_numpy(x), background=limit).numpy()
+    np.testing.assert_array_equal(got, hannmean(x, background=limit))
+    np.testing.assert_array_equal(got[x <= limit], x[x <= limit])
 
 
 def test_unreliable_pixels_are_replaced_and_lonely_ones_kept(backend):

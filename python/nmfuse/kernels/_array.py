@@ -186,13 +186,41 @@ def to_numpy(x: Array) -> np.ndarray:
 
 
 def to_host(x: Array) -> np.ndarray:
-    """Return a NumPy copy or view of an array on any device; waits for what the device still has to do."""
+    """Return a NumPy copy or view of an array on any device; waits for all that the device still has to do."""
     if is_torch(x):
+        if x.is_cuda:
+            sys.modules["torch"].cuda.synchronize(x.device)
         host: np.ndarray = x.cpu().numpy()
         return host
     if is_cupy(x):
+        x.device.synchronize()
         return np.asarray(x.get())
     return np.asarray(x)
+
+
+def raise_to(x: Array, least: float) -> None:
+    """Raise what is less than `least` to it, in place, without waiting for a device."""
+    if is_torch(x):
+        x.clamp_(min=least)
+    else:
+        x.clip(least, None, out=x)
+
+
+def put(x: Array, flags: Array, value: int) -> None:
+    """Set x to `value` where `flags` is True, in place, without waiting for a device."""
+    if is_torch(x):
+        x.masked_fill_(flags, value)
+    elif is_cupy(x):
+        sys.modules["cupy"].putmask(x, flags, value)
+    else:
+        np.putmask(x, flags, value)
+
+
+def at_most(x: Array, value: float) -> Array:
+    """Return where x is at most `value`, as a bool array."""
+    if is_torch(x) and dtype_of(x) == "uint16":  # torch compares no uint16
+        x = x.to(torch_dtype("int32"))
+    return x <= value
 
 
 def torch_dtype(name: str) -> Any:

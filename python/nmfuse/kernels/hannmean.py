@@ -160,11 +160,11 @@ def _reliability(x: Array, mask: Array | None, background: Array | float | str |
             raise ValueError(f"background: got {background!r}; expected 'auto', a number or a bool array")
         background = detect_background(x)
     elif isinstance(background, (int, float)) and not isinstance(background, bool):
-        background = x <= background
+        background = _array.at_most(x, background)
     flags = _flags(background, "background", x)
     merged = _array.empty(x, tuple(x.shape), "uint8")
     merged[...] = _RELIABLE if codes is None else codes
-    merged[flags] = _BACKGROUND
+    _array.put(merged, flags, _BACKGROUND)
     return merged
 
 

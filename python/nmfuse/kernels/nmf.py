@@ -91,7 +91,8 @@ def nmf(
 
     On a CUDA device everything is queued on the caller's stream. Values are checked once, before the first iteration,
     which waits for the stream; with ``tol=0`` nothing else waits until `info` is read. While a CUDA graph is recorded,
-    values are not checked; pass ``init=(W, H)`` and ``tol=0``, and read `info` after a replay.
+    values are not checked; pass ``init=(W, H)`` and ``tol=0``, and read `info` after a replay. A V of few columns is
+    slow there (work is shared out by columns): pass its transpose.
 
     Parameters
     ----------
@@ -103,8 +104,8 @@ def nmf(
     beta : float
         The divergence: 2 Frobenius, 1 Kullback-Leibler, 0 Itakura-Saito, or any other number.
     init : {"random", "nndsvda"} or (W, H)
-        "random" draws ``|N(0, 1)| * sqrt(mean(V) / r)``, alike for every library and device; "nndsvda" is the
-        non-negative double SVD with zeros filled by the mean (a zero could not leave zero); or the factors to start
+        "random" draws ``|N(0, 1)| * sqrt(mean(V) / r)``, alike (to rounding) for every library and device; "nndsvda" is
+        the non-negative double SVD with zeros filled by the mean (a zero could not leave zero); or the factors to start
         from, which are copied.
     seed : int
         Of the random draw.
@@ -181,7 +182,7 @@ def nmf(
     for factor, start in zip((W, H), given, strict=True):
         factor[...] = start
         if start is not fixed_W:
-            factor[factor < FLOOR] = FLOOR
+            _array.raise_to(factor, FLOOR)
 
     options = native.NmfOptions(
         beta=float(beta),
