@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(shell find csrc python CMakeLists.txt pyproject.toml constraints.txt -type f -not -name '*.pyc' 2>/dev/null)
 NATIVE := $(shell find csrc tests/native -name '*.h' -o -name '*.cpp' -o -name '*.cu' 2>/dev/null)
 
-.PHONY: demo test lint format sanitize bench gpu-check wheel clean
+.PHONY: demo test lint format sanitize bench gpu-check weights wheel clean
 
 demo: $(VENV)/installed  ## fuse a sample pair (or A=path B=path) into demo/
 	$(BIN)/nmfuse demo $(if $(A),"$(A)" "$(B)",) --output demo
@@ -43,6 +43,15 @@ bench: $(VENV)/installed $(VENV)/peers  ## the kernels beside what else there is
 
 gpu-check:  ## on a machine with a GPU: build for it, whole suite, compute-sanitizer, benchmarks; needs no network
 	PYTHON=$(PYTHON) bash benchmarks/gpu_check.sh
+
+weights: $(VENV)/installed  ## the shipped weight files, from PHOTOS=folder of photographs and PAIRS=folder of pairs
+	$(BIN)/nmfuse train focus --images "$(PHOTOS)" --variant lite -o python/nmfuse/nets/weights/lite.safetensors --overwrite
+	$(BIN)/nmfuse train focus --images "$(PHOTOS)" --variant full -o python/nmfuse/nets/weights/full.safetensors --overwrite
+	$(BIN)/nmfuse train fusion --photos "$(PHOTOS)" --phantoms 40 -o python/nmfuse/nets/weights/fusion_free.safetensors --overwrite \
+	  --notes "Trained on free material alone: photographs (Kodak; CID22, CC BY-SA 4.0) with synthetic focus, exposure and modality changes, and our own digital brain phantoms."
+	$(BIN)/nmfuse train fusion --data "$(PAIRS)" --photos "$(PHOTOS)" --phantoms 40 -o python/nmfuse/nets/weights/fusion.safetensors --overwrite \
+	  --notes "Trained on registered MRI-CT, MRI-PET, MRI-SPECT and infrared-visible pairs that carry no licence, and on photographs and phantoms: for research only."
+	rm -f python/nmfuse/nets/weights/*.csv python/nmfuse/nets/weights/*.png
 
 wheel: $(VENV)/tools  ## dist/nmfuse-*.whl
 	$(PIP) wheel --no-deps --wheel-dir dist -c constraints.txt .

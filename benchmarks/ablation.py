@@ -23,15 +23,16 @@ from nmfuse.metrics import evaluate
 METRICS = ("MI", "Q_abf", "SSIM", "VIF", "SCD")
 VARIANTS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "average of the sources": lambda a, b: (a + b) / 2,
+    "learned (the default)": Fuser().fuse,
     "the paper's letter (`Fuser.paper()`)": Fuser.paper().fuse,
-    "default": Fuser().fuse,
-    "default, contrast pyramid": Fuser(pyramid="contrast").fuse,
-    "default, denoised sources fused": Fuser(denoise="all").fuse,
-    "default, soft vote": Fuser(vote="soft").fuse,
-    "default, CNN weights alone": Fuser(weighting="cnn").fuse,
-    "default, NMF weights alone": Fuser(weighting="nmf").fuse,
-    "default, weight 1/2": Fuser(weighting="half").fuse,
-    "default, full network": Fuser(network="full").fuse,
+    "the paper's structure (`method='paper'`)": Fuser(method="paper").fuse,
+    "… with the contrast pyramid": Fuser(pyramid="contrast").fuse,
+    "… with denoised sources fused": Fuser(method="paper", denoise="all").fuse,
+    "… with the soft vote": Fuser(vote="soft").fuse,
+    "… with CNN weights alone": Fuser(weighting="cnn").fuse,
+    "… with NMF weights alone": Fuser(weighting="nmf").fuse,
+    "… with weight 1/2": Fuser(weighting="half").fuse,
+    "… with the full network": Fuser(network="full").fuse,
 }
 
 

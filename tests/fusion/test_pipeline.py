@@ -28,7 +28,9 @@ def pair() -> tuple[np.ndarray, np.ndarray]:
 
 
 VARIANTS = {
-    "default": Fuser(),
+    "learned": Fuser(),
+    "learned, sharpened": Fuser(sharpen=0.5),
+    "rules": Fuser(method="paper"),
     "contrast": Fuser(pyramid="contrast"),
     "soft": Fuser(vote="soft"),
     "cnn": Fuser(weighting="cnn"),
@@ -48,7 +50,7 @@ def test_exchanging_the_images_changes_no_bit(name: str, pair: tuple[np.ndarray,
     np.testing.assert_array_equal(fuser.fuse(a, b), fuser.fuse(b, a))
 
 
-@pytest.mark.parametrize("name", [name for name in VARIANTS if name != "paper"])
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name not in ("paper", "learned, sharpened")])
 def test_an_image_fused_with_itself_is_itself(name: str, pair: tuple[np.ndarray, np.ndarray]) -> None:
     fused = VARIANTS[name].fuse(pair[0], pair[0])
     assert np.abs(fused.astype(int) - pair[0]).max() <= 1
@@ -74,9 +76,10 @@ def test_both_images_are_to_be_seen_in_the_result(pair: tuple[np.ndarray, np.nda
 
 
 def test_explain_names_every_step_and_fuses_the_same(pair: tuple[np.ndarray, np.ndarray]) -> None:
-    explanation = Fuser().explain(*pair)
+    fuser = Fuser(method="paper")
+    explanation = fuser.explain(*pair)
     assert list(explanation.steps) == STEPS
-    np.testing.assert_array_equal(explanation.fused, Fuser().fuse(*pair))
+    np.testing.assert_array_equal(explanation.fused, fuser.fuse(*pair))
     assert set(explanation.seconds) >= {"hannmean", "network", "nmf", "pyramid"}
     h, w = pair[0].shape
     assert explanation["S"].shape == (h // 2 - 7, w // 2 - 7)
@@ -86,7 +89,8 @@ def test_explain_names_every_step_and_fuses_the_same(pair: tuple[np.ndarray, np.
 
 
 def test_explained_maps_belong_to_the_image_they_name(pair: tuple[np.ndarray, np.ndarray]) -> None:
-    forth, back = Fuser().explain(*pair), Fuser().explain(*pair[::-1])
+    fuser = Fuser(method="paper")
+    forth, back = fuser.explain(*pair), fuser.explain(*pair[::-1])
     for name in ("S", "W_cnn", "W_nmf", "W"):
         np.testing.assert_allclose(forth[name], 1 - back[name], atol=1e-6)
     for one, other in (("a", "b"), ("P_A", "P_B"), ("H_A", "H_B")):
@@ -96,6 +100,28 @@ def test_explained_maps_belong_to_the_image_they_name(pair: tuple[np.ndarray, np
         channels = steps["P_A"].shape[0]
         near = np.tensordot(steps["A"][:channels], steps["B"], axes=1)
         assert np.corrcoef(near.ravel(), steps["P_A"].ravel())[0, 1] > 0.8
+
+
+def test_explain_of_the_learned_method(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    explanation = Fuser().explain(*pair)
+    assert list(explanation.steps) == ["a", "b", "W_nmf", "gate_a", "gate_b", "collapsed", "luminance"]
+    np.testing.assert_array_equal(explanation.fused, Fuser().fuse(*pair))
+    assert set(explanation.seconds) >= {"network", "post-processing", "colour"}
+    h, w = pair[0].shape
+    assert explanation["W_nmf"].shape == (h // 2, w // 2)
+    assert [gate.shape for gate in explanation["gate_a"]][:2] == [(h, w), (h // 2, w // 2)]
+    back = Fuser().explain(*pair[::-1])
+    np.testing.assert_array_equal(back["gate_a"][0], explanation["gate_b"][0])
+    np.testing.assert_allclose(back["W_nmf"], 1 - explanation["W_nmf"], atol=1e-6)
+
+
+def test_the_papers_options_choose_the_papers_method() -> None:
+    assert Fuser().method == "learned"
+    assert Fuser(rank=8).method == Fuser(pyramid="contrast").method == Fuser.paper().method == "paper"
+    with pytest.raises(ValueError, match="rank: is an option of method='paper', and method is 'learned'"):
+        Fuser(method="learned", rank=8)
+    with pytest.raises(ValueError, match="method: got 'best'; expected one of learned, paper"):
+        Fuser(method="best")
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])

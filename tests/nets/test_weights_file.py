@@ -63,7 +63,8 @@ def test_shipped_file(variant):
 
 
 def test_nothing_else_is_shipped():
-    assert sorted(path.name for path in WEIGHTS.iterdir()) == ["full.safetensors", "lite.safetensors"]
+    shipped = ["full.safetensors", "fusion.safetensors", "fusion_free.safetensors", "lite.safetensors"]
+    assert sorted(path.name for path in WEIGHTS.iterdir()) == shipped
 
 
 # ---- Reading and writing.

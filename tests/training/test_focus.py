@@ -123,7 +123,7 @@ def test_curve_and_progress(run):
     assert point.step == 20
     assert point.loss == pytest.approx(np.mean([loss for *_, loss in told]))
     assert point.lr == pytest.approx(2e-4)
-    assert 0.9 < point.accuracy <= 1
+    assert 0.9 < point.score <= 1
     with output.with_suffix(".csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert {name: float(value) for name, value in row.items()} == vars(point)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from nmfuse.nets import Siamese
 from nmfuse.nets.weights_file import read_weights, write_weights
 from nmfuse.training import loops
-from nmfuse.training.loops import CHECKPOINT_FORMAT, CurvePoint, Sgd, run_sgd, whole_file, write_curves
+from nmfuse.training.loops import CHECKPOINT_FORMAT, CurvePoint, Sgd, run_training, whole_file, write_curves
 
 RECIPE = {"variant": "test", "lr": 0.1}
 
@@ -60,7 +60,7 @@ def squares(net: nn.Module):
 
 
 def train(net, sgd, *, loss_of=None, every=10, recipe=RECIPE, checkpoint=None, progress=None, accuracy=lambda: 0.5):
-    return run_sgd(
+    return run_training(
         net,
         squares(net) if loss_of is None else loss_of,
         accuracy,
@@ -156,7 +156,7 @@ def test_curve_holds_mean_losses_and_accuracies():
     sgd = Sgd(35, 0.05, 0.9, 0.0)
     curve = train(net, sgd, loss_of=recorded, accuracy=lambda: next(accuracies))
     assert [point.step for point in curve] == [10, 20, 30, 35]
-    assert [point.accuracy for point in curve] == [0.1, 0.2, 0.3, 0.4]
+    assert [point.score for point in curve] == [0.1, 0.2, 0.3, 0.4]
     assert [point.lr for point in curve] == [sgd.lr_at(step) for step in (9, 19, 29, 34)]
     for point, begin, end in zip(curve, (0, 10, 20, 30), (10, 20, 30, 35), strict=True):
         assert point.loss == pytest.approx(np.mean(losses[begin:end]), rel=1e-12)
@@ -320,7 +320,9 @@ def test_checkpoints_are_whole_and_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run.checkpoint"]
     tensors, metadata = read_weights(tmp_path / "run.checkpoint", CHECKPOINT_FORMAT)
     names = [name for name, _ in net.named_parameters()]
-    assert sorted(tensors) == sorted([*(f"weight.{name}" for name in names), *(f"momentum.{name}" for name in names)])
+    assert sorted(tensors) == sorted(
+        [*(f"weight.{name}" for name in names), *(f"momentum_buffer.{name}" for name in names)]
+    )
     assert json.loads(metadata["recipe"]) == RECIPE
     assert [point["step"] for point in json.loads(metadata["curve"])] == [10, 20, 30]
 
@@ -375,12 +377,12 @@ CURVE = [CurvePoint(10, 0.5, 0.02, 0.75), CurvePoint(20, 0.125, 0.002, 0.96875),
 
 
 def test_curves_are_written_as_a_table_and_a_picture(tmp_path):
-    write_curves(CURVE, tmp_path / "c.csv", tmp_path / "c.png", "Focus training, lite")
+    write_curves(CURVE, tmp_path / "c.csv", tmp_path / "c.png", "Focus training, lite", "score")
     with (tmp_path / "c.csv").open(newline="") as file:
         rows = list(csv.reader(file))
-    assert rows[0] == ["step", "loss", "lr", "accuracy"]
+    assert rows[0] == ["step", "loss", "lr", "score"]
     assert [[float(value) for value in row] for row in rows[1:]] == [
-        [point.step, point.loss, point.lr, point.accuracy] for point in CURVE
+        [point.step, point.loss, point.lr, point.score] for point in CURVE
     ]
     with Image.open(tmp_path / "c.png") as picture:
         assert picture.format == "PNG"
@@ -398,7 +400,7 @@ def test_curves_are_written_as_a_table_and_a_picture(tmp_path):
     ids=["one point", "no loss"],
 )
 def test_short_and_perfect_curves_are_written(tmp_path, curve):
-    write_curves(curve, tmp_path / "c.csv", tmp_path / "c.png", "x")
+    write_curves(curve, tmp_path / "c.csv", tmp_path / "c.png", "x", "score")
     assert len((tmp_path / "c.csv").read_text().splitlines()) == 1 + len(curve)
 
 

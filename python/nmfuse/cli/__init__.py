@@ -1,4 +1,4 @@
-"""The command line: ``nmfuse fuse``, ``nmfuse evaluate``, ``nmfuse train focus``, ``nmfuse demo``, ``nmfuse info``."""
+"""The command line: ``nmfuse fuse``, ``nmfuse evaluate``, ``nmfuse train``, ``nmfuse demo``, ``nmfuse info``."""
 
 from nmfuse.cli.app import main
 

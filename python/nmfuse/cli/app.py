@@ -148,6 +148,42 @@ def train_focus(
     run_train_focus(images, output, variant, steps, seed, checkpoint, overwrite=overwrite)
 
 
+@train_app.command("fusion")
+def train_fusion(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Weight file to write (.safetensors).")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with one folder of NAME_A.*, NAME_B.* a kind, and index.csv.")
+    ] = None,
+    photos: Annotated[Path | None, typer.Option(help="Folder of photographs to make pairs of.")] = None,
+    phantoms: Annotated[int, typer.Option(help="How many digital brain phantoms to draw.")] = 0,
+    steps: Annotated[int | None, typer.Option(help="Batches; by default the shipped file's.")] = None,
+    context: Annotated[bool, typer.Option(help="Whether the NMF takes part.")] = True,
+    seed: Annotated[int, typer.Option(help="Of the crops and the start.")] = 0,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="File to save progress in; a killed run continues from it.")
+    ] = None,
+    notes: Annotated[str, typer.Option(help="Kept in the file: what the images were, and their licence.")] = "",
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Train the fusion network end to end."""
+    from nmfuse.cli.training import run_train_fusion
+
+    options: dict[str, Any] = {} if steps is None else {"steps": steps}
+    run_train_fusion(
+        output,
+        data=data,
+        photos=photos,
+        phantoms=phantoms,
+        context=context,
+        seed=seed,
+        checkpoint=checkpoint,
+        notes=notes,
+        overwrite=overwrite,
+        **options,
+    )
+
+
 def _fuser(config: Path | None, *, paper: bool) -> Fuser:
     """Return the Fuser of a config file; a mistake in it is wrong usage (exit code 2)."""
     from nmfuse.fusion import Fuser

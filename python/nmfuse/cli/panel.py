@@ -10,7 +10,7 @@ from nmfuse.fusion import Explanation
 from nmfuse.io.files import new_file, write_image
 
 # What a step looks like: title and colour map. Weights of image A: blue is B's, red is A's.
-_PLAIN, _WEIGHT, _HEAT = "gray", "coolwarm", "magma"
+_PLAIN, _WEIGHT, _HEAT, _GATE = "gray", "coolwarm", "magma", "viridis"
 _MAPS = {
     "a": ("image A", _PLAIN),
     "b": ("image B", _PLAIN),
@@ -19,6 +19,8 @@ _MAPS = {
     "S": ("S: block scores", _WEIGHT),
     "W_cnn": ("W_cnn: votes per pixel", _WEIGHT),
     "W_nmf": ("W_nmf: two-stage NMF", _WEIGHT),
+    "gate_a": ("gate of A, finest level", _GATE),
+    "gate_b": ("gate of B, finest level", _GATE),
     "W": ("W: final weight of A", _WEIGHT),
     "luminance": ("fused", _PLAIN),
 }
@@ -30,18 +32,25 @@ def write_steps(folder: Path, explanation: Explanation, *, overwrite: bool) -> N
     write_panel(folder / "explain.png", explanation, overwrite=overwrite)
     for name in _MAPS:
         if name in explanation.steps:
-            grey = np.rint(255 * np.clip(explanation[name], 0, 1)).astype(np.uint8)
+            grey = np.rint(255 * np.clip(_shown(explanation, name), 0, 1)).astype(np.uint8)
             write_image(folder / f"{name}.png", grey, overwrite=overwrite)
     for k, component in enumerate(explanation.steps.get("B", ())):
         grey = np.rint(255 * component / max(float(component.max()), 1e-12)).astype(np.uint8)
         write_image(folder / f"component_{k:02d}.png", grey, overwrite=overwrite)
 
 
+def _shown(explanation: Explanation, name: str) -> np.ndarray:
+    """Return a step as a picture: of gates, the finest level, whose greatest is 2."""
+    value = explanation[name]
+    return np.asarray(value[0] / 2 if isinstance(value, list) else value)
+
+
 def write_panel(path: Path, explanation: Explanation, *, overwrite: bool) -> None:
     """Write one picture with the way of the image: sources, weights, components, result."""
     from matplotlib.figure import Figure
 
-    shown = [(title, explanation[name], cmap) for name, (title, cmap) in _MAPS.items() if name in explanation.steps]
+    steps = explanation.steps
+    shown = [(title, _shown(explanation, name), cmap) for name, (title, cmap) in _MAPS.items() if name in steps]
     if "B" in explanation.steps:
         for k in range(min(_COMPONENTS, len(explanation["B"]))):
             share = f"{100 * explanation['share'][k]:.0f} % A"

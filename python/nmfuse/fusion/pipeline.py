@@ -21,7 +21,13 @@ from nmfuse.fusion.rules import fuse_pyramids
 from nmfuse.fusion.weights import cnn_weight_map
 from nmfuse.kernels import hannmean
 
+# Options of the paper's structure, which the learned method has no use for.
+_OF_PAPER = (
+    "network", "hannmean_size", "weighting", "vote", "rank", "rank2", "keep", "beta", "nmf_iter", "pyramid", "levels",
+    "t_top", "t_other", "epsilon", "seed",
+)  # fmt: skip
 _CHOICES = {
+    "method": ("learned", "paper"),
     "denoise": ("off", "weights", "all"),
     "weighting": ("cnn+nmf", "cnn", "nmf", "half"),
     "vote": ("hard", "soft"),
@@ -58,6 +64,13 @@ class Fuser:
 
     Parameters
     ----------
+    method : {"learned", "paper"}, optional
+        "learned": Siamese features, two stages of NMF and pyramid gates trained together (`nmfuse.nets.FusionNet`).
+        "paper": the paper's structure, by the options below: a weight map of the Siamese focus network and of NMF, and
+        a rule with thresholds. By default "learned", but "paper" where one of the paper's options is not its default.
+    fusion_network : str or path
+        Weights of the learned method: "default"; "free", trained on free material alone; or a file that
+        ``nmfuse train fusion`` wrote.
     network : str or path
         Weights of the Siamese network: "lite", "full", or a file that ``nmfuse train focus`` wrote.
     denoise : {"weights", "off", "all"}
@@ -111,6 +124,8 @@ class Fuser:
     (64, 64)
     """
 
+    method: str | None = None
+    fusion_network: str | Path = "default"
     network: str | Path = "lite"
     denoise: str = "weights"
     hannmean_size: int = 3
@@ -131,11 +146,20 @@ class Fuser:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        fields = {field.name: field.default for field in dataclasses.fields(self)}
+        given = [name for name in _OF_PAPER if getattr(self, name) != fields[name]]
+        if self.method is None:
+            object.__setattr__(self, "method", "paper" if given else "learned")
+        elif self.method == "learned" and given:
+            raise ValueError(
+                f"{given[0]}: is an option of method='paper', and method is 'learned'; leave one of them out"
+            )
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: got {getattr(self, name)!r}; expected one of {', '.join(choices)}")
-        if not isinstance(self.network, (str, Path)):
-            raise TypeError(f"network: got {type(self.network).__name__}; expected 'lite', 'full' or a path")
+        for name in ("network", "fusion_network"):
+            if not isinstance(getattr(self, name), (str, Path)):
+                raise TypeError(f"{name}: got {type(getattr(self, name)).__name__}; expected a name or a path")
         counts = {"rank": 1, "rank2": 1, "keep": 0, "nmf_iter": 1, "seed": 0, "hannmean_size": 3}
         if self.levels is not None:
             counts["levels"] = 1
@@ -157,7 +181,12 @@ class Fuser:
     @classmethod
     def paper(cls, **changes: Any) -> Fuser:
         """Return the pipeline by the paper's letter: full network, denoised sources fused, contrast pyramid."""
-        return cls(**({"network": "full", "denoise": "all", "vote": "hard", "pyramid": "contrast"} | changes))
+        return cls(
+            **(
+                {"method": "paper", "network": "full", "denoise": "all", "vote": "hard", "pyramid": "contrast"}
+                | changes
+            )
+        )
 
     def fuse(self, a: Any, b: Any, *, data_range: tuple[float, float] | None = None) -> Any:
         """Fuse two registered images; see `nmfuse.fuse`."""
@@ -166,9 +195,11 @@ class Fuser:
     def explain(self, a: Any, b: Any, *, data_range: tuple[float, float] | None = None) -> Explanation:
         """Fuse two registered images and return every intermediate with the result.
 
-        The steps, by name: ``a``, ``b`` (luminance), ``a_denoised``, ``b_denoised``, ``S`` (block scores), ``W_cnn``,
-        ``P_A``, ``P_B`` (features), those of `nmfuse.fusion.features.NmfWeights`, ``W``, ``pyramid_a``, ``pyramid_b``,
-        ``pyramid_W``, ``pyramid_fused``, ``collapsed`` and ``luminance`` (fused).
+        The steps of the learned method, by name: ``a``, ``b`` (luminance), ``W_nmf`` (how much of the parts found by
+        NMF belongs to image A, at half resolution), ``gate_a``, ``gate_b`` (of each level of the pyramid),
+        ``collapsed`` and ``luminance`` (fused). Those of the paper's: ``a``, ``b``, ``a_denoised``, ``b_denoised``,
+        ``S`` (block scores), ``W_cnn``, ``P_A``, ``P_B`` (features), those of `nmfuse.fusion.features.NmfWeights`,
+        ``W``, ``pyramid_a``, ``pyramid_b``, ``pyramid_W``, ``pyramid_fused``, ``collapsed`` and ``luminance``.
 
         Parameters
         ----------
@@ -184,7 +215,7 @@ class Fuser:
         --------
         >>> import nmfuse
         >>> phantom = nmfuse.data.brain_phantom(64)
-        >>> nmfuse.Fuser().explain(phantom.t2, phantom.ct)["W"].shape
+        >>> nmfuse.Fuser(method="paper").explain(phantom.t2, phantom.ct)["W"].shape
         (64, 64)
         """
         steps: dict[str, Any] = {}
@@ -211,6 +242,29 @@ class Fuser:
         return fused
 
     def _fuse_luminance(self, a: Tensor, b: Tensor, steps: dict[str, Any], clock: _Clock) -> Tensor:
+        source = self._learned(a, b, steps, clock) if self.method == "learned" else self._by_rules(a, b, steps, clock)
+        with clock("post-processing"):
+            y = self._finish(steps["collapsed"], source)
+        steps["luminance"] = y
+        return y
+
+    def _learned(self, a: Tensor, b: Tensor, steps: dict[str, Any], clock: _Clock) -> Tensor:
+        """Fuse by the fusion network; return the pair that was fused (2, H, W)."""
+        source = torch.stack([a, b])
+        if self.denoise == "all":
+            with clock("hannmean"):
+                source = hannmean(source, self.hannmean_size)
+                steps["a_denoised"], steps["b_denoised"] = source[0], source[1]
+        with clock("network"):
+            net = nets.load_fusion(self.fusion_network)
+            fused, gates, context = net.explain(source[:1, None], source[1:, None])
+        steps["W_nmf"] = context[0, 0, 0]
+        steps["gate_a"], steps["gate_b"] = ([level[side, 0, 0] for level in gates] for side in (0, 1))
+        steps["collapsed"] = fused[0, 0].clamp(source.amin(), source.amax())
+        return source
+
+    def _by_rules(self, a: Tensor, b: Tensor, steps: dict[str, Any], clock: _Clock) -> Tensor:
+        """Fuse as the paper does; return the pair that was fused (2, H, W)."""
         shape = (a.shape[0], a.shape[1])
         with clock("hannmean"):
             pair = torch.stack([a, b])
@@ -231,10 +285,7 @@ class Fuser:
                 t_other=self.t_other,
                 epsilon=self.epsilon,
             )
-        with clock("post-processing"):
-            y = self._finish(steps["collapsed"], source)
-        steps["luminance"] = y
-        return y
+        return source
 
     def _weights(self, pair: Tensor, shape: tuple[int, int], steps: dict[str, Any], clock: _Clock) -> Tensor:
         """Return W, the weight of the first image of the pair (2, H, W)."""
@@ -349,7 +400,14 @@ def _comes_later(a: Tensor, b: Tensor) -> bool:
     return bool(b.flatten()[first] > a.flatten()[first])
 
 
-_SIDES = {"a": "b", "a_denoised": "b_denoised", "P_A": "P_B", "H_A": "H_B", "pyramid_a": "pyramid_b"}
+_SIDES = {
+    "a": "b",
+    "a_denoised": "b_denoised",
+    "P_A": "P_B",
+    "H_A": "H_B",
+    "pyramid_a": "pyramid_b",
+    "gate_a": "gate_b",
+}
 _FRACTIONS_OF_A = ("S", "W_cnn", "W_nmf", "W", "share")
 
 

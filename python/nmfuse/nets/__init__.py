@@ -1,5 +1,6 @@
 """The networks, and their weights."""
 
+from nmfuse.nets.fusion_net import FusionNet, load_fusion
 from nmfuse.nets.siamese import Siamese, load, multiply_adds
 
-__all__ = ["Siamese", "load", "multiply_adds"]
+__all__ = ["FusionNet", "Siamese", "load", "load_fusion", "multiply_adds"]

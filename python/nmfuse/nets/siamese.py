@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nmfuse.nets.weights_file import read_weights
+from nmfuse.nets.weights_file import fit_weights, load_once, read_weights, shipped
 
 PATCH = 16  # pixels: the side of the blocks that the scores belong to
 STRIDE = 2  # pixels between blocks: the maps have half the image's resolution
@@ -18,7 +17,6 @@ _WINDOW = PATCH // STRIDE  # the head's kernel: one patch at half resolution
 
 # Channels of conv1, conv2, conv3. "lite" has fewer, and a depthwise-separable conv3.
 _CHANNELS = {"full": (64, 128, 256), "lite": (16, 32, 64)}
-_SHIPPED = Path(__file__).with_name("weights")
 
 
 class Siamese(nn.Module):
@@ -193,33 +191,16 @@ def load(name: str | Path = "lite") -> Siamese:
     >>> load("lite").variant
     'lite'
     """
-    path = _SHIPPED / f"{name}.safetensors" if name in _CHANNELS else Path(name)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such weight file; expected 'lite', 'full' or a file that `nmfuse train focus` wrote"
-        )
-    status = path.stat()
-    return _load(path.resolve(), status.st_mtime_ns, status.st_size)
+    path = shipped(str(name)) if name in _CHANNELS else Path(name)
+    return load_once(path, _read, "'lite', 'full' or a file that `nmfuse train focus` wrote")
 
 
-@functools.lru_cache(maxsize=4)
-def _load(path: Path, _modified: int, _size: int) -> Siamese:
-    """Read a weight file; time and size make a rewritten file another one."""
+def _read(path: Path) -> Siamese:
     tensors, metadata = read_weights(path, FORMAT)
     variant = metadata.get("variant")
     if variant not in _CHANNELS:
         raise ValueError(f"{path}: its variant is {variant!r}; expected 'full' or 'lite', train it anew")
-    net = Siamese(variant)
-    expected = {key: tuple(value.shape) for key, value in net.state_dict().items()}
-    found = {key: tuple(value.shape) for key, value in tensors.items()}
-    if found != expected:
-        wrong = sorted(key for key in found | expected if found.get(key) != expected.get(key))[0]
-        raise ValueError(
-            f"{path}: the weights do not fit the {variant} net: {wrong} is {found.get(wrong, 'missing')}, "
-            f"expected {expected.get(wrong, 'nothing')}; train it anew with `nmfuse train focus`"
-        )
-    net.load_state_dict(tensors)
-    return net.requires_grad_(False).eval()
+    return fit_weights(Siamese(variant), tensors, path, f"the {variant} net", "nmfuse train focus")
 
 
 def _channels(variant: str) -> tuple[int, int, int]:

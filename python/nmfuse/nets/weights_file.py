@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
+
+Net = TypeVar("Net", bound=nn.Module)
 
 _REMEDY = "give a file that `nmfuse train` wrote"
 
@@ -39,3 +42,51 @@ def read_weights(path: Path, tag: str) -> tuple[dict[str, Tensor], dict[str, str
         if value.dtype != torch.float32 or not bool(value.isfinite().all()):
             raise ValueError(f"{path}: {name} is not finite float32; {_REMEDY}")
     return tensors, metadata
+
+
+def shipped(name: str) -> Path:
+    """Return the path of a weight file that comes with nmfuse."""
+    return Path(__file__).with_name("weights") / f"{name}.safetensors"
+
+
+def fit_weights(net: Net, tensors: Mapping[str, Tensor], path: Path, what: str, command: str) -> Net:
+    """Return the net with these weights, frozen and in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        If they are not those of this net; the message names `what` it is and the `command` that trains it.
+    """
+    expected = {key: tuple(value.shape) for key, value in net.state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in tensors.items()}
+    if found != expected:
+        wrong = sorted(key for key in found | expected if found.get(key) != expected.get(key))[0]
+        raise ValueError(
+            f"{path}: the weights do not fit {what}: {wrong} is {found.get(wrong, 'missing')}, "
+            f"expected {expected.get(wrong, 'nothing')}; train it anew with `{command}`"
+        )
+    net.load_state_dict(dict(tensors))
+    return net.requires_grad_(False).eval()
+
+
+_loaded: dict[tuple[object, Path, int, int], nn.Module] = {}  # by time and size too: a rewritten file is another one
+_MOST_LOADED = 8
+
+
+def load_once(path: Path, read: Callable[[Path], Net], expected: str) -> Net:
+    """Return what `read` makes of a file; the same object for the same file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file; the message says what is `expected`.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such weight file; expected {expected}")
+    status = path.stat()
+    key = read, path.resolve(), status.st_mtime_ns, status.st_size
+    if key not in _loaded:
+        if len(_loaded) >= _MOST_LOADED:
+            _loaded.pop(next(iter(_loaded)))
+        _loaded[key] = read(path)
+    return _loaded[key]  # type: ignore[return-value]

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from nmfuse.nets.siamese import FORMAT, Siamese
 from nmfuse.nets.weights_file import write_weights
-from nmfuse.training.loops import CurvePoint, Sgd, run_sgd, whole_file, write_curves
+from nmfuse.training.loops import CurvePoint, Sgd, output_files, run_training, whole_file, write_curves
 from nmfuse.training.patches import augment, find_images, hash_files, pool_of_pairs
 
 STEPS = {"full": 1000, "lite": 6000}  # of the shipped files
@@ -134,7 +134,7 @@ def train_focus(
     """
     sgd = Sgd(_check(variant, steps, batch, seed, validation_fraction), lr, momentum, weight_decay)
     checkpoint = None if checkpoint is None else Path(checkpoint)
-    files = _output_files(Path(output), checkpoint, overwrite=overwrite)
+    files = output_files(Path(output), checkpoint, overwrite=overwrite)
     paths = find_images(Path(images) if isinstance(images, (str, Path)) else images)
     if files[2].resolve() in {path.resolve() for path in paths}:
         raise ValueError(f"output: its picture of the curves, {files[2]}, is one of the images; write elsewhere")
@@ -155,7 +155,7 @@ def train_focus(
         torch.default_generator.manual_seed(seed)
         net = Siamese(variant).to(device)
     some = held_out_pairs[:: max(1, len(held_out_pairs) // _CURVE_PAIRS)]
-    curve = run_sgd(
+    curve = run_training(
         net,
         functools.partial(_loss, net, training_pairs, batch // 2, seed),
         functools.partial(accuracy, net, some),
@@ -177,7 +177,7 @@ def train_focus(
         "held_out_accuracy": f"{result.accuracy:.5f}",
         "notes": notes,
     }
-    write_curves(curve, files[1], files[2], f"Focus training, {variant}")
+    write_curves(curve, files[1], files[2], f"Focus training, {variant}", "held-out patch accuracy")
     with whole_file(files[0]) as temporary:
         write_weights(temporary, net.state_dict(), FORMAT, metadata)
     return result
@@ -216,24 +216,6 @@ def _check(variant: str, steps: int | None, batch: int, seed: int, validation_fr
     if not 0 < validation_fraction < 1:
         raise ValueError(f"validation_fraction: got {validation_fraction}; expected more than 0 and less than 1")
     return steps
-
-
-def _output_files(output: Path, checkpoint: Path | None, *, overwrite: bool) -> tuple[Path, Path, Path]:
-    """Return the paths of weights, table and picture; refuse what cannot or must not be written."""
-    if output.suffix != ".safetensors":
-        raise ValueError(f"output: got {output}; expected a file name that ends in .safetensors")
-    if not output.parent.is_dir():
-        raise FileNotFoundError(f"output: the folder {output.parent} does not exist; create it first")
-    files = output, output.with_suffix(".csv"), output.with_suffix(".png")
-    if checkpoint is not None:
-        if not checkpoint.parent.is_dir():
-            raise FileNotFoundError(f"checkpoint: the folder {checkpoint.parent} does not exist; create it first")
-        if checkpoint in files:
-            raise ValueError(f"checkpoint: {checkpoint} is an output of this run; give another file")
-    for file in files:
-        if file.exists() and not overwrite:
-            raise FileExistsError(f"output: {file} exists already; pass overwrite=True (--overwrite) to replace it")
-    return files
 
 
 def _split(paths: list[Path], fraction: float, seed: int) -> tuple[list[Path], list[Path]]:

@@ -1,4 +1,4 @@
-"""The training loop: SGD with momentum and a step schedule, checkpoints, curves, files that appear whole or never."""
+"""The training loop: optimizers with their schedules, checkpoints, curves, files that appear whole or never."""
 
 from __future__ import annotations
 
@@ -50,22 +50,57 @@ class Sgd:
         """Return the learning rate of a step, counted from 0: a tenth after 60 %, a hundredth after 90 % of them."""
         return float(self.lr * 0.1 ** sum(step >= drop * self.steps for drop in _DROPS))
 
+    def optimizer(self, net: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimizer of a net's parameters."""
+        return torch.optim.SGD(net.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """Adam with a rate that rises to `lr` over 30 % of the steps and falls to a thousandth of it, along cosines.
+
+    Raises
+    ------
+    ValueError
+        For a rate that is not positive.
+    """
+
+    steps: int
+    lr: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr: got {self.lr}; expected a positive learning rate")
+
+    def lr_at(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 0."""
+        rise = 0.3 * self.steps
+        if step < rise:
+            low, share = 1 / 25, 1 - step / rise
+        else:
+            low, share = 1e-3, (step - rise) / (self.steps - rise)
+        return self.lr * (low + (1 - low) * (1 + math.cos(math.pi * share)) / 2)
+
+    def optimizer(self, net: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimizer of a net's parameters."""
+        return torch.optim.Adam(net.parameters(), lr=self.lr)
+
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One row of the curves: the mean loss of the steps since the row before, and the accuracy after them."""
+    """One row of the curves: the mean loss of the steps since the row before, and the held-out score after them."""
 
     step: int
     loss: float
     lr: float
-    accuracy: float
+    score: float
 
 
-def run_sgd(
+def run_training(
     net: nn.Module,
     loss_of: Callable[[int], Tensor],
-    accuracy: Callable[[], float],
-    sgd: Sgd,
+    score: Callable[[], float],
+    schedule: Sgd | OneCycle,
     *,
     every: int,
     recipe: Mapping[str, object],
@@ -80,9 +115,9 @@ def run_sgd(
         With its starting weights.
     loss_of : callable
         The loss of a step's batch, which depends on the step's number alone: so a resumed run sees the same batches.
-    accuracy : callable
-        The held-out accuracy of `net` as it is now.
-    sgd : Sgd
+    score : callable
+        The held-out score of `net` as it is now, such as an accuracy.
+    schedule : Sgd or OneCycle
     every : int
         Steps between two points of the curves, and between two checkpoints.
     recipe : mapping
@@ -97,41 +132,39 @@ def run_sgd(
     ValueError
         If the loss becomes NaN or inf, or the checkpoint is not one of this run.
     """
-    optimizer = torch.optim.SGD(net.parameters(), lr=sgd.lr, momentum=sgd.momentum, weight_decay=sgd.weight_decay)
+    optimizer = schedule.optimizer(net)
     done, curve = 0, list[CurvePoint]()
     if checkpoint is not None and checkpoint.exists():
         done, curve = _load_checkpoint(checkpoint, net, optimizer, recipe)
     total = 0.0
-    for step in range(done, sgd.steps):
-        optimizer.param_groups[0]["lr"] = sgd.lr_at(step)
+    for step in range(done, schedule.steps):
+        optimizer.param_groups[0]["lr"] = schedule.lr_at(step)
         loss = loss_of(step)
         value = loss.item()
         if not math.isfinite(value):
             raise ValueError(
-                f"lr: with {sgd.lr} the loss became {value} at step {step + 1}; expected a finite loss, "
+                f"lr: with {schedule.lr} the loss became {value} at step {step + 1}; expected a finite loss, "
                 "use a smaller learning rate"
             )
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         total += value
-        if (step + 1) % every == 0 or step + 1 == sgd.steps:
+        if (step + 1) % every == 0 or step + 1 == schedule.steps:
             since = step + 1 - (curve[-1].step if curve else 0)
-            curve.append(CurvePoint(step + 1, total / since, sgd.lr_at(step), accuracy()))
+            curve.append(CurvePoint(step + 1, total / since, schedule.lr_at(step), score()))
             total = 0.0
-            _require_finite(net, sgd)
+            _require_finite(net, schedule.lr)
             if checkpoint is not None:
                 _save_checkpoint(checkpoint, net, optimizer, recipe, curve)
         if progress is not None:
-            progress(step + 1, sgd.steps, value)
+            progress(step + 1, schedule.steps, value)
     return curve
 
 
-def _require_finite(net: nn.Module, sgd: Sgd) -> None:
+def _require_finite(net: nn.Module, lr: float) -> None:
     if not all(bool(parameter.isfinite().all()) for parameter in net.parameters()):
-        raise ValueError(
-            f"lr: with {sgd.lr} the last step made weights that are not finite; use a smaller learning rate"
-        )
+        raise ValueError(f"lr: with {lr} the last step made weights that are not finite; use a smaller learning rate")
 
 
 def _save_checkpoint(
@@ -141,11 +174,12 @@ def _save_checkpoint(
     recipe: Mapping[str, object],
     curve: list[CurvePoint],
 ) -> None:
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, parameter in net.named_parameters():
         tensors[f"weight.{name}"] = parameter
-        if optimizer.defaults["momentum"] > 0:
-            tensors[f"momentum.{name}"] = optimizer.state[parameter]["momentum_buffer"]
+        for key, value in optimizer.state[parameter].items():
+            if isinstance(value, Tensor):
+                tensors[f"{key}.{name}"] = value
     metadata = {"recipe": json.dumps(recipe), "curve": json.dumps([asdict(point) for point in curve])}
     with whole_file(path) as temporary:
         write_weights(temporary, tensors, CHECKPOINT_FORMAT, metadata)
@@ -161,15 +195,21 @@ def _load_checkpoint(
         )
     for name, parameter in net.named_parameters():
         parameter.data.copy_(tensors[f"weight.{name}"])
-        if optimizer.defaults["momentum"] > 0:
-            # preserve_format: the momentum gets the weights' memory order, as an unbroken run has it.
-            momentum = torch.empty_like(parameter, memory_format=torch.preserve_format)
-            optimizer.state[parameter]["momentum_buffer"] = momentum.detach().copy_(tensors[f"momentum.{name}"])
+        for saved, value in tensors.items():
+            key, _, owner = saved.partition(".")
+            if owner != name or key == "weight":
+                continue
+            if value.shape == parameter.shape:
+                # preserve_format: moments get the weights' memory order, as an unbroken run has it.
+                moment = torch.empty_like(parameter, memory_format=torch.preserve_format)
+                moment.detach().copy_(value)
+                value = moment.detach()
+            optimizer.state[parameter][key] = value
     curve = [CurvePoint(**point) for point in json.loads(metadata["curve"])]
     return curve[-1].step, curve
 
 
-def write_curves(curve: list[CurvePoint], csv_path: Path, png_path: Path, title: str) -> None:
+def write_curves(curve: list[CurvePoint], csv_path: Path, png_path: Path, title: str, score: str) -> None:
     """Write the curves as a table and as a picture."""
     with whole_file(csv_path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(asdict(curve[0])))
@@ -183,13 +223,31 @@ def write_curves(curve: list[CurvePoint], csv_path: Path, png_path: Path, title:
     right = left.twinx()
     steps = [point.step for point in curve]
     left.plot(steps, [point.loss for point in curve], "C0")
-    right.plot(steps, [100 * point.accuracy for point in curve], "C1")
+    right.plot(steps, [point.score for point in curve], "C1")
     all_positive = min(point.loss for point in curve) > 0
     left.set(xlabel="step", title=title, yscale="log" if all_positive else "linear")
     left.set_ylabel("loss", color="C0")
-    right.set_ylabel("held-out patch accuracy, %", color="C1")
+    right.set_ylabel(score, color="C1")
     with whole_file(png_path) as temporary:
         figure.savefig(temporary)
+
+
+def output_files(output: Path, checkpoint: Path | None, *, overwrite: bool) -> tuple[Path, Path, Path]:
+    """Return the paths of weights, table and picture; refuse what cannot or must not be written."""
+    if output.suffix != ".safetensors":
+        raise ValueError(f"output: got {output}; expected a file name that ends in .safetensors")
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"output: the folder {output.parent} does not exist; create it first")
+    files = output, output.with_suffix(".csv"), output.with_suffix(".png")
+    if checkpoint is not None:
+        if not checkpoint.parent.is_dir():
+            raise FileNotFoundError(f"checkpoint: the folder {checkpoint.parent} does not exist; create it first")
+        if checkpoint in files:
+            raise ValueError(f"checkpoint: {checkpoint} is an output of this run; give another file")
+    for file in files:
+        if file.exists() and not overwrite:
+            raise FileExistsError(f"output: {file} exists already; pass overwrite=True (--overwrite) to replace it")
+    return files
 
 
 @contextmanager

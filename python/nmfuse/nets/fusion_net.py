@@ -1,0 +1,170 @@
+"""The fusion network: Siamese features, NMF twice for context, and a gate for each source at each pyramid level."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nmfuse import pyramids
+from nmfuse.nets.layers import nmf_layer
+from nmfuse.nets.weights_file import fit_weights, load_once, read_weights, shipped
+
+FORMAT = "nmfuse.fusion.1"
+LEVELS = 6  # of the pyramid, with its top
+_SHIPPED = {"default": "fusion", "free": "fusion_free"}
+_SILENT = 1e-6
+_FAINT = 1e-10  # energy of coefficients that no screen shows
+
+
+class FusionNet(nn.Module):
+    """Fuses two images through a Laplacian pyramid whose every coefficient is gated by what both images show there.
+
+    One branch of shared weights looks at each level of both images' Gaussian pyramids. From the features of level 1,
+    stage 1 of NMF factorizes both images' maps together, stage 2 the maps fused by each component's share; how strongly
+    an image shows the parts found is its context, one map. A head sees an image's own features, the other's and the
+    contexts, and gives that image a weight and an excess. The gate of image A is ``w_A + (1 - M) x_A``: weights sum to
+    one, and the excess, -1 to 1, counts as far as the coefficients do not match (``M``, as in the pyramid rule). So
+    both images' details may be shown in full where they differ, an image fused with itself is itself, and exchanging
+    the images exchanges the gates.
+
+    Parameters
+    ----------
+    channels : int
+        Of the branch.
+    hidden : int
+        Of the heads.
+    rank, rank2 : int
+        Of the two stages of NMF.
+    context : bool
+        False leaves the NMF out: its maps are 1/2.
+
+    Examples
+    --------
+    >>> a, b = torch.rand(2, 1, 1, 40, 33)
+    >>> FusionNet()(a, b).shape
+    torch.Size([1, 1, 40, 33])
+    """
+
+    def __init__(
+        self, channels: int = 16, hidden: int = 24, rank: int = 8, rank2: int = 3, *, context: bool = True
+    ) -> None:
+        super().__init__()
+        self.rank, self.rank2, self.context = rank, rank2, context
+        self.branch = nn.Sequential(
+            nn.Conv2d(1, channels, 3, padding=1, padding_mode="replicate"),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="replicate"),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="replicate"),
+            nn.ReLU(),
+        )
+        self.detail = _Head(channels, hidden, excess=0.5)
+        self.base = _Head(channels, hidden, excess=0.0)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return the fused images: (N, 1, H, W) in [0, 1] twice, H and W at least 16, to the same; not clipped."""
+        return self.explain(a, b)[0]
+
+    def explain(self, a: Tensor, b: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Return the fused images, the gates of every level (2, N, 1, h, w), a's first, and the contexts likewise."""
+        if a.shape != b.shape or a.ndim != 4 or a.shape[1] != 1 or min(a.shape[2:]) < 16:
+            raise ValueError(
+                f"a, b: shapes {tuple(a.shape)}, {tuple(b.shape)}; expected (N, 1, H, W), 16 x 16 at least"
+            )
+        pair = torch.stack([a, b])  # (2, N, 1, H, W)
+        levels = min(LEVELS, pyramids.max_levels((a.shape[2], a.shape[3])))
+        gaussian = pyramids.gaussian_pyramid(pair, levels)
+        features = [self.branch(g.flatten(0, 1)).unflatten(0, (2, -1)) for g in gaussian]
+        context = self._context(features[1])
+        contexts = [pyramids.expand(context, (a.shape[2], a.shape[3]))]
+        contexts += pyramids.gaussian_pyramid(context, levels - 1)
+        gates, fused = [], []
+        for level, (image, seen, parts) in enumerate(zip(gaussian, features, contexts, strict=True)):
+            top = level == levels - 1
+            head = self.base if top else self.detail
+            shown = image if top else image - pyramids.expand(gaussian[level + 1], (image.shape[-2], image.shape[-1]))
+            gate = head(seen, parts, level, _mismatch(shown))
+            gates.append(gate)
+            fused.append((gate * shown).sum(0))
+        return pyramids.collapse_laplacian(fused), gates, context
+
+    def _context(self, features: Tensor) -> Tensor:
+        """Return how much of the parts found in both images each one shows, summing to 1: (2, N, 1, h, w)."""
+        _, n, channels, h, w = features.shape
+        if not self.context:
+            return features.new_full((2, n, 1, h, w), 0.5)
+        V = features.flatten(3)  # (2, N, C, hw)
+        V = V / V.mean((-2, -1), keepdim=True).clamp_min(_SILENT)  # neither image outweighs the other
+        both = torch.cat([V[0], V[1]], dim=1)
+        A, B = nmf_layer(both, min(self.rank, h * w), iterations=20)
+        A_a, A_b = A[:, :channels], A[:, channels:]
+        norm_a, norm_b = (x.square().sum(1, keepdim=True).add(_SILENT**2).sqrt() for x in (A_a, A_b))
+        share = norm_a / (norm_a + norm_b)
+        fused = (share * A_a + (1 - share) * A_b) @ B
+        A2, _ = nmf_layer(fused, min(self.rank2, channels, h * w), iterations=20)
+        energy = (A2.mT @ V).square().sum(2)  # (2, N, hw): how strongly each image shows the parts of stage 2
+        return ((energy + _SILENT) / (energy + _SILENT).sum(0)).reshape(2, n, 1, h, w)
+
+
+def _mismatch(pair: Tensor) -> Tensor:
+    """Return 1 - M of the coefficients (2, N, 1, h, w), M = 2 sum AB / sum (A^2 + B^2) over 3 x 3, cut at 0."""
+    a, b = pair[0], pair[1]
+    cross, energy = functional.avg_pool2d(torch.cat([a * b, a * a + b * b], dim=1), 3, 1, 1).chunk(2, dim=1)
+    return 1 - (2 * cross / energy.clamp_min(_FAINT)).clamp(0, 1)
+
+
+class _Head(nn.Module):
+    """A gate from an image's own features, the other image's, and the contexts of both."""
+
+    def __init__(self, channels: int, hidden: int, excess: float) -> None:
+        super().__init__()
+        self.own = nn.Conv2d(channels + 1, hidden, 1)
+        self.other = nn.Conv2d(channels + 1, hidden, 1, bias=False)
+        self.level = nn.Parameter(torch.zeros(LEVELS, hidden))
+        self.out = nn.Conv2d(hidden, 2, 3, padding=1, padding_mode="replicate")
+        nn.init.zeros_(self.out.weight)
+        self.out.bias = nn.Parameter(torch.tensor([0.0, math.atanh(excess)]))
+
+    def forward(self, features: Tensor, context: Tensor, level: int, mismatch: Tensor) -> Tensor:
+        seen = torch.cat([features, context], dim=2).flatten(0, 1)
+        own = self.own(seen).unflatten(0, (2, -1))
+        other = self.other(seen).unflatten(0, (2, -1)).flip(0)
+        x = functional.relu(own + other + self.level[level][:, None, None])
+        out = self.out(x.flatten(0, 1)).unflatten(0, (2, -1))  # (2, N, 2, h, w)
+        gates: Tensor = out[:, :, :1].softmax(0) + mismatch * torch.tanh(out[:, :, 1:])
+        return gates
+
+
+def load_fusion(name: str | Path = "default") -> FusionNet:
+    """Return a trained fusion network in evaluation mode, its weights frozen; the same object for the same file.
+
+    Parameters
+    ----------
+    name : str or path
+        "default" or "free" for the weights that come with nmfuse, or a file that ``nmfuse train fusion`` wrote. "free"
+        was trained on free material alone; "default" also on medical and infrared pairs that carry no licence.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not a weight file of this net.
+
+    Examples
+    --------
+    >>> sum(weight.numel() for weight in load_fusion().parameters()) < 60_000
+    True
+    """
+    path = shipped(_SHIPPED[str(name)]) if name in _SHIPPED else Path(name)
+    return load_once(path, _read, "'default', 'free' or a file that `nmfuse train fusion` wrote")
+
+
+def _read(path: Path) -> FusionNet:
+    tensors, metadata = read_weights(path, FORMAT)
+    net = FusionNet(context=metadata.get("context") == "1")
+    return fit_weights(net, tensors, path, "the fusion network", "nmfuse train fusion")

@@ -1,0 +1,104 @@
+"""Layers over the kernels, with gradients: hannmean, aggregate_blocks, and NMF."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from nmfuse.kernels import aggregate_blocks, aggregate_blocks_adjoint, hannmean, hannmean_adjoint, nmf
+
+_TINY = 1e-12
+
+
+class _Hannmean(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, size: int, mask: Tensor | None) -> Tensor:
+        ctx.size, ctx.mask = size, mask
+        result: Tensor = hannmean(x.detach(), size, mask)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return hannmean_adjoint(grads[0].detach().contiguous(), ctx.size, ctx.mask), None, None
+
+
+class _AggregateBlocks(Function):
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, block: int, stride: int, shape: tuple[int, int]) -> Tensor:
+        ctx.arguments = block, stride, (scores.shape[-2], scores.shape[-1])
+        result: Tensor = aggregate_blocks(scores.detach(), block, stride, shape)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        return aggregate_blocks_adjoint(grads[0].detach().contiguous(), *ctx.arguments), None, None, None
+
+
+def hannmean_layer(x: Tensor, size: int = 3, mask: Tensor | None = None) -> Tensor:
+    """Apply `nmfuse.hannmean` with a gradient in x; its backward pass is the adjoint kernel.
+
+    Examples
+    --------
+    >>> x = torch.ones(1, 8, 8, requires_grad=True)
+    >>> hannmean_layer(x).sum().backward()
+    >>> float(x.grad.sum())
+    64.0
+    """
+    result: Tensor = _Hannmean.apply(x, size, mask)  # type: ignore[no-untyped-call]
+    return result
+
+
+def aggregate_blocks_layer(scores: Tensor, block: int, stride: int, shape: tuple[int, int]) -> Tensor:
+    """Apply `nmfuse.aggregate_blocks` with a gradient in the scores; its backward pass is the adjoint kernel.
+
+    Examples
+    --------
+    >>> scores = torch.zeros(1, 3, 3, requires_grad=True)
+    >>> aggregate_blocks_layer(scores, 4, 2, (8, 8)).sum().backward()
+    >>> float(scores.grad.sum())
+    64.0
+    """
+    result: Tensor = _AggregateBlocks.apply(scores, block, stride, shape)  # type: ignore[no-untyped-call]
+    return result
+
+
+def nmf_layer(V: Tensor, rank: int, *, iterations: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Factorize ``V ~ W H`` with a gradient in V: the one-step gradient.
+
+    The kernel iterates without recording; one more multiplicative update of each factor is then recorded, from factors
+    taken as given (Geng et al., "Is Attention Better Than Matrix Decomposition?", ICLR 2021). So memory and time of the
+    backward pass do not grow with the iterations, and the gradient is that of the fixed point to first order.
+
+    Parameters
+    ----------
+    V : Tensor (..., m, n)
+        Non-negative.
+    rank : int
+        At most min(m, n).
+    iterations : int
+        Of the kernel.
+    seed : int
+        Of its start.
+
+    Returns
+    -------
+    W : Tensor (..., m, r)
+    H : Tensor (..., r, n)
+
+    Examples
+    --------
+    >>> V = torch.rand(2, 6, 9, requires_grad=True)
+    >>> W, H = nmf_layer(V, 2, iterations=10)
+    >>> (W @ H).sum().backward()
+    >>> V.grad.shape
+    torch.Size([2, 6, 9])
+    """
+    W, H, _ = nmf(V.detach(), rank, max_iter=iterations, check_every=max(iterations, 1), tol=0, seed=seed)
+    if not (torch.is_grad_enabled() and V.requires_grad):
+        return W, H
+    H = H * (W.mT @ V) / ((W.mT @ W) @ H).clamp_min(_TINY)
+    W = W * (V @ H.mT) / (W @ (H @ H.mT)).clamp_min(_TINY)
+    return W, H

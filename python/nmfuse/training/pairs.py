@@ -1,0 +1,188 @@
+"""Pairs of registered images to learn fusion from: real ones, and ones made from photographs and phantoms."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from nmfuse.data import brain_phantom
+from nmfuse.io import read_image
+from nmfuse.training.patches import find_images, read_grey
+
+Image = NDArray[np.float32]  # (H, W) luminance in [0, 1]
+Pair = tuple[Image, Image]
+Maker = Callable[[int, np.random.Generator], Pair]  # a crop of a side, at random
+_HELD_OUT = 5  # every fifth patient, photograph or phantom is held out
+_LUMA = np.array([0.299, 0.587, 0.114])
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """Sources of pairs by kind, each to be drawn from as often as any other; `files` are those they were read from."""
+
+    training: dict[str, Maker]
+    held_out: dict[str, Maker]
+    files: list[Path]
+
+
+def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
+    """Return what a run learns from.
+
+    Parameters
+    ----------
+    data : path, optional
+        A folder with one folder a kind, of images ``NAME_A.*`` and ``NAME_B.*``; ``index.csv`` in it (kind, n, patient)
+        tells who must not be in both halves, else each pair stands for itself.
+    photos : path, optional
+        A folder of sharp photographs: pairs of two depths of focus, two exposures and two modalities are made of them.
+    phantoms : int
+        How many digital brain phantoms are drawn, each seen by two modalities.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If a folder is missing or nothing is asked for.
+    """
+    training: dict[str, Maker] = {}
+    held_out: dict[str, Maker] = {}
+    files: list[Path] = []
+    if data is not None:
+        if not data.is_dir():
+            raise FileNotFoundError(f"data: {data} is not a folder; give a folder with one folder a kind")
+        owners = _owners(data)
+        for folder in sorted(path for path in data.iterdir() if path.is_dir()):
+            named = _named_pairs(folder)
+            names = [owners.get((folder.name, name), name) for name, _, _ in named]
+            held = set(sorted(set(names))[::_HELD_OUT]) if len(set(names)) > 1 else set()
+            both = [(_read(a), _read(b)) for _, a, b in named]
+            files += [path for _, a, b in named for path in (a, b)]
+            training[folder.name] = _crops_of([p for p, name in zip(both, names, strict=True) if name not in held])
+            if held:
+                held_out[folder.name] = _crops_of([p for p, name in zip(both, names, strict=True) if name in held])
+    if photos is not None:
+        paths = find_images(photos)
+        files += paths
+        grey = [(read_grey(path) / np.float32(255)).astype(np.float32) for path in paths]
+        for half, pictures in ((held_out, grey[::_HELD_OUT]), (training, _others(grey))):
+            half["focus"] = _made_from(pictures, _two_depths)
+            half["exposure"] = _made_from(pictures, _two_exposures)
+            half["modality"] = _made_from(pictures, _two_modalities)
+    if phantoms > 0:
+        drawn = [_phantom_views(seed) for seed in range(phantoms)]
+        held_out["phantom"], training["phantom"] = _views_of(drawn[::_HELD_OUT]), _views_of(_others(drawn) or drawn)
+    if not training:
+        raise ValueError("data, photos, phantoms: nothing to learn from; give at least one of them")
+    return PairSet(training, held_out, files)
+
+
+def _others(items: list) -> list:  # type: ignore[type-arg]
+    return [item for i, item in enumerate(items) if i % _HELD_OUT]
+
+
+def _owners(data: Path) -> dict[tuple[str, str], str]:
+    index = data / "index.csv"
+    if not index.is_file():
+        return {}
+    with index.open(newline="") as file:
+        return {(row["kind"], f"{int(row['n']):03d}"): row["patient"] or f"{row['n']}" for row in csv.DictReader(file)}
+
+
+def _named_pairs(folder: Path) -> list[tuple[str, Path, Path]]:
+    pairs = []
+    for a in sorted(folder.glob("*_A.*")):
+        name = a.stem[:-2]
+        others = sorted(folder.glob(f"{name}_B.*"))
+        if len(others) != 1:
+            raise ValueError(f"data: {a} has {len(others)} partners {name}_B.*; expected one")
+        pairs.append((name, a, others[0]))
+    if not pairs:
+        raise ValueError(f"data: {folder} has no pairs NAME_A.* and NAME_B.*")
+    return pairs
+
+
+def _read(path: Path) -> Image:
+    pixels = read_image(path)
+    grey = pixels @ _LUMA if pixels.ndim == 3 else pixels
+    scale = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1.0
+    return (grey / scale).astype(np.float32)
+
+
+def _crop(pair: Pair, side: int, rng: np.random.Generator) -> Pair:
+    """Cut a square that is not all black, flipped and turned at random."""
+    a, b = pair
+    if min(a.shape) < side or a.shape != b.shape:
+        raise ValueError(f"data: a pair of sizes {a.shape} and {b.shape}; expected two alike of at least {side} pixels")
+    for _ in range(10):
+        y, x = (rng.integers(n - side + 1) for n in a.shape)
+        cut = a[y : y + side, x : x + side], b[y : y + side, x : x + side]
+        if max(cut[0].mean(), cut[1].mean()) > 0.05:
+            break
+    turns, flip = int(rng.integers(4)), rng.random() < 0.5
+    turned = [np.rot90(z[:, ::-1] if flip else z, turns) for z in cut]
+    return np.ascontiguousarray(turned[0]), np.ascontiguousarray(turned[1])
+
+
+def _crops_of(pairs: list[Pair]) -> Maker:
+    return lambda side, rng: _crop(pairs[rng.integers(len(pairs))], side, rng)
+
+
+def _made_from(pictures: list[Image], change: Callable[[Image, np.random.Generator], Pair]) -> Maker:
+    def make(side: int, rng: np.random.Generator) -> Pair:
+        picture = pictures[rng.integers(len(pictures))]
+        return change(_crop((picture, picture), side, rng)[0], rng)
+
+    return make
+
+
+def _two_depths(x: Image, rng: np.random.Generator) -> Pair:
+    """Sharp here and blurred there, and the other way round, along a smooth random border."""
+    side = ndimage.gaussian_filter(rng.standard_normal(x.shape), rng.uniform(6, 20)) > 0
+    near = ndimage.gaussian_filter(side.astype(np.float32), 1.0)
+    blurred = ndimage.gaussian_filter(x, rng.uniform(1, 4))
+    return near * x + (1 - near) * blurred, (1 - near) * x + near * blurred
+
+
+def _two_exposures(x: Image, rng: np.random.Generator) -> Pair:
+    """Too dark, and too bright with its highlights cut."""
+    dark, bright = 2 ** rng.uniform(1, 2.5, 2)
+    return (x**dark).astype(np.float32), np.minimum(1.1 * (1 - (1 - x) ** bright), 1).astype(np.float32)
+
+
+def _two_modalities(x: Image, rng: np.random.Generator) -> Pair:
+    """Two random tone curves of one scene; in one of them, things of the other's own, dark elsewhere, and a blur."""
+    knots = np.linspace(0, 1, 6)
+    a, b = (np.interp(x, knots, rng.random(6)) for _ in range(2))
+    spots = ndimage.gaussian_filter(rng.standard_normal(x.shape), rng.uniform(3, 10))
+    shown = (spots - spots.min()) / max(float(np.ptp(spots)), 1e-6) > rng.uniform(0.4, 0.7)
+    hot = ndimage.gaussian_filter(shown.astype(np.float64), rng.uniform(0.5, 3))
+    uptake_on_black, warm_objects = hot * (0.5 * b + 0.5), (1 - hot) * b + hot * rng.uniform(0.7, 1)
+    b = uptake_on_black if rng.random() < 0.5 else warm_objects
+    return a.astype(np.float32), ndimage.gaussian_filter(b, rng.uniform(0, 1.5)).astype(np.float32)
+
+
+def _phantom_views(seed: int) -> tuple[Image, ...]:
+    """Four modalities of one head, and two more of random contrast."""
+    rng = np.random.default_rng([seed, 1])
+    phantom = brain_phantom(224, seed)
+    views = [phantom.t1, phantom.t2, phantom.ct, phantom.pet]
+    for _ in range(2):
+        tones = rng.random(len(phantom.label_names)) * (rng.random(len(phantom.label_names)) < 0.8)
+        tones[0] = 0
+        view = ndimage.gaussian_filter(tones[phantom.labels], rng.uniform(0.4, 2.5))
+        views.append(np.clip(view + rng.normal(0, 0.01, view.shape) * (view > 0), 0, 1).astype(np.float32))
+    return tuple(views)
+
+
+def _views_of(heads: list[tuple[Image, ...]]) -> Maker:
+    def make(side: int, rng: np.random.Generator) -> Pair:
+        views = heads[rng.integers(len(heads))]
+        i, j = rng.choice(len(views), 2, replace=False)
+        return _crop((views[i], views[j]), side, rng)
+
+    return make

@@ -1,0 +1,110 @@
+"""The fusion network: its laws, whatever its weights, and the shipped file."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from nmfuse.nets import FusionNet, load_fusion
+from nmfuse.nets.fusion_net import FORMAT
+from nmfuse.nets.weights_file import read_weights, shipped, write_weights
+
+
+def net_with_random_weights(seed=0, **options):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = FusionNet(**options)
+        for parameter in net.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+    return net.eval()
+
+
+def pair(*shape, seed=0):
+    return torch.rand(2, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 16, 16), (2, 1, 17, 40), (1, 1, 64, 33), (1, 1, 130, 97)])
+def test_shapes_and_exchange(shape):
+    a, b = pair(*shape)
+    net = net_with_random_weights(context=False)
+    with torch.inference_mode():
+        forth, gates, context = net.explain(a, b)
+        back, swapped, _ = net.explain(b, a)
+    assert forth.shape == shape
+    assert context.shape == (2, shape[0], 1, -(-shape[2] // 2), -(-shape[3] // 2))
+    torch.testing.assert_close(back, forth, rtol=0, atol=1e-6)
+    for gate, other in zip(gates, swapped, strict=True):
+        torch.testing.assert_close(gate, other.flip(0), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_an_image_fused_with_itself_is_itself(seed):
+    a, _ = pair(1, 1, 70, 61, seed=seed)
+    a[..., :20, :] = 0  # black, and a faint ramp
+    a[..., 20:30, :] = torch.linspace(0, 0.01, 61)
+    with torch.inference_mode():
+        fused = net_with_random_weights(seed)(a, a)
+    torch.testing.assert_close(fused, a, rtol=0, atol=0.5 / 255)
+
+
+def test_context_sums_to_one_and_names_the_stronger():
+    a = torch.zeros(1, 1, 64, 64)
+    b = torch.zeros(1, 1, 64, 64)
+    a[..., :32, :], b[..., 32:, :] = torch.rand(32, 64), torch.rand(32, 64)
+    net = net_with_random_weights()
+    with torch.inference_mode():
+        _, _, context = net.explain(a, b)
+        _, _, none = net_with_random_weights(context=False).explain(a, b)
+    torch.testing.assert_close(context.sum(0), torch.ones(1, 1, 32, 32))
+    assert (none == 0.5).all()
+    assert not (context == 0.5).all()
+
+
+def test_bad_shapes_are_refused():
+    net = FusionNet()
+    for a, b in [((1, 1, 16, 16), (1, 1, 16, 17)), ((1, 1, 15, 16),) * 2, ((1, 3, 16, 16),) * 2, ((16, 16),) * 2]:
+        with pytest.raises(ValueError, match=r"a, b: shapes .*; expected \(N, 1, H, W\), 16 x 16 at least"):
+            net(torch.zeros(a), torch.zeros(b))
+
+
+def test_gradients_reach_every_weight():
+    net = FusionNet()
+    for name, parameter in net.named_parameters():
+        if "out.weight" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    a, b = pair(1, 1, 48, 48)
+    net(a, b).square().sum().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all()
+        assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize(("name", "file"), [("default", "fusion"), ("free", "fusion_free")])
+def test_shipped_weights(name, file):
+    path = shipped(file)
+    assert path.stat().st_size <= 300_000
+    _, metadata = read_weights(path, FORMAT)
+    recipe = json.loads(metadata["recipe"])
+    assert recipe["data_sha256"]
+    assert recipe["steps"] >= 1000
+    assert metadata["notes"]
+    net = load_fusion(name)
+    assert sum(parameter.numel() for parameter in net.parameters()) <= 60_000
+    assert not any(parameter.requires_grad for parameter in net.parameters())
+    assert load_fusion(path) is net
+
+
+def test_wrong_files_are_refused(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match="expected 'default', 'free' or a file that `nmfuse train fusion` wrote"
+    ):
+        load_fusion(tmp_path / "no.safetensors")
+    with pytest.raises(ValueError, match=r"its format is 'nmfuse\.siamese\.1', expected 'nmfuse\.fusion\.1'"):
+        load_fusion(shipped("lite"))
+    path = tmp_path / "x.safetensors"
+    write_weights(path, {"branch.0.weight": torch.zeros(3)}, FORMAT, {"context": "1"})
+    with pytest.raises(ValueError, match="the weights do not fit the fusion network"):
+        load_fusion(path)

@@ -1,0 +1,172 @@
+"""Fusion training: the smooth metrics against the metrics, pairs, resumption, and one short run."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from nmfuse.data import brain_phantom
+from nmfuse.io import write_image
+from nmfuse.metrics import evaluate
+from nmfuse.nets import load_fusion
+from nmfuse.training.fusion import WEIGHTS, train_fusion
+from nmfuse.training.losses import fusion_scores, mutual_information, spatial_frequency
+from nmfuse.training.pairs import pair_set
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def images():
+    phantom = brain_phantom(128)
+    fused = np.maximum(phantom.t2, phantom.ct) * 0.9 + 0.05 * phantom.t1
+    return [torch.from_numpy(x)[None] for x in (phantom.t2, phantom.ct, fused.astype(np.float32))]
+
+
+@pytest.mark.parametrize(
+    ("name", "tolerance"),
+    [("VIF", 0.01), ("VIF_min", 0.01), ("SSIM", 0.01), ("SCD", 0.001), ("Q_abf", 0.05), ("Q_over", 0.08)],
+)
+def test_smooth_metrics_are_near_the_metrics(name, tolerance, images):
+    smooth = float(fusion_scores(*images)[name])
+    a, b, fused = (np.rint(255 * x[0].numpy()).astype(np.uint8) for x in images)
+    exact = evaluate(fused, [a, b], metrics=[name])[name]
+    assert smooth == pytest.approx(exact, rel=tolerance)
+
+
+def test_mutual_information_of_coarse_bins():
+    x, y = torch.rand(2, 1, 128, 128, generator=torch.Generator().manual_seed(0))
+    own, entropy = (float(value) for value in mutual_information(x, x))
+    assert entropy == pytest.approx(5, abs=0.02)  # 32 equal bins
+    assert own > 3.5  # less than the entropy: bins overlap
+    assert float(mutual_information(x, y)[0]) < 0.1
+    assert float(mutual_information(x, 1 - x)[0]) == pytest.approx(own, rel=1e-3)
+
+
+def test_relative_metrics(images):
+    a, b, fused = images
+    scores = fusion_scores(a, b, fused)
+    greater = max(float(a.var().sqrt()), float(b.var().sqrt()))
+    assert float(scores["SD"]) == pytest.approx(float(fused.var().sqrt()) / greater, rel=1e-3)
+    strongest = max(float(spatial_frequency(a)), float(spatial_frequency(b)))
+    assert float(scores["SF"]) == pytest.approx(float(spatial_frequency(fused)) / strongest, rel=1e-3)
+    assert set(scores) == set(WEIGHTS)
+
+
+def test_scores_are_differentiable_even_of_black(images):
+    for a, b in ((images[0], images[1]), (torch.zeros(1, 64, 64), torch.zeros(1, 64, 64))):
+        fused = ((a + b) / 2).clone().requires_grad_()
+        torch.stack(list(fusion_scores(a, b, fused).values())).sum().backward()
+        assert fused.grad.isfinite().all()
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Two kinds of pairs, four patients, as a folder with an index."""
+    folder = tmp_path / "data"
+    rng = np.random.default_rng(0)
+    lines = ["kind,n,patient,slice"]
+    for kind in ("mri_ct", "ir_vis"):
+        (folder / kind).mkdir(parents=True)
+        for n in range(1, 7):
+            for side in "AB":
+                write_image(folder / kind / f"{n:03d}_{side}.png", rng.integers(0, 256, (80, 90)).astype(np.uint8))
+            lines.append(f"{kind},{n},{n // 2},{n}" if kind == "mri_ct" else f"{kind},{n},,")
+    (folder / "index.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_pairs_are_split_by_patient(data):
+    pairs = pair_set(data, None, 0)
+    assert set(pairs.training) == set(pairs.held_out) == {"mri_ct", "ir_vis"}
+    assert len(pairs.files) == 24
+    rng = np.random.default_rng(1)
+    seen = [
+        {pairs_of["mri_ct"](80, rng)[0].tobytes() for _ in range(300)} for pairs_of in (pairs.training, pairs.held_out)
+    ]
+    assert not seen[0] & seen[1]
+    a, b = pairs.training["mri_ct"](64, rng)
+    assert a.shape == b.shape == (64, 64)
+    assert a.dtype == np.float32
+
+
+def test_pairs_of_photographs_and_phantoms(data):
+    pairs = pair_set(None, data / "mri_ct", 2)
+    assert set(pairs.training) == {"focus", "exposure", "modality", "phantom"}
+    rng = np.random.default_rng(0)
+    for make in (*pairs.training.values(), *pairs.held_out.values()):
+        for x in make(64, rng):
+            assert x.shape == (64, 64)
+            assert x.dtype == np.float32
+            assert 0 <= x.min() <= x.max() <= 1
+
+
+def test_bad_data_gets_a_sentence(tmp_path, data):
+    with pytest.raises(ValueError, match="nothing to learn from; give at least one"):
+        pair_set(None, None, 0)
+    with pytest.raises(FileNotFoundError, match=r"data: .* is not a folder"):
+        pair_set(tmp_path / "no", None, 0)
+    (data / "mri_ct" / "002_B.png").unlink()
+    with pytest.raises(ValueError, match=r"002_A.png has 0 partners 002_B"):
+        pair_set(data, None, 0)
+
+
+def test_a_run_writes_weights_curves_and_recipe(tmp_path, data):
+    output = tmp_path / "x.safetensors"
+    result = train_fusion(output, data=data, steps=3, batch=2, crop=64, notes="noise")
+    assert sorted(path.name for path in tmp_path.glob("x.*")) == ["x.csv", "x.png", "x.safetensors"]
+    assert set(result.scores) == set(WEIGHTS)
+    net = load_fusion(output)
+    a = torch.rand(1, 1, 40, 40)
+    assert net(a, 1 - a).shape == a.shape
+    from nmfuse.nets.fusion_net import FORMAT
+    from nmfuse.nets.weights_file import read_weights
+
+    _, metadata = read_weights(output, FORMAT)
+    recipe = json.loads(metadata["recipe"])
+    assert recipe["steps"] == 3
+    assert recipe["kinds"] == ["ir_vis", "mri_ct"]
+    assert metadata["notes"] == "noise"
+    with pytest.raises(FileExistsError, match="exists already"):
+        train_fusion(output, data=data, steps=3)
+
+
+def test_learning_raises_the_score(tmp_path):
+    result = train_fusion(tmp_path / "x.safetensors", phantoms=3, steps=60, batch=2, crop=64, context=False)
+    first = train_fusion(tmp_path / "y.safetensors", phantoms=3, steps=1, batch=2, crop=64, context=False)
+    assert result.score > first.score + 0.1
+
+
+def test_a_killed_run_continues_to_the_same_weights(tmp_path, monkeypatch):
+    from nmfuse.training import fusion
+
+    monkeypatch.setattr(fusion, "_EVERY", 2)
+    options = {"phantoms": 2, "steps": 6, "batch": 1, "crop": 64}
+    train_fusion(tmp_path / "whole.safetensors", **options)
+
+    def kill(step, *_):
+        if step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_fusion(tmp_path / "x.safetensors", checkpoint=tmp_path / "c", progress=kill, **options)
+    assert not (tmp_path / "x.safetensors").exists()
+    train_fusion(tmp_path / "x.safetensors", checkpoint=tmp_path / "c", **options)
+    whole, resumed = (load_fusion(tmp_path / f"{name}.safetensors") for name in ("whole", "x"))
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("option", [{"steps": 0}, {"batch": 0}, {"crop": 32}, {"seed": -1}, {"lr": 0.0}])
+def test_bad_options_get_a_sentence(tmp_path, option):
+    with pytest.raises(ValueError, match=f"{next(iter(option))}: got"):
+        train_fusion(tmp_path / "x.safetensors", phantoms=1, **option)
