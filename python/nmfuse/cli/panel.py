@@ -56,7 +56,7 @@ def write_panel(path: Path, explanation: Explanation, *, overwrite: bool) -> Non
             share = f"{100 * explanation['share'][k]:.0f} % A"
             kept = "" if explanation["kept"][k] else ", dropped"
             shown.append((f"component {k + 1} ({share}{kept})", explanation["B"][k], _HEAT))
-    columns = 5
+    columns = 5 if len(shown) > 6 else 3
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(3 * columns, 3.2 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()

@@ -64,6 +64,7 @@ class FusionNet(nn.Module):
         )
         self.detail = _Head(channels, hidden, excess=0.5)
         self.base = _Head(channels, hidden, excess=0.0)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # three times faster on a CPU
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the fused images: (N, 1, H, W) in [0, 1] twice, H and W at least 16, to the same; not clipped."""
@@ -78,7 +79,9 @@ class FusionNet(nn.Module):
         pair = torch.stack([a, b])  # (2, N, 1, H, W)
         levels = min(LEVELS, pyramids.max_levels((a.shape[2], a.shape[3])))
         gaussian = pyramids.gaussian_pyramid(pair, levels)
-        features = [self.branch(g.flatten(0, 1)).unflatten(0, (2, -1)) for g in gaussian]
+        features = [
+            self.branch(g.flatten(0, 1).contiguous(memory_format=torch.channels_last)) for g in gaussian
+        ]  # (2N, C, h, w)
         context = self._context(features[1])
         contexts = [pyramids.expand(context, (a.shape[2], a.shape[3]))]
         contexts += pyramids.gaussian_pyramid(context, levels - 1)
@@ -87,17 +90,18 @@ class FusionNet(nn.Module):
             top = level == levels - 1
             head = self.base if top else self.detail
             shown = image if top else image - pyramids.expand(gaussian[level + 1], (image.shape[-2], image.shape[-1]))
-            gate = head(seen, parts, level, _mismatch(shown))
+            gate = head(seen, parts.flatten(0, 1), level)  # weights and excesses, (2, N, 2, h, w)
+            gate = gate[:, :, :1].softmax(0) + _mismatch(shown) * torch.tanh(gate[:, :, 1:])
             gates.append(gate)
             fused.append((gate * shown).sum(0))
         return pyramids.collapse_laplacian(fused), gates, context
 
     def _context(self, features: Tensor) -> Tensor:
         """Return how much of the parts found in both images each one shows, summing to 1: (2, N, 1, h, w)."""
-        _, n, channels, h, w = features.shape
+        n, (channels, h, w) = features.shape[0] // 2, features.shape[1:]
         if not self.context:
             return features.new_full((2, n, 1, h, w), 0.5)
-        V = features.flatten(3)  # (2, N, C, hw)
+        V = features.reshape(2, n, channels, h * w)
         V = V / V.mean((-2, -1), keepdim=True).clamp_min(_SILENT)  # neither image outweighs the other
         both = torch.cat([V[0], V[1]], dim=1)
         A, B = nmf_layer(both, min(self.rank, h * w), iterations=20)
@@ -118,7 +122,7 @@ def _mismatch(pair: Tensor) -> Tensor:
 
 
 class _Head(nn.Module):
-    """A gate from an image's own features, the other image's, and the contexts of both."""
+    """An image's weight and excess from its own features, the other image's, and the contexts of both."""
 
     def __init__(self, channels: int, hidden: int, excess: float) -> None:
         super().__init__()
@@ -129,14 +133,13 @@ class _Head(nn.Module):
         nn.init.zeros_(self.out.weight)
         self.out.bias = nn.Parameter(torch.tensor([0.0, math.atanh(excess)]))
 
-    def forward(self, features: Tensor, context: Tensor, level: int, mismatch: Tensor) -> Tensor:
-        seen = torch.cat([features, context], dim=2).flatten(0, 1)
-        own = self.own(seen).unflatten(0, (2, -1))
-        other = self.other(seen).unflatten(0, (2, -1)).flip(0)
-        x = functional.relu(own + other + self.level[level][:, None, None])
-        out = self.out(x.flatten(0, 1)).unflatten(0, (2, -1))  # (2, N, 2, h, w)
-        gates: Tensor = out[:, :, :1].softmax(0) + mismatch * torch.tanh(out[:, :, 1:])
-        return gates
+    def forward(self, features: Tensor, context: Tensor, level: int) -> Tensor:
+        """Return the logit of the weight and of the excess, (2, N, 2, h, w), from (2N, C, h, w) and (2N, 1, h, w)."""
+        seen = torch.cat([features, context], dim=1)
+        other = self.other(seen).roll(len(seen) // 2, 0)
+        x = functional.relu(self.own(seen) + other + self.level[level][:, None, None])
+        logits: Tensor = self.out(x)
+        return logits.reshape(2, -1, *logits.shape[1:])
 
 
 def load_fusion(name: str | Path = "default") -> FusionNet:
