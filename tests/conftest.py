@@ -32,6 +32,17 @@ def shared_dir() -> Path:
     pytest.skip(reason)
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Leave torch one thread: on tiny nets and busy cores several wait for each other, and cost tenfold."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require-cuda", action="store_true", help="fail where a test that needs a CUDA device cannot run"

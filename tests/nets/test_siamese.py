@@ -17,13 +17,7 @@ SIZES = [(16, 16), (17, 16), (16, 17), (18, 19), (33, 40), (31, 22)]
 CHANNELS = {"lite": 64, "full": 256}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Torch's threads wait for each other by spinning: on tiny nets and busy cores they cost tenfold."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make_net(variant: str = "lite", seed: int = 0, dtype: torch.dtype = torch.float64) -> Siamese:

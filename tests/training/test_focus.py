@@ -21,13 +21,7 @@ from nmfuse.training.patches import find_images, hash_files, pool_of_pairs
 QUICK = {"steps": 20, "batch": 16}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Torch's threads wait for each other by spinning: on tiny nets and busy cores they cost tenfold."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class PowerCutError(Exception):

@@ -16,13 +16,7 @@ from nmfuse.training.fusion import WEIGHTS, train_fusion
 from nmfuse.training.losses import fusion_scores, mutual_information, spatial_frequency
 from nmfuse.training.pairs import pair_set
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

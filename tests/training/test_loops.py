@@ -22,13 +22,7 @@ from nmfuse.training.loops import CHECKPOINT_FORMAT, CurvePoint, Sgd, run_traini
 RECIPE = {"variant": "test", "lr": 0.1}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Torch's threads wait for each other by spinning: on tiny nets and busy cores they cost tenfold."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class PowerCutError(Exception):
