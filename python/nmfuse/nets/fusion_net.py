@@ -56,11 +56,11 @@ class FusionNet(nn.Module):
         self.rank, self.rank2, self.context = rank, rank2, context
         self.branch = nn.Sequential(
             nn.Conv2d(1, channels, 3, padding=1, padding_mode="replicate"),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(channels, channels, 3, padding=1, padding_mode="replicate"),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(channels, channels, 3, padding=1, padding_mode="replicate"),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         )
         self.detail = _Head(channels, hidden, excess=0.5)
         self.base = _Head(channels, hidden, excess=0.0)
@@ -135,9 +135,12 @@ class _Head(nn.Module):
 
     def forward(self, features: Tensor, context: Tensor, level: int) -> Tensor:
         """Return the logit of the weight and of the excess, (2, N, 2, h, w), from (2N, C, h, w) and (2N, 1, h, w)."""
-        seen = torch.cat([features, context], dim=1)
-        other = self.other(seen).roll(len(seen) // 2, 0)
-        x = functional.relu(self.own(seen) + other + self.level[level][:, None, None])
+        seen = torch.cat([features, context], dim=1).contiguous(memory_format=torch.channels_last)
+        assert self.own.bias is not None
+        kernels = torch.cat([self.own.weight, self.other.weight])  # one pass over what is seen serves both
+        biases = torch.cat([self.own.bias + self.level[level], torch.zeros_like(self.own.bias)])
+        own, other = functional.conv2d(seen, kernels, biases).chunk(2, dim=1)
+        x = functional.relu(own + other.roll(len(seen) // 2, 0))
         logits: Tensor = self.out(x)
         return logits.reshape(2, -1, *logits.shape[1:])
 
