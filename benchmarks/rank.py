@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from nmfuse import Fuser
-from nmfuse.io import read_image
+from nmfuse.io import luminance, read_image
 from nmfuse.metrics import evaluate
 
 METRICS = {
@@ -26,9 +26,8 @@ METRICS = {
 }  # fmt: skip
 
 
-def luminance(path: Path) -> np.ndarray:
-    pixels = read_image(path)
-    return pixels if pixels.ndim == 2 else np.rint(pixels @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+def grey(path: Path) -> np.ndarray:
+    return np.rint(luminance(read_image(path))).astype(np.uint8)
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
@@ -54,7 +53,7 @@ def main() -> None:
         measured: dict[str, list[np.ndarray]] = defaultdict(list)
         for path in sorted((args.pairs / kind).glob("*_A.*")):
             number = path.name[:2]
-            sources = [luminance(path), luminance(next(path.parent.glob(f"{number}_B.*")))]
+            sources = [grey(path), grey(next(path.parent.glob(f"{number}_B.*")))]
             rows = {
                 row["method"]: np.array([float(row[column]) for column in METRICS.values()])
                 for row in rivals

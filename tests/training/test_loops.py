@@ -14,10 +14,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from nmfuse.io import new_file
 from nmfuse.nets import Siamese
 from nmfuse.nets.weights_file import read_weights, write_weights
 from nmfuse.training import loops
-from nmfuse.training.loops import CHECKPOINT_FORMAT, CurvePoint, Sgd, run_training, whole_file, write_curves
+from nmfuse.training.loops import CHECKPOINT_FORMAT, CurvePoint, Sgd, run_training, write_curves
 
 RECIPE = {"variant": "test", "lr": 0.1}
 
@@ -398,9 +399,9 @@ def test_short_and_perfect_curves_are_written(tmp_path, curve):
     assert len((tmp_path / "c.csv").read_text().splitlines()) == 1 + len(curve)
 
 
-def test_whole_file_appears_at_the_end(tmp_path):
+def test_new_file_appears_at_the_end(tmp_path):
     path = tmp_path / "x.txt"
-    with whole_file(path) as temporary:
+    with new_file(path, overwrite=True) as temporary:
         assert temporary.parent == tmp_path
         assert temporary.suffix == ".txt"  # writers go by it
         temporary.write_text("new")
@@ -412,13 +413,13 @@ def test_whole_file_appears_at_the_end(tmp_path):
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, PowerCutError])
 @pytest.mark.parametrize("begun", [True, False])
 @pytest.mark.parametrize("old", ["old", None])
-def test_whole_file_leaves_nothing_behind_on_an_error(tmp_path, error, begun, old):
+def test_new_file_leaves_nothing_behind_on_an_error(tmp_path, error, begun, old):
     path = tmp_path / "x.txt"
     if old is not None:
         path.write_text(old)
 
     def write() -> None:
-        with whole_file(path) as temporary:
+        with new_file(path, overwrite=True) as temporary:
             if begun:
                 temporary.write_text("half")
             raise error
@@ -428,9 +429,9 @@ def test_whole_file_leaves_nothing_behind_on_an_error(tmp_path, error, begun, ol
     assert [file.read_text() for file in tmp_path.iterdir()] == ([] if old is None else [old])
 
 
-def test_whole_file_that_was_never_written_is_an_error(tmp_path):
+def test_new_file_that_was_never_written_is_an_error(tmp_path):
     def forget() -> None:
-        with whole_file(tmp_path / "x.txt"):
+        with new_file(tmp_path / "x.txt", overwrite=True):
             pass
 
     with pytest.raises(FileNotFoundError):
@@ -438,9 +439,9 @@ def test_whole_file_that_was_never_written_is_an_error(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_whole_file_without_its_folder(tmp_path):
+def test_new_file_without_its_folder(tmp_path):
     def write(path: Path) -> None:
-        with whole_file(path) as temporary:
+        with new_file(path, overwrite=True) as temporary:
             temporary.write_text("x")
 
     with pytest.raises(FileNotFoundError):

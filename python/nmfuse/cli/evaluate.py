@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from nmfuse.io.files import read_image
+from nmfuse.io import luminance, read_image
 from nmfuse.metrics import METRICS, evaluate
 
 _DIRECTION = {True: "higher", False: "lower", None: "-"}
@@ -30,8 +30,6 @@ def run_evaluate(fused: Path, sources: list[Path], metrics: str | None) -> None:
 
 
 def _luminance(pixels: np.ndarray) -> np.ndarray:
-    """Return the BT.601 luminance of an image, in its dtype."""
-    if pixels.ndim == 2:
-        return pixels
-    grey = pixels @ np.array([0.299, 0.587, 0.114])
+    """Return the luminance of an image in its own dtype."""
+    grey = luminance(pixels)
     return np.asarray(np.rint(grey) if pixels.dtype.kind == "u" else grey, pixels.dtype)

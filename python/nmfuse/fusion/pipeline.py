@@ -75,7 +75,8 @@ class Fuser:
         Weights of the Siamese network: "lite", "full", or a file that ``nmfuse train focus`` wrote.
     denoise : {"weights", "off", "all"}
         Where the Hannmean-filtered images are used: only to decide the weights (the fused image keeps the sources'
-        sharpness), nowhere, or for the fused image too (the paper).
+        sharpness), nowhere, or for the fused image too (the paper). The learned method decides from what it fuses:
+        there only "all" filters.
     hannmean_size : int
         n, the window of the Hannmean filter in pixels: odd, 3 to 63.
     weighting : {"cnn+nmf", "cnn", "nmf", "half"}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import secrets
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -135,6 +134,17 @@ def _without_alpha(path: Path, pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels[..., :-1])
 
 
+def luminance(pixels: np.ndarray) -> np.ndarray:
+    """Return the luminance (BT.601) of an image, (H, W) as it is or (H, W, 3) as float64, on its own scale.
+
+    Examples
+    --------
+    >>> luminance(np.array([[[255, 0, 0]]], np.uint8))
+    array([[76.245]])
+    """
+    return pixels if pixels.ndim == 2 else np.asarray(pixels @ np.array([0.299, 0.587, 0.114]))
+
+
 def write_image(path: str | Path, pixels: np.ndarray, *, overwrite: bool = False) -> None:
     """Write an image, in the format of the file's suffix; the file is there whole or not at all.
 
@@ -191,14 +201,9 @@ def new_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     check_output(path, overwrite=overwrite)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(6)}{path.suffix}")
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes it private
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from nmfuse.io import new_file
 from nmfuse.nets.siamese import FORMAT, Siamese
 from nmfuse.nets.weights_file import write_weights
-from nmfuse.training.loops import CurvePoint, Sgd, output_files, run_training, whole_file, write_curves
+from nmfuse.training.loops import CurvePoint, Sgd, output_files, run_training, write_curves
 from nmfuse.training.patches import augment, find_images, hash_files, pool_of_pairs
 
 STEPS = {"full": 1000, "lite": 6000}  # of the shipped files
@@ -178,7 +179,7 @@ def train_focus(
         "notes": notes,
     }
     write_curves(curve, files[1], files[2], f"Focus training, {variant}", "held-out patch accuracy")
-    with whole_file(files[0]) as temporary:
+    with new_file(files[0], overwrite=True) as temporary:
         write_weights(temporary, net.state_dict(), FORMAT, metadata)
     return result
 

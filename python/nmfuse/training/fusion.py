@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nmfuse.io import new_file
 from nmfuse.nets.fusion_net import FORMAT, FusionNet
 from nmfuse.nets.weights_file import write_weights
-from nmfuse.training.loops import CurvePoint, OneCycle, output_files, run_training, whole_file, write_curves
+from nmfuse.training.loops import CurvePoint, OneCycle, output_files, run_training, write_curves
 from nmfuse.training.losses import fusion_scores
 from nmfuse.training.pairs import Maker, PairSet, pair_set
 from nmfuse.training.patches import hash_files
@@ -162,7 +163,7 @@ def train_fusion(
         "notes": notes,
     }
     write_curves(curve, files[1], files[2], "Fusion training", "held-out score")
-    with whole_file(files[0]) as temporary:
+    with new_file(files[0], overwrite=True) as temporary:
         write_weights(temporary, net.state_dict(), FORMAT, metadata)
     return result
 

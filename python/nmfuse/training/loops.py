@@ -1,19 +1,18 @@
-"""The training loop: optimizers with their schedules, checkpoints, curves, files that appear whole or never."""
+"""The training loop: optimizers with their schedules, checkpoints, curves."""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from nmfuse.io import new_file
 from nmfuse.nets.weights_file import read_weights, write_weights
 
 CHECKPOINT_FORMAT = "nmfuse.checkpoint.1"
@@ -181,7 +180,7 @@ def _save_checkpoint(
             if isinstance(value, Tensor):
                 tensors[f"{key}.{name}"] = value
     metadata = {"recipe": json.dumps(recipe), "curve": json.dumps([asdict(point) for point in curve])}
-    with whole_file(path) as temporary:
+    with new_file(path, overwrite=True) as temporary:
         write_weights(temporary, tensors, CHECKPOINT_FORMAT, metadata)
 
 
@@ -211,7 +210,7 @@ def _load_checkpoint(
 
 def write_curves(curve: list[CurvePoint], csv_path: Path, png_path: Path, title: str, score: str) -> None:
     """Write the curves as a table and as a picture."""
-    with whole_file(csv_path) as temporary, temporary.open("w", newline="") as file:
+    with new_file(csv_path, overwrite=True) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(asdict(curve[0])))
         writer.writeheader()
         writer.writerows(asdict(point) for point in curve)
@@ -228,7 +227,7 @@ def write_curves(curve: list[CurvePoint], csv_path: Path, png_path: Path, title:
     left.set(xlabel="step", title=title, yscale="log" if all_positive else "linear")
     left.set_ylabel("loss", color="C0")
     right.set_ylabel(score, color="C1")
-    with whole_file(png_path) as temporary:
+    with new_file(png_path, overwrite=True) as temporary:
         figure.savefig(temporary)
 
 
@@ -248,14 +247,3 @@ def output_files(output: Path, checkpoint: Path | None, *, overwrite: bool) -> t
         if file.exists() and not overwrite:
             raise FileExistsError(f"output: {file} exists already; pass overwrite=True (--overwrite) to replace it")
     return files
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, renamed to `path` when the block ends without an error."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

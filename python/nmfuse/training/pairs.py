@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nmfuse.data import brain_phantom
-from nmfuse.io import read_image
+from nmfuse.io import luminance, read_image
 from nmfuse.training.patches import find_images, read_grey
 
 Image = NDArray[np.float32]  # (H, W) luminance in [0, 1]
 Pair = tuple[Image, Image]
 Maker = Callable[[int, np.random.Generator], Pair]  # a crop of a side, at random
 _HELD_OUT = 5  # every fifth patient, photograph or phantom is held out
-_LUMA = np.array([0.299, 0.587, 0.114])
 
 
 @dataclass(frozen=True)
@@ -108,9 +107,8 @@ def _named_pairs(folder: Path) -> list[tuple[str, Path, Path]]:
 
 def _read(path: Path) -> Image:
     pixels = read_image(path)
-    grey = pixels @ _LUMA if pixels.ndim == 3 else pixels
     scale = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1.0
-    return (grey / scale).astype(np.float32)
+    return (luminance(pixels) / scale).astype(np.float32)
 
 
 def _crop(pair: Pair, side: int, rng: np.random.Generator) -> Pair:
