@@ -145,7 +145,7 @@ def test_a_batch_gives_what_single_images_give() -> None:
 
 def test_a_large_batch_is_worked_off_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     fused, a, b = (picture(seed, 5, 20, 24) for seed in (1, 2, 3))
-    names = ("EN", "SSIM", "Q_abf", "FMI_pixel")
+    names = ("EN", "SSIM", "Q_abf", "SCD")
     whole = evaluate(fused, [a, b], metrics=names)
     monkeypatch.setattr("nmfuse.metrics._input._CHUNK_PIXELS", 1000)
     assert_same(evaluate(fused, [a, b], metrics=names), whole)

@@ -205,15 +205,16 @@ def _coupled_information(p: Tensor, r: Tensor) -> Tensor:
     r = torch.where(c < 0, r.flip(0), r)
     P, R = p.cumsum(0), r.cumsum(0)
     spread = _index_deviation(p) * _index_deviation(r)
-    smaller = torch.minimum(P[:, None], R)  # (9, 9, n): the bound, as a cumulative distribution
-    covariance = smaller.sum((0, 1)) - P.sum(0) * R.sum(0)
+    # single precision does for the 81 joint probabilities of a window, and takes half the time
+    smaller = torch.minimum(P.float()[:, None], R.float())
+    covariance = smaller.sum((0, 1)).double() - P.sum(0) * R.sum(0)
     phi = ratio(c.abs() * spread, torch.where(spread > 0, covariance, 0.0))
-    work = torch.maximum((P - p)[:, None], R - r)  # two buffers do for all that follows: these maps are large
-    joint = smaller.sub_(work).clamp_min_(0).mul_(phi)  # the bound's probabilities, times phi
-    joint += torch.mul((p * (1 - phi))[:, None], r, out=work)
-    # phi may exceed 1 and then some are negative: the published program takes the real part of the logarithm
-    h_joint = -torch.abs(joint, out=work).clamp_min_(_TINY).log_().mul_(joint).sum((0, 1))
-    h = -(torch.xlogy(p, p).sum(0) + torch.xlogy(r, r).sum(0))
+    work = torch.minimum((p - P).float()[:, None], (r - R).float())  # the greater of the two bounds below, negated
+    joint = smaller.add_(work).clamp_min_(0).mul_(phi.float())
+    joint.addcmul_((p * (1 - phi)).float()[:, None], r.float())
+    # phi may exceed 1 and then some are negative: the published program takes the logarithm's real part
+    h_joint = -torch.abs(joint, out=work).clamp_min_(torch.finfo(torch.float32).tiny).log_().mul_(joint).sum((0, 1))
+    h = -sum((x * x.clamp_min(_TINY).log()).sum(0) for x in (p, r))
     return 2 * ratio(h - h_joint, h)
 
 
