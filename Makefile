@@ -38,7 +38,7 @@ sanitize: $(VENV)/tools  ## native tests under ASan+UBSan, then TSan
 	  $(BIN)/ctest --preset $$preset
 	done
 
-bench: $(VENV)/installed $(VENV)/peers  ## the kernels beside what else there is, on the CPU (and CUDA, where it is)
+bench: $(VENV)/installed  ## the kernels beside what else there is, on the CPU (and CUDA, where it is)
 	$(BIN)/python -m pytest benchmarks -q $(if $(QUICK),--quick,) --results benchmarks/results/cpu-latest.json
 
 gpu-check:  ## on a machine with a GPU: build for it, whole suite, compute-sanitizer, benchmarks; needs no network
@@ -47,10 +47,11 @@ gpu-check:  ## on a machine with a GPU: build for it, whole suite, compute-sanit
 weights: $(VENV)/installed  ## the shipped weight files, from PHOTOS=folder of photographs and PAIRS=folder of pairs
 	$(BIN)/nmfuse train focus --images "$(PHOTOS)" --variant lite -o python/nmfuse/nets/weights/lite.safetensors --overwrite
 	$(BIN)/nmfuse train focus --images "$(PHOTOS)" --variant full -o python/nmfuse/nets/weights/full.safetensors --overwrite
-	$(BIN)/nmfuse train fusion --photos "$(PHOTOS)" --phantoms 40 -o python/nmfuse/nets/weights/fusion_free.safetensors --overwrite \
+	$(BIN)/nmfuse train fusion --photos "$(PHOTOS)" --phantoms 40 -o python/nmfuse/nets/weights/fusion.safetensors --overwrite \
 	  --notes "Trained on free material alone: photographs (Kodak; CID22, CC BY-SA 4.0) with synthetic focus, exposure and modality changes, and our own digital brain phantoms."
-	$(BIN)/nmfuse train fusion --data "$(PAIRS)" --photos "$(PHOTOS)" --phantoms 40 -o python/nmfuse/nets/weights/fusion.safetensors --overwrite \
+	$(BIN)/nmfuse train fusion --data "$(PAIRS)" --photos "$(PHOTOS)" --phantoms 40 -o python/nmfuse/nets/weights/fusion_all.safetensors --overwrite \
 	  --notes "Trained on registered MRI-CT, MRI-PET, MRI-SPECT and infrared-visible pairs that carry no licence, and on photographs and phantoms: for research only."
+	$(BIN)/nmfuse train dictionaries --images "$(PHOTOS)" -o python/nmfuse/baselines/dictionaries.npz --overwrite
 	rm -f python/nmfuse/nets/weights/*.csv python/nmfuse/nets/weights/*.png
 
 wheel: $(VENV)/tools  ## dist/nmfuse-*.whl
@@ -61,12 +62,8 @@ clean:
 
 $(VENV)/tools: constraints.txt requirements-dev.txt pyproject.toml  # what nmfuse needs, and what its makers need
 	$(PYTHON) -m venv $(VENV)
-	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > $(VENV)/runtime.txt
+	$(PYTHON) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *p["optional-dependencies"]["compare"], sep="\n")' > $(VENV)/runtime.txt
 	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet -c constraints.txt -r requirements-dev.txt -r $(VENV)/runtime.txt
-	touch $@
-
-$(VENV)/peers: $(VENV)/tools
-	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet -c constraints.txt opencv-python-headless scikit-learn
 	touch $@
 
 $(VENV)/installed: $(VENV)/tools $(SOURCES)

@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 _LAZY = {"fuse": "nmfuse.fusion", "Fuser": "nmfuse.fusion"}  # these need torch, which loads on first use
-_SUBPACKAGES = ("data", "fusion", "io", "metrics", "nets", "pyramids", "training")
+_SUBPACKAGES = ("baselines", "compare", "data", "fusion", "io", "metrics", "nets", "pyramids", "training")
 
 
 def __getattr__(name: str) -> Any:

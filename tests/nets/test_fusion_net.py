@@ -49,6 +49,25 @@ def test_an_image_fused_with_itself_is_itself(seed):
     torch.testing.assert_close(fused, a, rtol=0, atol=0.5 / 255)
 
 
+def test_black_stays_black():
+    a, b = pair(1, 1, 64, 64)
+    a[..., :, :40], b[..., :, :40] = 0, 0
+    with torch.inference_mode():
+        fused = net_with_random_weights(context=False)(a, b)
+    assert (fused[..., :39] <= 0).all()
+    assert (fused[..., 41:] > 0).any()
+
+
+def test_a_first_layer_of_its_own_tells_the_images_apart():
+    a, b = pair(1, 1, 40, 40)
+    net = net_with_random_weights(context=False, specific=True)
+    with torch.inference_mode():
+        assert not torch.allclose(net(a, b), net(b, a), atol=1e-3)
+    net.first_b.load_state_dict(net.branch[0].state_dict())
+    with torch.inference_mode():
+        torch.testing.assert_close(net(a, b), net(b, a), rtol=0, atol=1e-6)
+
+
 def test_context_sums_to_one_and_names_the_stronger():
     a = torch.zeros(1, 1, 64, 64)
     b = torch.zeros(1, 1, 64, 64)
@@ -72,7 +91,7 @@ def test_bad_shapes_are_refused():
 def test_gradients_reach_every_weight():
     net = FusionNet()
     for name, parameter in net.named_parameters():
-        if "out.weight" in name:
+        if "out.weight" in name or "scene.2.weight" in name:
             torch.nn.init.normal_(parameter, std=0.1)
     a, b = pair(1, 1, 48, 48)
     net(a, b).square().sum().backward()
@@ -82,7 +101,7 @@ def test_gradients_reach_every_weight():
         assert parameter.grad.abs().max() > 0, name
 
 
-@pytest.mark.parametrize(("name", "file"), [("default", "fusion"), ("free", "fusion_free")])
+@pytest.mark.parametrize(("name", "file"), [("default", "fusion"), ("all", "fusion_all")])
 def test_shipped_weights(name, file):
     path = shipped(file)
     assert path.stat().st_size <= 300_000
@@ -98,11 +117,9 @@ def test_shipped_weights(name, file):
 
 
 def test_wrong_files_are_refused(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match="expected 'default', 'free' or a file that `nmfuse train fusion` wrote"
-    ):
+    with pytest.raises(FileNotFoundError, match="expected 'default', 'all' or a file that `nmfuse train fusion` wrote"):
         load_fusion(tmp_path / "no.safetensors")
-    with pytest.raises(ValueError, match=r"its format is 'nmfuse\.siamese\.1', expected 'nmfuse\.fusion\.1'"):
+    with pytest.raises(ValueError, match=r"its format is 'nmfuse\.siamese\.1', expected 'nmfuse\.fusion\.2'"):
         load_fusion(shipped("lite"))
     path = tmp_path / "x.safetensors"
     write_weights(path, {"branch.0.weight": torch.zeros(3)}, FORMAT, {"context": "1"})

@@ -63,7 +63,7 @@ def test_shipped_file(variant):
 
 
 def test_nothing_else_is_shipped():
-    shipped = ["full.safetensors", "fusion.safetensors", "fusion_free.safetensors", "lite.safetensors"]
+    shipped = ["full.safetensors", "fusion.safetensors", "fusion_all.safetensors", "lite.safetensors"]
     assert sorted(path.name for path in WEIGHTS.iterdir()) == shipped
 
 

@@ -122,6 +122,23 @@ def evaluate(
 
 
 @app.command()
+def ablate(
+    pairs: Annotated[Path, typer.Argument(help="Folder of NAME_A.*, NAME_B.*, or of such folders, or a CSV of pairs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Markdown file to write.")] = Path("ablation.md"),
+    network: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE: another fusion network to stand beside the default.")
+    ] = None,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Measure what each step of the pipeline is worth: all metrics, mean rank and time of its variants."""
+    networks = dict(_named_file(text) for text in network or [])
+    from nmfuse.cli.comparing import run_ablate
+
+    run_ablate(pairs, output, networks, overwrite=overwrite)
+
+
+@app.command()
 def info(debug: Debug = False) -> None:
     """Print version, compiler, instruction set, threads, torch and CUDA state: start a bug report with it."""
     from nmfuse.version import show_config
@@ -158,6 +175,7 @@ def train_fusion(
     phantoms: Annotated[int, typer.Option(help="How many digital brain phantoms to draw.")] = 0,
     steps: Annotated[int | None, typer.Option(help="Batches; by default the shipped file's.")] = None,
     context: Annotated[bool, typer.Option(help="Whether the NMF takes part.")] = True,
+    specific: Annotated[bool, typer.Option(help="Whether the second image has a first layer of its own.")] = False,
     seed: Annotated[int, typer.Option(help="Of the crops and the start.")] = 0,
     checkpoint: Annotated[
         Path | None, typer.Option(help="File to save progress in; a killed run continues from it.")
@@ -176,12 +194,34 @@ def train_fusion(
         photos=photos,
         phantoms=phantoms,
         context=context,
+        specific=specific,
         seed=seed,
         checkpoint=checkpoint,
         notes=notes,
         overwrite=overwrite,
         **options,
     )
+
+
+@train_app.command("dictionaries")
+def train_dictionaries(
+    images: Annotated[Path, typer.Option(help="Folder of photographs, searched with its subfolders.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write (.npz).")],
+    seed: Annotated[int, typer.Option(help="Of the draw and of the start.")] = 0,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Learn the dictionaries of the rival methods mst-sr and asr (needs scikit-learn)."""
+    from nmfuse.cli.training import run_train_dictionaries
+
+    run_train_dictionaries(images, output, seed, overwrite=overwrite)
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    name, equals, file = text.partition("=")
+    if not (name and equals and file):
+        raise typer.BadParameter(f"got {text!r}; expected NAME=FILE", param_hint="--network")
+    return name, Path(file)
 
 
 def _fuser(config: Path | None, *, paper: bool) -> Fuser:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from nmfuse.io import luminance, read_image
+from nmfuse.io import grey, read_image
 from nmfuse.metrics import METRICS, evaluate
 
 _DIRECTION = {True: "higher", False: "lower", None: "-"}
@@ -16,7 +15,7 @@ _DIRECTION = {True: "higher", False: "lower", None: "-"}
 
 def run_evaluate(fused: Path, sources: list[Path], metrics: str | None) -> None:
     """Read the images and print one row for each metric."""
-    images = [_luminance(read_image(path)) for path in (fused, *sources)]
+    images = [grey(read_image(path)) for path in (fused, *sources)]
     data_range = 1.0 if images[0].dtype.kind == "f" else None
     names = None if metrics is None else [name.strip() for name in metrics.split(",")]
     values = evaluate(images[0], images[1:], data_range=data_range, metrics=names)
@@ -27,9 +26,3 @@ def run_evaluate(fused: Path, sources: list[Path], metrics: str | None) -> None:
             name, f"{value:.4f}", _DIRECTION[metric.higher_is_better], metric.range, metric.title, metric.source
         )
     Console(width=None if Console().is_terminal else 160).print(table)
-
-
-def _luminance(pixels: np.ndarray) -> np.ndarray:
-    """Return the luminance of an image in its own dtype."""
-    grey = luminance(pixels)
-    return np.asarray(np.rint(grey) if pixels.dtype.kind == "u" else grey, pixels.dtype)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
+from nmfuse.cli.progress import progress_bar
+from nmfuse.training.dictionaries import train_dictionaries
 from nmfuse.training.focus import train_focus
 from nmfuse.training.fusion import train_fusion
 
@@ -24,7 +23,7 @@ def run_train_focus(
     overwrite: bool,
 ) -> None:
     """Train and report the held-out patch accuracy."""
-    with _bar(f"focus, {variant}") as progress:
+    with progress_bar(f"focus, {variant}") as progress:
         result = train_focus(
             images,
             output,
@@ -33,30 +32,25 @@ def run_train_focus(
             seed=seed,
             checkpoint=checkpoint,
             overwrite=overwrite,
-            progress=progress,
+            progress=_loss(progress),
         )
     print(f"{output}: held-out patch accuracy {100 * result.accuracy:.2f} %")
 
 
 def run_train_fusion(output: Path, **options: Any) -> None:
-    """Train and report the held-out scores."""
-    with _bar("fusion") as progress:
-        result = train_fusion(output, progress=progress, **options)
-    scores = ", ".join(f"{name} {value:.3f}" for name, value in result.scores.items())
-    print(f"{output}: held-out score {result.score:.3f} ({scores})")
+    """Train and report the held-out ranks."""
+    with progress_bar("fusion") as progress:
+        result = train_fusion(output, progress=_loss(progress), **options)
+    ranks = ", ".join(f"{name} {value:.1f}" for name, value in result.ranks.items())
+    print(f"{output}: expected mean rank of held-out crops {-result.score:.2f} ({ranks})")
 
 
-@contextmanager
-def _bar(name: str) -> Iterator[Callable[[int, int, float], None]]:
-    """Give a function of (steps done, steps in all, loss) that shows a bar from its first call on."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    progress = Progress(*columns, TimeRemainingColumn())
-    bar = progress.add_task(name)
-    with ExitStack() as shown:
+def run_train_dictionaries(images: Path, output: Path, seed: int, *, overwrite: bool) -> None:
+    """Learn the dictionaries of the sparse methods."""
+    with progress_bar("dictionaries") as progress:
+        train_dictionaries(images, output, seed=seed, overwrite=overwrite, progress=_loss(progress))
+    print(output)
 
-        def report(step: int, total: int, loss: float) -> None:
-            if not progress.live.is_started:  # once the options have been found good
-                shown.enter_context(progress)
-            progress.update(bar, completed=step, total=total, description=f"{name}: loss {loss:.4f}")
 
-        yield report
+def _loss(progress: Callable[[int, int, str], None]) -> Callable[[int, int, float], None]:
+    return lambda done, total, loss: progress(done, total, f"loss {loss:.4f}")

@@ -70,7 +70,8 @@ def nmf_weight_map(
     shape : (H, W)
         Size of the images.
     rank, rank2 : int
-        Of stage 1 (r1) and stage 2 (r2); lowered where the features are smaller.
+        Of stage 1 (r1) and stage 2 (r2); lowered where the features are smaller. ``rank2=0`` leaves stage 2 out: the
+        selected components of stage 1 decide, each image showing them by its own share of the basis.
     keep : int
         K, the modality-specific components kept.
     beta, max_iter, seed
@@ -97,8 +98,12 @@ def nmf_weight_map(
     A_F = share * A_A + (1 - share) * A_B
     P_F = A_F[:, kept] @ B[kept]
 
-    A2, _, _ = nmf(P_F, min(rank2, *P_F.shape), **options)
-    H_A, H_B = (nmf(P, fixed_W=A2, **options)[1] for P in (V_A, V_B))
+    if rank2 == 0:
+        A2 = A_F[:, kept]
+        H_A, H_B = (B[kept] * (norm / A_F.norm(dim=0).clamp_min(_SILENT))[kept, None] for norm in (norm_A, norm_B))
+    else:
+        A2, _, _ = nmf(P_F, min(rank2, *P_F.shape), **options)
+        H_A, H_B = (nmf(P, fixed_W=A2, **options)[1] for P in (V_A, V_B))
     scale = A2.square().sum(dim=0)[:, None]
     a_A, a_B = ((scale * H.square()).sum(dim=0) for H in (H_A, H_B))
     total = a_A + a_B

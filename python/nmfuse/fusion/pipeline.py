@@ -69,8 +69,8 @@ class Fuser:
         "paper": the paper's structure, by the options below: a weight map of the Siamese focus network and of NMF, and
         a rule with thresholds. By default "learned", but "paper" where one of the paper's options is not its default.
     fusion_network : str or path
-        Weights of the learned method: "default"; "free", trained on free material alone; or a file that
-        ``nmfuse train fusion`` wrote.
+        Weights of the learned method: "default", trained on free material alone; "all", trained also on medical and
+        infrared pairs that carry no licence; or a file that ``nmfuse train fusion`` wrote.
     network : str or path
         Weights of the Siamese network: "lite", "full", or a file that ``nmfuse train focus`` wrote.
     denoise : {"weights", "off", "all"}
@@ -84,7 +84,7 @@ class Fuser:
     vote : {"hard", "soft"}
         Whether block scores S are first cut at 1/2 (the paper) or averaged as they are.
     rank, rank2 : int
-        r1 and r2, the ranks of the two NMF stages.
+        r1 and r2, the ranks of the two NMF stages; ``rank2=0`` leaves the second out.
     keep : int
         K, how many modality-specific components of stage 1 are kept.
     beta : float
@@ -161,7 +161,7 @@ class Fuser:
         for name in ("network", "fusion_network"):
             if not isinstance(getattr(self, name), (str, Path)):
                 raise TypeError(f"{name}: got {type(getattr(self, name)).__name__}; expected a name or a path")
-        counts = {"rank": 1, "rank2": 1, "keep": 0, "nmf_iter": 1, "seed": 0, "hannmean_size": 3}
+        counts = {"rank": 1, "rank2": 0, "keep": 0, "nmf_iter": 1, "seed": 0, "hannmean_size": 3}
         if self.levels is not None:
             counts["levels"] = 1
         for name, least in counts.items():

@@ -145,6 +145,18 @@ def luminance(pixels: np.ndarray) -> np.ndarray:
     return pixels if pixels.ndim == 2 else np.asarray(pixels @ np.array([0.299, 0.587, 0.114]))
 
 
+def grey(pixels: np.ndarray) -> np.ndarray:
+    """Return the luminance (BT.601) of an image in its own dtype, rounded where that is of integers.
+
+    Examples
+    --------
+    >>> grey(np.array([[[255, 0, 0]]], np.uint8))
+    array([[76]], dtype=uint8)
+    """
+    values = luminance(pixels)
+    return np.asarray(np.rint(values) if pixels.dtype.kind == "u" else values, pixels.dtype)
+
+
 def write_image(path: str | Path, pixels: np.ndarray, *, overwrite: bool = False) -> None:
     """Write an image, in the format of the file's suffix; the file is there whole or not at all.
 

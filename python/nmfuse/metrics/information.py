@@ -214,7 +214,7 @@ def _coupled_information(p: Tensor, r: Tensor) -> Tensor:
     joint.addcmul_((p * (1 - phi)).float()[:, None], r.float())
     # phi may exceed 1 and then some are negative: the published program takes the logarithm's real part
     h_joint = -torch.abs(joint, out=work).clamp_min_(torch.finfo(torch.float32).tiny).log_().mul_(joint).sum((0, 1))
-    h = -sum((x * x.clamp_min(_TINY).log()).sum(0) for x in (p, r))
+    h = -torch.stack([x * x.clamp_min(_TINY).log() for x in (p, r)]).sum((0, 1))
     return 2 * ratio(h - h_joint, h)
 
 

@@ -13,9 +13,9 @@ from nmfuse import pyramids
 from nmfuse.nets.layers import nmf_layer
 from nmfuse.nets.weights_file import fit_weights, load_once, read_weights, shipped
 
-FORMAT = "nmfuse.fusion.1"
+FORMAT = "nmfuse.fusion.2"
 LEVELS = 6  # of the pyramid, with its top
-_SHIPPED = {"default": "fusion", "free": "fusion_free"}
+_SHIPPED = {"default": "fusion", "all": "fusion_all"}
 _SILENT = 1e-6
 _FAINT = 1e-10  # energy of coefficients that no screen shows
 
@@ -25,11 +25,13 @@ class FusionNet(nn.Module):
 
     One branch of shared weights looks at each level of both images' Gaussian pyramids. From the features of level 1,
     stage 1 of NMF factorizes both images' maps together, stage 2 the maps fused by each component's share; how strongly
-    an image shows the parts found is its context, one map. A head sees an image's own features, the other's and the
-    contexts, and gives that image a weight and an excess. The gate of image A is ``w_A + (1 - M) x_A``: weights sum to
+    an image shows the parts found is its context, one map. The mean and the root mean square of the features of both
+    images tell what kind of pair it is: the scene. A head sees an image's own features, the other's, the contexts and
+    the scene, and gives that image a weight and an excess. The gate of image A is ``w_A + (1 - M) x_A``: weights sum to
     one, and the excess, -1 to 1, counts as far as the coefficients do not match (``M``, as in the pyramid rule). So
     both images' details may be shown in full where they differ, an image fused with itself is itself, and exchanging
-    the images exchanges the gates.
+    the images exchanges the gates. No pixel becomes brighter than twice what either image shows within 3 x 3: black
+    stays black.
 
     Parameters
     ----------
@@ -41,6 +43,9 @@ class FusionNet(nn.Module):
         Of the two stages of NMF.
     context : bool
         False leaves the NMF out: its maps are 1/2.
+    specific : bool
+        True gives the second image a first layer of its own: then the order of the images matters, in use as in
+        training.
 
     Examples
     --------
@@ -50,7 +55,14 @@ class FusionNet(nn.Module):
     """
 
     def __init__(
-        self, channels: int = 16, hidden: int = 24, rank: int = 8, rank2: int = 3, *, context: bool = True
+        self,
+        channels: int = 16,
+        hidden: int = 24,
+        rank: int = 8,
+        rank2: int = 3,
+        *,
+        context: bool = True,
+        specific: bool = False,
     ) -> None:
         super().__init__()
         self.rank, self.rank2, self.context = rank, rank2, context
@@ -62,6 +74,7 @@ class FusionNet(nn.Module):
             nn.Conv2d(channels, channels, 3, padding=1, padding_mode="replicate"),
             nn.ReLU(inplace=True),
         )
+        self.first_b = nn.Conv2d(1, channels, 3, padding=1, padding_mode="replicate") if specific else None
         self.detail = _Head(channels, hidden, excess=0.5)
         self.base = _Head(channels, hidden, excess=0.0)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # three times faster on a CPU
@@ -79,9 +92,8 @@ class FusionNet(nn.Module):
         pair = torch.stack([a, b])  # (2, N, 1, H, W)
         levels = min(LEVELS, pyramids.max_levels((a.shape[2], a.shape[3])))
         gaussian = pyramids.gaussian_pyramid(pair, levels)
-        features = [
-            self.branch(g.flatten(0, 1).contiguous(memory_format=torch.channels_last)) for g in gaussian
-        ]  # (2N, C, h, w)
+        features = [self._look(g) for g in gaussian]
+        scene = _scene(features[1])
         context = self._context(features[1])
         contexts = [pyramids.expand(context, (a.shape[2], a.shape[3]))]
         contexts += pyramids.gaussian_pyramid(context, levels - 1)
@@ -90,11 +102,21 @@ class FusionNet(nn.Module):
             top = level == levels - 1
             head = self.base if top else self.detail
             shown = image if top else image - pyramids.expand(gaussian[level + 1], (image.shape[-2], image.shape[-1]))
-            gate = head(seen, parts.flatten(0, 1), level)  # weights and excesses, (2, N, 2, h, w)
+            gate = head(seen, parts.flatten(0, 1), scene, level)  # weights and excesses, (2, N, 2, h, w)
             gate = gate[:, :, :1].softmax(0) + _mismatch(shown) * torch.tanh(gate[:, :, 1:])
             gates.append(gate)
             fused.append((gate * shown).sum(0))
-        return pyramids.collapse_laplacian(fused), gates, context
+        ceiling = 2 * functional.max_pool2d(torch.maximum(a, b), 3, 1, 1)
+        return torch.minimum(pyramids.collapse_laplacian(fused), ceiling), gates, context
+
+    def _look(self, pair: Tensor) -> Tensor:
+        """Return the features (2N, C, h, w) of (2, N, 1, h, w)."""
+        if self.first_b is not None:
+            seen = torch.cat([self.branch[0](pair[0]), self.first_b(pair[1])])
+            features: Tensor = self.branch[1:](seen.contiguous(memory_format=torch.channels_last))
+        else:
+            features = self.branch(pair.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        return features
 
     def _context(self, features: Tensor) -> Tensor:
         """Return how much of the parts found in both images each one shows, summing to 1: (2, N, 1, h, w)."""
@@ -121,26 +143,35 @@ def _mismatch(pair: Tensor) -> Tensor:
     return 1 - (2 * cross / energy.clamp_min(_FAINT)).clamp(0, 1)
 
 
+def _scene(features: Tensor) -> Tensor:
+    """Return the mean and the root mean square of an image's own features and of the other's: (2N, 4C)."""
+    own = torch.cat([features.mean((2, 3)), (features.square().mean((2, 3)) + _FAINT).sqrt()], dim=1)
+    return torch.cat([own, own.roll(len(own) // 2, 0)], dim=1)
+
+
 class _Head(nn.Module):
-    """An image's weight and excess from its own features, the other image's, and the contexts of both."""
+    """An image's weight and excess from its own features, the other image's, the contexts of both and the scene."""
 
     def __init__(self, channels: int, hidden: int, excess: float) -> None:
         super().__init__()
         self.own = nn.Conv2d(channels + 1, hidden, 1)
         self.other = nn.Conv2d(channels + 1, hidden, 1, bias=False)
         self.level = nn.Parameter(torch.zeros(LEVELS, hidden))
+        last = nn.Linear(hidden, hidden)
+        nn.init.zeros_(last.weight)
+        self.scene = nn.Sequential(nn.Linear(4 * channels, hidden), nn.ReLU(inplace=True), last)
         self.out = nn.Conv2d(hidden, 2, 3, padding=1, padding_mode="replicate")
         nn.init.zeros_(self.out.weight)
         self.out.bias = nn.Parameter(torch.tensor([0.0, math.atanh(excess)]))
 
-    def forward(self, features: Tensor, context: Tensor, level: int) -> Tensor:
-        """Return the logit of the weight and of the excess, (2, N, 2, h, w), from (2N, C, h, w) and (2N, 1, h, w)."""
+    def forward(self, features: Tensor, context: Tensor, scene: Tensor, level: int) -> Tensor:
+        """Return the logit of the weight and of the excess, (2, N, 2, h, w), from all that is known of both images."""
         seen = torch.cat([features, context], dim=1).contiguous(memory_format=torch.channels_last)
         assert self.own.bias is not None
         kernels = torch.cat([self.own.weight, self.other.weight])  # one pass over what is seen serves both
         biases = torch.cat([self.own.bias + self.level[level], torch.zeros_like(self.own.bias)])
         own, other = functional.conv2d(seen, kernels, biases).chunk(2, dim=1)
-        x = functional.relu(own + other.roll(len(seen) // 2, 0))
+        x = functional.relu(own + other.roll(len(seen) // 2, 0) + self.scene(scene)[:, :, None, None])
         logits: Tensor = self.out(x)
         return logits.reshape(2, -1, *logits.shape[1:])
 
@@ -151,8 +182,8 @@ def load_fusion(name: str | Path = "default") -> FusionNet:
     Parameters
     ----------
     name : str or path
-        "default" or "free" for the weights that come with nmfuse, or a file that ``nmfuse train fusion`` wrote. "free"
-        was trained on free material alone; "default" also on medical and infrared pairs that carry no licence.
+        "default" or "all" for the weights that come with nmfuse, or a file that ``nmfuse train fusion`` wrote.
+        "default" was trained on free material alone; "all" also on medical and infrared pairs that carry no licence.
 
     Raises
     ------
@@ -167,10 +198,10 @@ def load_fusion(name: str | Path = "default") -> FusionNet:
     True
     """
     path = shipped(_SHIPPED[str(name)]) if name in _SHIPPED else Path(name)
-    return load_once(path, _read, "'default', 'free' or a file that `nmfuse train fusion` wrote")
+    return load_once(path, _read, "'default', 'all' or a file that `nmfuse train fusion` wrote")
 
 
 def _read(path: Path) -> FusionNet:
     tensors, metadata = read_weights(path, FORMAT)
-    net = FusionNet(context=metadata.get("context") == "1")
+    net = FusionNet(context=metadata.get("context") == "1", specific=metadata.get("specific") == "1")
     return fit_weights(net, tensors, path, "the fusion network", "nmfuse train fusion")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import math
+from importlib.resources import files
 
 import torch
 from torch import Tensor
@@ -10,6 +12,10 @@ from torch.nn import functional
 
 _NOISE = 2 / 255**2  # of VIF
 _EPS = 1e-8
+METRICS = ("EN", "SD", "SF", "MI", "SCD", "VIF", "Q_abf", "SSIM", "VIF_min", "Q_over")
+RATIOS = ("SD", "SF", "MI", "VIF", "VIF_min")  # compared by their ratio, the others by their difference
+_WIDTH = 0.3
+_LEAST_WIDTH = 1e-4
 
 
 def _taps(size: int, sigma: float, x: Tensor) -> Tensor:
@@ -91,20 +97,23 @@ def correlation(x: Tensor, y: Tensor) -> Tensor:
     return (x * y).sum((1, 2)) / ((x * x).sum((1, 2)) * (y * y).sum((1, 2)) + _EPS).sqrt()
 
 
-def mutual_information(x: Tensor, y: Tensor, bins: int = 32) -> tuple[Tensor, Tensor]:
+def mutual_information(x: Tensor, y: Tensor, bins: int = 64) -> tuple[Tensor, Tensor]:
     """Mutual information of (N, H, W) twice, and the entropy of y, in bits, from triangular bins: (N,) each."""
-    weights = []
-    for z in (x, y):
-        at = z.flatten(1).clamp(0, 1) * (bins - 1)
-        centres = torch.arange(bins, dtype=z.dtype, device=z.device)
-        weights.append((1 - (at[..., None] - centres).abs()).clamp_min(0))
-    joint = weights[0].mT @ weights[1] / weights[0].shape[1]
-    p_x, p_y = joint.sum(2), joint.sum(1)
+    at = [z.flatten(1).clamp(0, 1) * (bins - 1) for z in (x, y)]
+    lower = [z.detach().floor().clamp_max(bins - 2) for z in at]
+    share = [z - low for z, low in zip(at, lower, strict=True)]  # of the upper one of two bins
+    cell = (lower[0] * bins + lower[1]).long()
+    joint = x.new_zeros(len(x), bins * bins)
+    for i, p in enumerate((1 - share[0], share[0])):
+        for j, q in enumerate((1 - share[1], share[1])):
+            joint = joint.scatter_add(1, cell + (i * bins + j), p * q)
+    joint = joint.reshape(-1, bins, bins) / at[0].shape[1]
 
     def entropy(p: Tensor) -> Tensor:
         return -(p * torch.log2(p + 1e-9)).flatten(1).sum(1)
 
-    return entropy(p_x) + entropy(p_y) - entropy(joint), entropy(p_y)
+    h_y = entropy(joint.sum(1))
+    return entropy(joint.sum(2)) + h_y - entropy(joint), h_y
 
 
 def spatial_frequency(x: Tensor) -> Tensor:
@@ -114,10 +123,7 @@ def spatial_frequency(x: Tensor) -> Tensor:
 
 
 def fusion_scores(a: Tensor, b: Tensor, f: Tensor) -> dict[str, Tensor]:
-    """Return the smooth metrics of a batch of fused images (N, H, W): name -> (N,).
-
-    SD, SF and EN are relative to the greater one of the sources.
-    """
+    """Return the smooth metrics of a batch of fused images (N, H, W): name -> (N,)."""
     sources = [a, b]
     fidelity = torch.stack([vif(s, f) for s in sources])
     edges = edge_qualities(sources, f)
@@ -126,15 +132,10 @@ def fusion_scores(a: Tensor, b: Tensor, f: Tensor) -> dict[str, Tensor]:
     q_abf = sum(((q * w) for q, w in edges), start=torch.zeros_like(f)).sum((1, 2)) / (total + _EPS)
     q_each = torch.stack([(q * w * shown).sum((1, 2)) / ((w * shown).sum((1, 2)) + _EPS) for q, w in edges])
     information = [mutual_information(s, f) for s in sources]
-    own = torch.stack([mutual_information(s, s)[1] for s in sources]).amax(0)
-    deviation, frequency = (
-        measure(f) / torch.stack([measure(s) for s in sources]).amax(0).clamp_min(1e-3)
-        for measure in (lambda x: (x.var((1, 2)) + _EPS).sqrt(), spatial_frequency)
-    )
     return {
-        "EN": information[0][1] / own.clamp_min(0.1),
-        "SD": deviation,
-        "SF": frequency,
+        "EN": information[0][1],
+        "SD": (f.var((1, 2)) + _EPS).sqrt(),
+        "SF": spatial_frequency(f),
         "MI": information[0][0] + information[1][0],
         "SCD": correlation(f - b, a) + correlation(f - a, b),
         "VIF": fidelity.sum(0),
@@ -143,3 +144,33 @@ def fusion_scores(a: Tensor, b: Tensor, f: Tensor) -> dict[str, Tensor]:
         "VIF_min": fidelity.amin(0),
         "Q_over": q_each.amin(0),
     }
+
+
+def expected_ranks(a: Tensor, b: Tensor, f: Tensor, standings: Tensor) -> Tensor:
+    """Return at what rank fused images (N, H, W) would stand among other methods, for each metric: (N, 10).
+
+    `standings` (N, 10, K) says where K other methods stand, from `load_standings`: relative to the mean of the metric
+    of the sources' average and of their maximum, as a ratio for `RATIOS`, as a difference for the others. A rank is
+    smooth: each other method counts by a logistic function whose width is 0.3 of the methods' standard deviation.
+    """
+    with torch.no_grad():
+        plain = [fusion_scores(a, b, x) for x in ((a + b) / 2, torch.maximum(a, b))]
+    ranks = []
+    for i, (name, value) in enumerate(fusion_scores(a, b, f).items()):
+        reference = ((plain[0][name] + plain[1][name]) / 2)[:, None]
+        others = standings[:, i] * reference if name in RATIOS else standings[:, i] + reference
+        width = (_WIDTH * others.std(1, keepdim=True)).clamp_min(_LEAST_WIDTH)
+        ranks.append(1 + torch.sigmoid((others - value[:, None]) / width).sum(1))
+    return torch.stack(ranks, dim=1)
+
+
+def load_standings() -> dict[str, Tensor]:
+    """Return where other methods stand by kind of pair, (10, K) in the order of `METRICS`; "any" is their mean.
+
+    `benchmarks/standings.py` made them from a table of other methods' metrics.
+    """
+    rows = csv.DictReader(files("nmfuse.training").joinpath("standings.csv").read_text().splitlines())
+    values = {(row["kind"], row["metric"]): [float(x) for x in row["others"].split()] for row in rows}
+    kinds = dict.fromkeys(kind for kind, _ in values)
+    standings = {kind: torch.tensor([values[kind, metric] for metric in METRICS]) for kind in kinds}
+    return standings | {"any": torch.stack(list(standings.values())).mean(0)}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nmfuse.data import brain_phantom
+from nmfuse.data import BrainPhantom, brain_phantom
 from nmfuse.io import luminance, read_image
 from nmfuse.training.patches import find_images, read_grey
 
@@ -23,11 +23,18 @@ _HELD_OUT = 5  # every fifth patient, photograph or phantom is held out
 
 @dataclass(frozen=True)
 class PairSet:
-    """Sources of pairs by kind, each to be drawn from as often as any other; `files` are those they were read from."""
+    """Sources of pairs by kind; `files` are those they were read from."""
 
     training: dict[str, Maker]
     held_out: dict[str, Maker]
     files: list[Path]
+
+    def draw(self, half: str, count: int, side: int, rng: np.random.Generator) -> tuple[Image, Image, list[str]]:
+        """Return crops (N, side, side) of both images, and their kinds, each kind as likely as any other."""
+        makers: dict[str, Maker] = getattr(self, half)
+        kinds = [list(makers)[rng.integers(len(makers))] for _ in range(count)]
+        a, b = zip(*(makers[kind](side, rng) for kind in kinds), strict=True)
+        return np.stack(a), np.stack(b), kinds
 
 
 def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
@@ -39,9 +46,12 @@ def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
         A folder with one folder a kind, of images ``NAME_A.*`` and ``NAME_B.*``; ``index.csv`` in it (kind, n, patient)
         tells who must not be in both halves, else each pair stands for itself.
     photos : path, optional
-        A folder of sharp photographs: pairs of two depths of focus, two exposures and two modalities are made of them.
+        A folder of sharp photographs: pairs of two depths of focus (multi_focus), of two exposures (multi_exposure) and
+        of two modalities (ir_vis) are made of them.
     phantoms : int
-        How many digital brain phantoms are drawn, each seen by two modalities.
+        How many digital brain phantoms are drawn, each seen by two modalities (mri_ct, mri_pet, mri_spect, mri_t1_t2).
+
+    A kind that `data` holds is drawn from there alone.
 
     Raises
     ------
@@ -64,20 +74,22 @@ def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
             training[folder.name] = _crops_of([p for p, name in zip(both, names, strict=True) if name not in held])
             if held:
                 held_out[folder.name] = _crops_of([p for p, name in zip(both, names, strict=True) if name in held])
+    made: dict[str, tuple[Maker, Maker]] = {}  # for training and held out
     if photos is not None:
         paths = find_images(photos)
         files += paths
         grey = [(read_grey(path) / np.float32(255)).astype(np.float32) for path in paths]
-        for half, pictures in ((held_out, grey[::_HELD_OUT]), (training, _others(grey))):
-            half["focus"] = _made_from(pictures, _two_depths)
-            half["exposure"] = _made_from(pictures, _two_exposures)
-            half["modality"] = _made_from(pictures, _two_modalities)
+        for kind, change in _OF_PHOTOS.items():
+            made[kind] = _made_from(_others(grey), change), _made_from(grey[::_HELD_OUT], change)
     if phantoms > 0:
-        drawn = [_phantom_views(seed) for seed in range(phantoms)]
-        held_out["phantom"], training["phantom"] = _views_of(drawn[::_HELD_OUT]), _views_of(_others(drawn) or drawn)
+        heads = [brain_phantom(224, seed) for seed in range(phantoms)]
+        for kind, views in _OF_PHANTOMS.items():
+            made[kind] = _views_of(_others(heads) or heads, views), _views_of(heads[::_HELD_OUT], views)
+    for kind in made.keys() - training.keys():
+        training[kind], held_out[kind] = made[kind]
     if not training:
         raise ValueError("data, photos, phantoms: nothing to learn from; give at least one of them")
-    return PairSet(training, held_out, files)
+    return PairSet(dict(sorted(training.items())), dict(sorted(held_out.items())), files)
 
 
 def _others(items: list) -> list:  # type: ignore[type-arg]
@@ -164,23 +176,32 @@ def _two_modalities(x: Image, rng: np.random.Generator) -> Pair:
     return a.astype(np.float32), ndimage.gaussian_filter(b, rng.uniform(0, 1.5)).astype(np.float32)
 
 
-def _phantom_views(seed: int) -> tuple[Image, ...]:
-    """Four modalities of one head, and two more of random contrast."""
-    rng = np.random.default_rng([seed, 1])
-    phantom = brain_phantom(224, seed)
-    views = [phantom.t1, phantom.t2, phantom.ct, phantom.pet]
-    for _ in range(2):
-        tones = rng.random(len(phantom.label_names)) * (rng.random(len(phantom.label_names)) < 0.8)
-        tones[0] = 0
-        view = ndimage.gaussian_filter(tones[phantom.labels], rng.uniform(0.4, 2.5))
-        views.append(np.clip(view + rng.normal(0, 0.01, view.shape) * (view > 0), 0, 1).astype(np.float32))
-    return tuple(views)
+def _views_of(heads: list[BrainPhantom], views: Callable[[BrainPhantom, np.random.Generator], Pair]) -> Maker:
+    return lambda side, rng: _crop(views(heads[rng.integers(len(heads))], rng), side, rng)
 
 
-def _views_of(heads: list[tuple[Image, ...]]) -> Maker:
-    def make(side: int, rng: np.random.Generator) -> Pair:
-        views = heads[rng.integers(len(heads))]
-        i, j = rng.choice(len(views), 2, replace=False)
-        return _crop((views[i], views[j]), side, rng)
+def _magnetic(head: BrainPhantom, rng: np.random.Generator) -> Image:
+    """T1, T2, or tissues of random brightness."""
+    view = int(rng.integers(3))
+    return _random_contrast(head, rng) if view == 2 else (head.t1, head.t2)[view]
 
-    return make
+
+def _random_contrast(head: BrainPhantom, rng: np.random.Generator) -> Image:
+    tones = rng.random(len(head.label_names)) * (rng.random(len(head.label_names)) < 0.8)
+    tones[0] = 0
+    view: np.ndarray = ndimage.gaussian_filter(tones[head.labels], rng.uniform(0.4, 1.0))
+    return np.clip(view + rng.normal(0, 0.01, view.shape) * (view > 0), 0, 1).astype(np.float32)
+
+
+def _blurred(image: Image, rng: np.random.Generator) -> Image:
+    blurred: Image = ndimage.gaussian_filter(image, rng.uniform(1.5, 3))
+    return blurred
+
+
+_OF_PHOTOS = {"ir_vis": _two_modalities, "multi_exposure": _two_exposures, "multi_focus": _two_depths}
+_OF_PHANTOMS: dict[str, Callable[[BrainPhantom, np.random.Generator], Pair]] = {
+    "mri_ct": lambda head, rng: (_magnetic(head, rng), head.ct),
+    "mri_pet": lambda head, rng: (_magnetic(head, rng), head.pet),
+    "mri_spect": lambda head, rng: (_magnetic(head, rng), _blurred(head.pet, rng)),
+    "mri_t1_t2": lambda head, rng: (head.t1, _random_contrast(head, rng) if rng.random() < 0.5 else head.t2),
+}

@@ -1,0 +1,48 @@
+"""Where other methods stand, for the loss of `nmfuse train fusion`, as CSV.
+
+    python benchmarks/standings.py RIVALS.csv > python/nmfuse/training/standings.csv
+
+RIVALS.csv holds the ten metrics of every pair for every other method (columns kind, method, pair, EN, SD, ...). Each
+method's metric is taken relative to the mean of "average" and "maximum" on the same pair and averaged over the pairs of
+a kind; 15 quantiles of the methods are kept.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from nmfuse.training.losses import METRICS, RATIOS
+
+QUANTILES = 15
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    table: dict[tuple[str, str], dict[str, dict[str, float]]] = defaultdict(dict)
+    with Path(sys.argv[1]).open(newline="") as file:
+        for row in csv.DictReader(file):
+            values = {metric: float(row["Qabf" if metric == "Q_abf" else metric]) for metric in METRICS}
+            table[row["kind"], row["pair"]][row["method"]] = values
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    out.writerow(["kind", "metric", "others"])
+    for kind in sorted({kind for kind, _ in table}):
+        for metric in METRICS:
+            placed = defaultdict(list)
+            for (of_kind, _), methods in table.items():
+                if of_kind != kind:
+                    continue
+                plain = (methods["average"][metric] + methods["maximum"][metric]) / 2
+                for name, values in methods.items():
+                    placed[name].append(values[metric] / plain if metric in RATIOS else values[metric] - plain)
+            others = np.quantile([np.mean(each) for each in placed.values()], np.linspace(0, 1, QUANTILES))
+            out.writerow([kind, metric, " ".join(f"{x:.4g}" for x in others)])
+
+
+if __name__ == "__main__":
+    main()

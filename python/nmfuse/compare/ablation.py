@@ -1,0 +1,138 @@
+"""What each part of the pipeline is worth: its variants, one step changed at a time, over a folder of pairs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from nmfuse.compare.pairs import Pair, find_pairs
+from nmfuse.compare.tables import RANKING, mean_ranks
+from nmfuse.fusion import Fuser
+from nmfuse.io import new_file
+from nmfuse.metrics import METRICS, evaluate
+
+_PAPER = Fuser(method="paper")
+VARIANTS: dict[str, Fuser] = {
+    "learned": Fuser(),
+    "learned, denoised sources fused": Fuser(denoise="all"),
+    "learned, sharpened after": Fuser(sharpen=0.5),
+    "learned, smoothed after": Fuser(smooth=True),
+    "paper's structure (no fine-tuning)": _PAPER,
+    "without hannmean": replace(_PAPER, denoise="off"),
+    "denoised sources fused": replace(_PAPER, denoise="all"),
+    "without the CNN map (NMF alone)": replace(_PAPER, weighting="nmf"),
+    "without both NMF (CNN alone)": replace(_PAPER, weighting="cnn"),
+    "without NMF 2": replace(_PAPER, rank2=0),
+    "without basis selection": replace(_PAPER, keep=_PAPER.rank),
+    "weight 1/2": replace(_PAPER, weighting="half"),
+    "soft vote": replace(_PAPER, vote="soft"),
+    "full network": replace(_PAPER, network="full"),
+    "contrast pyramid": replace(_PAPER, pyramid="contrast"),
+    "thresholds 1 (always the larger)": replace(_PAPER, t_top=1.0, t_other=1.0),
+    "thresholds -1 (always weighted)": replace(_PAPER, t_top=-1.0, t_other=-1.0),
+    "paper's letter": Fuser.paper(),
+}
+
+
+def ablate(
+    where: Path,
+    output: Path,
+    *,
+    networks: Mapping[str, Path] | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> dict[str, float]:
+    """Fuse every pair by every variant of the pipeline and write the tables as Markdown.
+
+    Parameters
+    ----------
+    where : path
+        Pairs, as `find_pairs` takes them. Colour images are fused and measured by their luminance.
+    output : path
+        The Markdown file: for each kind and for all, the mean rank among the variants (ten metrics, `RANKING`), all
+        metrics, and the time of a pair.
+    networks : mapping, optional
+        Name -> weight file of `nmfuse train fusion`: other networks of the learned method to stand beside it, such as
+        one trained without NMF.
+    overwrite : bool
+        Whether the file may be replaced.
+    progress : callable, optional
+        Called with (done, in all, what) after each fusion.
+
+    Returns
+    -------
+    dict
+        Each variant's mean rank over all kinds.
+
+    Raises
+    ------
+    FileExistsError, FileNotFoundError, ValueError
+        For the output file and the pairs.
+    """
+    pairs = find_pairs(where)
+    added = {f"learned, {name}": Fuser(fusion_network=file) for name, file in (networks or {}).items()}
+    variants = {"learned": VARIANTS["learned"], **added, **VARIANTS}
+    with new_file(output, overwrite=overwrite) as temporary:
+        table: dict[tuple[str, str], dict[str, float]] = {}
+        for pair in pairs:
+            sources = pair.luminances()
+            for name, fuser in variants.items():
+                if (pair is pairs[0]) or not table:
+                    fuser.fuse(*sources)  # weights are loaded, memory is touched
+                start = time.perf_counter()
+                fused = fuser.fuse(*sources)
+                seconds = time.perf_counter() - start
+                table[pair.label, name] = {**evaluate(fused, list(sources)), "seconds": seconds}
+                if progress is not None:
+                    progress(len(table), len(pairs) * len(variants), f"{pair.label}, {name}")
+        temporary.write_text(_document(pairs, list(variants), table))
+    return _over_kinds(pairs, table)
+
+
+def _over_kinds(pairs: list[Pair], table: Mapping[tuple[str, str], Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean over the kinds of each variant's mean rank."""
+    each = [mean_ranks(_of(kind, pairs, table)) for kind in dict.fromkeys(pair.kind for pair in pairs)]
+    return {name: float(np.mean([kind[name] for kind in each])) for name in each[0]}
+
+
+def _of(
+    kind: str, pairs: list[Pair], table: Mapping[tuple[str, str], Mapping[str, float]]
+) -> dict[tuple[str, str], Mapping[str, float]]:
+    labels = {pair.label for pair in pairs if pair.kind == kind}
+    return {key: values for key, values in table.items() if key[0] in labels}
+
+
+def _document(pairs: list[Pair], names: list[str], table: Mapping[tuple[str, str], Mapping[str, float]]) -> str:
+    kinds = list(dict.fromkeys(pair.kind for pair in pairs))
+    overall = _over_kinds(pairs, table)
+    by_kind = {kind: mean_ranks(_of(kind, pairs, table)) for kind in kinds}
+    lines = [
+        "# What each part of the pipeline is worth",
+        "",
+        f"    nmfuse ablate {pairs[0].a.parent.parent.name if len(kinds) > 1 else pairs[0].a.parent.name}",
+        "",
+        f"{len(pairs)} pairs of {len(kinds)} kinds. Each row changes one thing: rows that begin with *learned* change "
+        "the default method, the others `method='paper'`. Rank: among these rows, per pair over the ten metrics "
+        f"{', '.join(RANKING)}; lower is better.",
+        "",
+        "## Mean rank, and seconds a pair",
+        "",
+        f"| variant | all kinds | {' | '.join(kinds)} | s |",
+        "|---|" + "---|" * (len(kinds) + 2),
+    ]
+    for name in names:
+        seconds = np.mean([table[pair.label, name]["seconds"] for pair in pairs])
+        cells = " | ".join(f"{by_kind[kind][name]:.2f}" for kind in kinds)
+        lines.append(f"| {name} | {overall[name]:.2f} | {cells} | {seconds:.3f} |")
+    rest = [metric for metric in METRICS if metric not in RANKING]
+    for title, metrics in (("The ten ranking metrics", list(RANKING)), ("All other metrics", rest)):
+        lines += ["", f"## {title}", "", "Means over all pairs.", ""]
+        lines += [f"| variant | {' | '.join(metrics)} |", "|---|" + "---|" * len(metrics)]
+        for name in names:
+            means = (np.mean([table[pair.label, name][metric] for pair in pairs]) for metric in metrics)
+            lines.append(f"| {name} | {' | '.join(f'{mean:.3f}' for mean in means)} |")
+    return "\n".join(lines) + "\n"
