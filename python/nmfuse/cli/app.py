@@ -66,16 +66,27 @@ def fuse(
     ] = None,
     config: ConfigFile = None,
     paper: Annotated[bool, typer.Option("--paper", help="The paper's letter instead of the better defaults.")] = False,
+    method: Annotated[
+        str | None, typer.Option(help="Another method, of `nmfuse methods`; --config then holds its parameters.")
+    ] = None,
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
     """Fuse two registered images into one."""
-    fuser = _fuser(config, paper=paper)
+    if method is not None and (paper or explain is not None):
+        raise typer.BadParameter("goes with neither --paper nor --explain", param_hint="--method")
+    params = {} if method is None else _read_toml(config)
+    fuser = _fuser(config, paper=paper) if method is None else None
     from nmfuse.io.files import check_output, read_image, write_image
 
     check_output(output, overwrite=overwrite)
     image_a, image_b = read_image(a), read_image(b)
-    if explain is None:
+    if fuser is None:
+        from nmfuse.baselines import fuse as fuse_by
+
+        assert method is not None
+        write_image(output, fuse_by(image_a, image_b, method, **params), overwrite=overwrite)
+    elif explain is None:
         write_image(output, fuser.fuse(image_a, image_b), overwrite=overwrite)
     else:
         from nmfuse.cli.panel import write_steps
@@ -119,6 +130,43 @@ def evaluate(
     from nmfuse.cli.evaluate import run_evaluate
 
     run_evaluate(fused, sources, metrics)
+
+
+@app.command()
+def methods(debug: Debug = False) -> None:
+    """List all methods of fusion: nmfuse's own and those it is compared with."""
+    from nmfuse.cli.comparing import run_methods
+
+    run_methods()
+
+
+@app.command()
+def compare(
+    pairs: Annotated[
+        list[Path], typer.Argument(help="Folders of NAME_A.*, NAME_B.*, or of such folders, or CSVs of pairs.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of images, tables and report.html; continued if it is there.")
+    ] = Path("report"),
+    methods: Annotated[
+        str | None, typer.Option(help="Names such as pca,cnn-liu (see `nmfuse methods`); by default all.")
+    ] = None,
+    metrics: Annotated[str | None, typer.Option(help="Names such as Q_abf,VIF; by default all.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="TOML file with a table of parameters for any method.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one a core.")] = None,
+    paper: Annotated[bool, typer.Option("--paper", help="Print the paper's Table III beside ours.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Run every method on every pair; write images, metrics, times and an HTML report."""
+    params = _read_toml(config)
+    for name, value in params.items():
+        if not isinstance(value, dict):
+            raise typer.BadParameter(f"{config}: {name} is no table; expected [METHOD] tables", param_hint="--config")
+    from nmfuse.cli.comparing import run_compare
+
+    run_compare(pairs, output, _names(methods), _names(metrics), params, workers, paper=paper)
 
 
 @app.command()
@@ -217,6 +265,10 @@ def train_dictionaries(
     run_train_dictionaries(images, output, seed, overwrite=overwrite)
 
 
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",")]
+
+
 def _named_file(text: str) -> tuple[str, Path]:
     name, equals, file = text.partition("=")
     if not (name and equals and file):
@@ -224,24 +276,29 @@ def _named_file(text: str) -> tuple[str, Path]:
     return name, Path(file)
 
 
+def _read_toml(config: Path | None) -> dict[str, Any]:
+    """Return what a config file holds; a mistake in it is wrong usage (exit code 2)."""
+    if config is None:
+        return {}
+    try:
+        return tomllib.loads(config.read_text())
+    except OSError as error:
+        raise typer.BadParameter(f"{config}: {error.strerror}", param_hint="--config") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{config}: is not TOML ({error})", param_hint="--config") from error
+
+
 def _fuser(config: Path | None, *, paper: bool) -> Fuser:
     """Return the Fuser of a config file; a mistake in it is wrong usage (exit code 2)."""
     from nmfuse.fusion import Fuser
 
-    options: dict[str, Any] = {}
-    if config is not None:
-        try:
-            options = tomllib.loads(config.read_text())
-        except OSError as error:
-            raise typer.BadParameter(f"{config}: {error.strerror}", param_hint="--config") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise typer.BadParameter(f"{config}: is not TOML ({error})", param_hint="--config") from error
-        known = list(Fuser.__dataclass_fields__)
-        unknown = [name for name in options if name not in known]
-        if unknown:
-            raise typer.BadParameter(
-                f"{config}: unknown {', '.join(unknown)}; expected {', '.join(known)}", param_hint="--config"
-            )
+    options = _read_toml(config)
+    known = list(Fuser.__dataclass_fields__)
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise typer.BadParameter(
+            f"{config}: unknown {', '.join(unknown)}; expected {', '.join(known)}", param_hint="--config"
+        )
     try:
         return Fuser.paper(**options) if paper else Fuser(**options)
     except (ValueError, TypeError) as error:

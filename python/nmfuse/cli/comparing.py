@@ -1,14 +1,59 @@
-"""``nmfuse ablate``: a progress bar around `nmfuse.compare`, and a table on the screen."""
+"""``nmfuse methods``, ``compare`` and ``ablate``: progress bars around `nmfuse.compare`, and tables on the screen."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from nmfuse.baselines import METHODS
 from nmfuse.cli.progress import progress_bar
-from nmfuse.compare import ablate
+from nmfuse.compare import RANKING, ablate, compare, mean_ranks, paper_table, write_report
+from nmfuse.compare.paper import METHODS as PAPER_METHODS
+
+
+def run_methods() -> None:
+    """Print the name, what it does and the source of every method."""
+    table = Table("method", "what", "source", "needs")
+    for name, method in METHODS.items():
+        table.add_row(name, method.title, method.source, ", ".join(method.missing) or "-")
+    _print(table)
+    if any(method.missing for method in METHODS.values()):
+        print("What is needed comes with: pip install 'nmfuse[compare]'")
+
+
+def run_compare(
+    pairs: list[Path],
+    output: Path,
+    methods: list[str] | None,
+    metrics: list[str] | None,
+    params: dict[str, dict[str, Any]],
+    workers: int | None,
+    *,
+    paper: bool,
+) -> None:
+    """Compare, write the report, and print mean ranks or the paper's table."""
+    if paper and methods is None:
+        methods = list(PAPER_METHODS)
+    with progress_bar("compare") as progress:
+        comparison = compare(
+            pairs, output, methods=methods, metrics=metrics, params=params, workers=workers, progress=progress
+        )
+    report = write_report(comparison)
+    ranking = [name for name in RANKING if name in comparison.metrics]
+    if paper:
+        print(paper_table(comparison))
+    elif ranking:
+        table = Table("method", *comparison.kinds, title=f"mean rank over {', '.join(ranking)}")
+        by_kind = [mean_ranks(comparison.of(kind), ranking) for kind in comparison.kinds]
+        for name in comparison.methods:
+            table.add_row(name, *(f"{ranks[name]:.2f}" if name in ranks else "-" for ranks in by_kind))
+        _print(table)
+    for (pair, method), error in comparison.errors.items():
+        print(f"failed: {method} on {pair}: {error}")
+    print(report)
 
 
 def run_ablate(pairs: Path, output: Path, networks: dict[str, Path], *, overwrite: bool) -> None:
@@ -18,5 +63,9 @@ def run_ablate(pairs: Path, output: Path, networks: dict[str, Path], *, overwrit
     table = Table("variant", "mean rank")
     for name, rank in sorted(ranks.items(), key=lambda item: item[1]):
         table.add_row(name, f"{rank:.2f}")
-    Console(width=None if Console().is_terminal else 160).print(table)
+    _print(table)
     print(output)
+
+
+def _print(table: Table) -> None:
+    Console(width=None if Console().is_terminal else 160).print(table)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nmfuse.compare.pairs import Pair, find_pairs
-from nmfuse.compare.tables import RANKING, mean_ranks
+from nmfuse.compare.tables import RANKING, markdown, mean_and_deviation, mean_ranks
 from nmfuse.fusion import Fuser
 from nmfuse.io import new_file
 from nmfuse.metrics import METRICS, evaluate
@@ -81,7 +81,7 @@ def ablate(
         for pair in pairs:
             sources = pair.luminances()
             for name, fuser in variants.items():
-                if (pair is pairs[0]) or not table:
+                if pair is pairs[0]:
                     fuser.fuse(*sources)  # weights are loaded, memory is touched
                 start = time.perf_counter()
                 fused = fuser.fuse(*sources)
@@ -121,18 +121,14 @@ def _document(pairs: list[Pair], names: list[str], table: Mapping[tuple[str, str
         "",
         "## Mean rank, and seconds a pair",
         "",
-        f"| variant | all kinds | {' | '.join(kinds)} | s |",
-        "|---|" + "---|" * (len(kinds) + 2),
     ]
+    rows = []
     for name in names:
         seconds = np.mean([table[pair.label, name]["seconds"] for pair in pairs])
-        cells = " | ".join(f"{by_kind[kind][name]:.2f}" for kind in kinds)
-        lines.append(f"| {name} | {overall[name]:.2f} | {cells} | {seconds:.3f} |")
+        rows.append([name, f"{overall[name]:.2f}", *(f"{by_kind[kind][name]:.2f}" for kind in kinds), f"{seconds:.3f}"])
+    lines.append(markdown(["variant", "all kinds", *kinds, "s"], rows))
     rest = [metric for metric in METRICS if metric not in RANKING]
     for title, metrics in (("The ten ranking metrics", list(RANKING)), ("All other metrics", rest)):
-        lines += ["", f"## {title}", "", "Means over all pairs.", ""]
-        lines += [f"| variant | {' | '.join(metrics)} |", "|---|" + "---|" * len(metrics)]
-        for name in names:
-            means = (np.mean([table[pair.label, name][metric] for pair in pairs]) for metric in metrics)
-            lines.append(f"| {name} | {' | '.join(f'{mean:.3f}' for mean in means)} |")
+        rows = [[name, *(f"{mean_and_deviation(table, name, metric)[0]:.3f}" for metric in metrics)] for name in names]
+        lines += ["", f"## {title}", "", "Means over all pairs.", "", markdown(["variant", *metrics], rows)]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""Means and ranks of many methods' metrics."""
+"""Means and ranks of many methods' metrics, and tables of them."""
 
 from __future__ import annotations
 
@@ -55,3 +55,35 @@ def mean_ranks(
         for pair in shared
     ]
     return dict(zip(methods, np.mean(placed, axis=0).tolist(), strict=True))
+
+
+def mean_and_deviation(
+    table: Mapping[tuple[str, str], Mapping[str, float]], method: str, metric: str
+) -> tuple[float, float]:
+    """Return the mean of a method's metric over all pairs, and the standard deviation (of the sample; 0 for one).
+
+    Examples
+    --------
+    >>> mean_and_deviation({("p", "x"): {"VIF": 1.0}, ("q", "x"): {"VIF": 2.0}}, "x", "VIF")
+    (1.5, 0.7071067811865476)
+    """
+    values = np.array([row[metric] for (_, name), row in table.items() if name == method], np.float64)
+    if not values.size:
+        return float("nan"), float("nan")
+    return float(values.mean()), float(values.std(ddof=1)) if values.size > 1 else 0.0
+
+
+def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table.
+
+    Examples
+    --------
+    >>> print(markdown(["x", "y"], [["1", "2"]]))
+    | x | y |
+    |---|---|
+    | 1 | 2 |
+    """
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "\n".join(
+        f"|{'|'.join(line)}|" if line[0] == "---" else f"| {' | '.join(line)} |" for line in map(list, lines)
+    )

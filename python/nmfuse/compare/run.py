@@ -1,0 +1,329 @@
+"""Every method on every pair: fused images, metrics and times in a folder that a killed run continues."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from nmfuse.baselines import METHODS, fuse
+from nmfuse.compare.pairs import Pair, find_pairs
+from nmfuse.io import grey, new_file, write_image
+from nmfuse.kernels import num_threads, set_num_threads
+from nmfuse.metrics import METRICS, evaluate
+from nmfuse.version import __version__
+
+# ASR with its authors' step of one pixel costs sixteen times as much; `params` takes it back.
+PARAMS: dict[str, dict[str, Any]] = {"asr": {"step": 4}}
+RUNS = 3  # of which a time is the median
+_KEY = ("kind", "pair", "method", "settings", "error")
+_TIMES = ("kind", "pair", "method", "settings", "size", "threads", "seconds")
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` measured.
+
+    Attributes
+    ----------
+    folder : path
+        Where the images are: ``images/KIND/NAME_METHOD.png`` (.tif where PNG cannot hold the pixels).
+    pairs : list of Pair
+    methods, metrics : list of str
+    values : dict
+        (pair's label, method) -> metric -> value.
+    errors : dict
+        (pair's label, method) -> why there is no value.
+    seconds : dict
+        (kind, method) -> (seconds, height x width): median of three runs on the kind's first pair.
+    missing : dict
+        Methods left out -> the packages that they need.
+
+    Examples
+    --------
+    >>> nothing = Comparison(Path(), [Pair("ct", "01", Path(), Path())], ["pca"], ["EN"], {}, {}, {}, {})
+    >>> nothing.kinds
+    ['ct']
+    """
+
+    folder: Path
+    pairs: list[Pair]
+    methods: list[str]
+    metrics: list[str]
+    values: dict[tuple[str, str], dict[str, float]]
+    errors: dict[tuple[str, str], str]
+    seconds: dict[tuple[str, str], tuple[float, str]]
+    missing: dict[str, tuple[str, ...]]
+
+    @property
+    def kinds(self) -> list[str]:
+        """Kinds of pairs, in order."""
+        return list(dict.fromkeys(pair.kind for pair in self.pairs))
+
+    def of(self, kind: str) -> dict[tuple[str, str], dict[str, float]]:
+        """Return the values of one kind's pairs."""
+        labels = {pair.label for pair in self.pairs if pair.kind == kind}
+        return {key: row for key, row in self.values.items() if key[0] in labels}
+
+    def image(self, pair: Pair, method: str) -> Path:
+        """Return where the fused image is."""
+        return image_path(self.folder, pair, method)
+
+
+def compare(
+    where: Path | Iterable[Path],
+    folder: Path,
+    *,
+    methods: Sequence[str] | None = None,
+    metrics: Sequence[str] | None = None,
+    params: Mapping[str, Mapping[str, Any]] | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Fuse every pair by every method, measure the results, and time each method.
+
+    Parameters
+    ----------
+    where : path or several
+        Pairs, as `find_pairs` takes them.
+    folder : path
+        Made if missing. What it holds from an earlier run with the same images, parameters and version is kept.
+    methods : sequence of str, optional
+        Names in `METHODS`; by default all whose packages are there.
+    metrics : sequence of str, optional
+        Names in `METRICS`; by default all. They are taken of the fused image as written, colour by its luminance.
+    params : mapping, optional
+        Method -> its parameters. `PARAMS` says what differs from the method's own where nothing is given.
+    workers : int, optional
+        Processes, one thread each; by default one a core.
+    progress : callable, optional
+        Called with (done, in all, what).
+
+    Raises
+    ------
+    ValueError
+        For unknown methods, metrics or parameters' methods.
+    ModuleNotFoundError
+        For a method asked for by name whose package is missing.
+    FileNotFoundError
+        If there are no pairs.
+
+    Notes
+    -----
+    A method that fails on a pair is recorded with its error, and the others go on. Times are taken after all else, in
+    this process, with its threads, on each kind's first pair: once to load weights, then the median of three.
+    """
+    pairs = find_pairs(where)
+    names, missing = _choose_methods(methods)
+    wanted = list(METRICS) if metrics is None else list(metrics)
+    unknown = [f"metrics: {name!r}" for name in wanted if name not in METRICS]
+    unknown += [f"params: {name!r}" for name in params or {} if name not in METHODS]
+    if unknown:
+        raise ValueError(f"{unknown[0]} is not known; expected some of {', '.join([*METHODS, *METRICS])}")
+    settings = {name: dict((params or {}).get(name, PARAMS.get(name, {}))) for name in names}
+    folder.mkdir(parents=True, exist_ok=True)
+    values, errors = _measure(pairs, settings, wanted, folder, workers or num_threads(), progress)
+    seconds = _time(pairs, settings, folder, progress)
+    return Comparison(folder, pairs, names, wanted, values, errors, seconds, missing)
+
+
+def image_path(folder: Path, pair: Pair, method: str) -> Path:
+    """Return where the fused image of a pair is written, or was."""
+    stem = folder / "images" / pair.kind / f"{pair.name}_{method}"
+    tiff = stem.with_name(stem.name + ".tif")
+    return tiff if tiff.exists() else stem.with_name(stem.name + ".png")
+
+
+def _choose_methods(methods: Sequence[str] | None) -> tuple[list[str], dict[str, tuple[str, ...]]]:
+    if methods is None:
+        missing = {name: method.missing for name, method in METHODS.items() if method.missing}
+        return [name for name in METHODS if name not in missing], missing
+    for name in methods:
+        if name not in METHODS:
+            raise ValueError(f"methods: {name!r} is not known; expected some of {', '.join(METHODS)}")
+        if METHODS[name].missing:
+            raise ModuleNotFoundError(
+                f"method {name!r} needs {', '.join(METHODS[name].missing)}; pip install 'nmfuse[compare]'"
+            )
+    return list(dict.fromkeys(methods)), {}
+
+
+def _measure(
+    pairs: list[Pair],
+    settings: Mapping[str, Mapping[str, Any]],
+    metrics: list[str],
+    folder: Path,
+    workers: int,
+    progress: Progress | None,
+) -> tuple[dict[tuple[str, str], dict[str, float]], dict[tuple[str, str], str]]:
+    sums = {pair.label: _checksum(pair) for pair in pairs}
+
+    def signature(pair: Pair, method: str) -> str:
+        made_of = {"nmfuse": __version__, "params": settings[method], "sources": sums[pair.label]}
+        return json.dumps(made_of, sort_keys=True, default=str)
+
+    table = _Rows(folder / "metrics.csv", (*_KEY, *METRICS))
+    jobs, done = [], {}
+    for pair in pairs:
+        for method in settings:
+            row = table.find(pair.kind, pair.name, method, signature(pair, method))
+            whole = row is not None and (row["error"] or all(row[metric] for metric in metrics))
+            if row is not None and whole and (row["error"] or image_path(folder, pair, method).is_file()):
+                done[pair.label, method] = row
+            else:
+                jobs.append((pair, method))
+    in_all = len(pairs) * len(settings)
+    if jobs:
+        with _one_thread(), _pool(min(workers, len(jobs))) as pool:
+            waiting = {
+                pool.submit(_work, pair, method, dict(settings[method]), folder, metrics): (pair, method)
+                for pair, method in jobs
+            }
+            try:
+                for future in as_completed(waiting):
+                    pair, method = waiting[future]
+                    head = dict(zip(_KEY, (pair.kind, pair.name, method, signature(pair, method)), strict=False))
+                    done[pair.label, method] = table.append({**head, **future.result()})
+                    if progress is not None:
+                        progress(len(done), in_all, f"{pair.label}, {method}")
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    values, errors = {}, {}
+    for pair in pairs:
+        for method in settings:
+            row = done[pair.label, method]
+            if row["error"]:
+                errors[pair.label, method] = row["error"]
+            else:
+                values[pair.label, method] = {metric: float(row[metric]) for metric in metrics}
+    return values, errors
+
+
+def _work(pair: Pair, method: str, params: dict[str, Any], folder: Path, metrics: list[str]) -> dict[str, Any]:
+    """Fuse, write and measure one pair, in a process of its own; return the row's values."""
+    try:
+        sources = pair.images()
+        fused = fuse(*sources, method, **params)
+        path = image_path(folder, pair, method)
+        path.unlink(missing_ok=True)
+        fits = fused.dtype == "uint8" or (fused.dtype == "uint16" and fused.ndim == 2)
+        path = path.with_suffix(".png" if fits else ".tif")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_image(path, fused)
+        images = [grey(x) for x in (fused, *sources)]
+        data_range = 1.0 if images[0].dtype.kind == "f" else None
+        return {"error": "", **evaluate(images[0], images[1:], data_range=data_range, metrics=metrics)}
+    except Exception as error:  # one method's failure on one pair must not end the others
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def _time(
+    pairs: list[Pair], settings: Mapping[str, Mapping[str, Any]], folder: Path, progress: Progress | None
+) -> dict[tuple[str, str], tuple[float, str]]:
+    table = _Rows(folder / "times.csv", _TIMES)
+    firsts = {pair.kind: pair for pair in reversed(pairs)}
+    seconds: dict[tuple[str, str], tuple[float, str]] = {}
+    for kind, pair in sorted(firsts.items()):
+        a, b = pair.luminances()
+        for method, params in settings.items():
+            signature = json.dumps({"nmfuse": __version__, "params": params}, sort_keys=True, default=str)
+            row = table.find(kind, pair.name, method, signature)
+            if row is None or row["threads"] != str(num_threads()):
+                try:
+                    taken = _median_seconds(lambda a=a, b=b, m=method, p=params: fuse(a, b, m, **p))  # type: ignore[misc]
+                except Exception:  # said among the errors already
+                    continue
+                size = f"{a.shape[0]} x {a.shape[1]}"
+                values = (kind, pair.name, method, signature, size, num_threads(), f"{taken:.6f}")
+                row = table.append(dict(zip(_TIMES, values, strict=True)))
+            seconds[kind, method] = float(row["seconds"]), row["size"]
+            if progress is not None:
+                progress(len(seconds), len(firsts) * len(settings), f"time of {kind}, {method}")
+    return seconds
+
+
+def _median_seconds(run: Callable[[], object]) -> float:
+    run()  # weights are loaded, memory is touched
+    taken = []
+    for _ in range(RUNS):
+        start = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - start)
+    return median(taken)
+
+
+class _Rows:
+    """A CSV file that grows by whole lines; what a kill tore or an older version wrote is dropped when it is read."""
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.path, self.columns = path, columns
+        self.rows: dict[tuple[str, str, str], dict[str, str]] = {}
+        if path.exists():
+            with path.open(newline="") as file:
+                for row in csv.DictReader(file):
+                    if set(row) == set(columns) and None not in row.values():
+                        self.rows[row["kind"], row["pair"], row["method"]] = row
+        with new_file(path, overwrite=True) as temporary, temporary.open("w", newline="") as file:
+            out = csv.DictWriter(file, columns, lineterminator="\n")
+            out.writeheader()
+            out.writerows(self.rows.values())
+
+    def find(self, kind: str, pair: str, method: str, settings: str) -> dict[str, str] | None:
+        row = self.rows.get((kind, pair, method))
+        return row if row is not None and row["settings"] == settings else None
+
+    def append(self, values: Mapping[str, Any]) -> dict[str, str]:
+        row = {column: str(values.get(column, "")) for column in self.columns}
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
+        self.rows[row["kind"], row["pair"], row["method"]] = row
+        return row
+
+
+def _checksum(pair: Pair) -> str:
+    return "-".join(f"{zlib.crc32(path.read_bytes()):08x}" for path in (pair.a, pair.b))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Give processes that start within the block one thread each."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NMFUSE_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin)
+
+
+def _begin() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    set_num_threads(1)
+    try:
+        import cv2
+    except ModuleNotFoundError:
+        return
+    cv2.setNumThreads(1)
