@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nmfuse.compare.pairs import Pair, find_pairs
+from nmfuse.compare.pairs import Pair, find_pairs, measure
 from nmfuse.compare.tables import RANKING, markdown, mean_and_deviation, mean_ranks
 from nmfuse.fusion import Fuser
 from nmfuse.io import new_file
-from nmfuse.metrics import METRICS, evaluate
+from nmfuse.metrics import METRICS
 
 _PAPER = Fuser(method="paper")
 VARIANTS: dict[str, Fuser] = {
@@ -86,7 +86,7 @@ def ablate(
                 start = time.perf_counter()
                 fused = fuser.fuse(*sources)
                 seconds = time.perf_counter() - start
-                table[pair.label, name] = {**evaluate(fused, list(sources)), "seconds": seconds}
+                table[pair.label, name] = {**measure(fused, sources), "seconds": seconds}
                 if progress is not None:
                     progress(len(table), len(pairs) * len(variants), f"{pair.label}, {name}")
         temporary.write_text(_document(pairs, list(variants), table))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from nmfuse.io import grey, read_image
+from nmfuse.metrics import METRICS, evaluate
 
 
 @dataclass(frozen=True)
@@ -117,3 +118,20 @@ def _in_table(path: Path) -> list[Pair]:
                 raise FileNotFoundError(f"{file_}: no such file, named in {path}")
         pairs.append(Pair(row.get("kind") or path.stem, row.get("name") or a.stem.removesuffix("_A"), a, b))
     return pairs
+
+
+def measure(fused: np.ndarray, sources: Sequence[np.ndarray], metrics: Sequence[str] | None = None) -> dict[str, float]:
+    """Return the metrics of a fused image as read or written, by luminance; NaN for those that ask for larger images.
+
+    Examples
+    --------
+    >>> image = np.eye(32, dtype=np.uint8) * 255
+    >>> measure(image, [image, image], ["SSIM", "MS_SSIM"])
+    {'SSIM': 1.0, 'MS_SSIM': nan}
+    """
+    images = [grey(x) for x in (fused, *sources)]
+    names = list(METRICS) if metrics is None else list(metrics)
+    defined = [name for name in names if METRICS[name].least_side <= min(images[0].shape)]
+    data_range = 1.0 if images[0].dtype.kind == "f" else None
+    values = evaluate(images[0], images[1:], data_range=data_range, metrics=defined)
+    return {name: float(values.get(name, np.nan)) for name in names}

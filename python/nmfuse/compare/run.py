@@ -17,10 +17,10 @@ from statistics import median
 from typing import Any
 
 from nmfuse.baselines import METHODS, fuse
-from nmfuse.compare.pairs import Pair, find_pairs
-from nmfuse.io import grey, new_file, write_image
+from nmfuse.compare.pairs import Pair, find_pairs, measure
+from nmfuse.io import new_file, write_image
 from nmfuse.kernels import num_threads, set_num_threads
-from nmfuse.metrics import METRICS, evaluate
+from nmfuse.metrics import METRICS
 from nmfuse.version import __version__
 
 # ASR with its authors' step of one pixel costs sixteen times as much; `params` takes it back.
@@ -103,7 +103,8 @@ def compare(
     methods : sequence of str, optional
         Names in `METHODS`; by default all whose packages are there.
     metrics : sequence of str, optional
-        Names in `METRICS`; by default all. They are taken of the fused image as written, colour by its luminance.
+        Names in `METRICS`; by default all. They are taken of the fused image as written, colour by its luminance;
+        NaN where the image is too small for one.
     params : mapping, optional
         Method -> its parameters. `PARAMS` says what differs from the method's own where nothing is given.
     workers : int, optional
@@ -214,18 +215,16 @@ def _measure(
 
 def _work(pair: Pair, method: str, params: dict[str, Any], folder: Path, metrics: list[str]) -> dict[str, Any]:
     """Fuse, write and measure one pair, in a process of its own; return the row's values."""
+    path = image_path(folder, pair, method)
+    path.unlink(missing_ok=True)
     try:
         sources = pair.images()
         fused = fuse(*sources, method, **params)
-        path = image_path(folder, pair, method)
-        path.unlink(missing_ok=True)
         fits = fused.dtype == "uint8" or (fused.dtype == "uint16" and fused.ndim == 2)
         path = path.with_suffix(".png" if fits else ".tif")
         path.parent.mkdir(parents=True, exist_ok=True)
         write_image(path, fused)
-        images = [grey(x) for x in (fused, *sources)]
-        data_range = 1.0 if images[0].dtype.kind == "f" else None
-        return {"error": "", **evaluate(images[0], images[1:], data_range=data_range, metrics=metrics)}
+        return {"error": "", **measure(fused, sources, metrics)}
     except Exception as error:  # one method's failure on one pair must not end the others
         return {"error": f"{type(error).__name__}: {error}"}
 

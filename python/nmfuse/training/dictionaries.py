@@ -91,7 +91,9 @@ def _code_error(patches: NDArray[np.float32], atoms: NDArray[np.int8]) -> float:
     from sklearn.linear_model import orthogonal_mp
 
     unit = atoms / np.linalg.norm(atoms, axis=0)
-    codes = orthogonal_mp(unit, patches.T, n_nonzero_coefs=8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # fewer atoms are enough
+        codes = orthogonal_mp(unit, patches.T, n_nonzero_coefs=8)
     return float(np.linalg.norm(patches.T - unit @ codes, axis=0).mean())
 
 

@@ -1,0 +1,195 @@
+"""The comparison: what it writes, that it goes on where it was cut off, and its report in a real browser."""
+
+from __future__ import annotations
+
+import csv
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nmfuse import fuse
+from nmfuse.compare import Comparison, ablate, compare, find_pairs, paper_table, write_report
+from nmfuse.compare.ablation import VARIANTS
+from nmfuse.io import grey, read_image
+from nmfuse.metrics import METRICS, evaluate
+
+NAMES = ["learned", "pca", "average"]
+SHOWN = ["EN", "VIF", "N_abf", "RMSE"]
+
+
+@pytest.fixture(scope="module")
+def comparison(pairs_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    folder = tmp_path_factory.mktemp("compare") / "report"
+    done = compare(pairs_dir, folder, methods=NAMES, metrics=SHOWN, workers=2)
+    write_report(done)
+    return done
+
+
+def test_images_and_values_are_those_of_the_functions(comparison: Comparison, pairs_dir: Path) -> None:
+    assert (comparison.kinds, comparison.methods, comparison.errors) == (["mri_ct", "mri_pet"], NAMES, {})
+    for pair in find_pairs(pairs_dir):
+        fused = read_image(comparison.image(pair, "learned"))
+        np.testing.assert_array_equal(fused, fuse(*pair.images()))
+        expected = evaluate(grey(fused), list(pair.luminances()), metrics=SHOWN)
+        assert comparison.values[pair.label, "learned"] == pytest.approx(expected, rel=1e-6)
+    assert set(comparison.seconds) == {(kind, name) for kind in comparison.kinds for name in NAMES}
+    assert all(seconds > 0 and size == "64 x 64" for seconds, size in comparison.seconds.values())
+
+
+def test_it_goes_on_where_it_was_cut_off(comparison: Comparison, pairs_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "report"
+    shutil.copytree(comparison.folder, folder)
+    lines = (folder / "metrics.csv").read_text().splitlines(keepends=True)
+    lost = next(csv.DictReader([lines[0], lines[-2]]))
+    (folder / "metrics.csv").write_text("".join(lines[:-2]) + lines[-1][:-20])  # one lost, one torn
+    pair = find_pairs(pairs_dir)[0]
+    kept = comparison.image(pair, "pca").relative_to(comparison.folder)
+    before = (folder / kept).stat().st_mtime_ns
+    seen: list[tuple[int, int, str]] = []
+    again = compare(
+        pairs_dir, folder, methods=NAMES, metrics=SHOWN, workers=1, progress=lambda *what: seen.append(what)
+    )
+    assert again.values == comparison.values
+    fused_again = [what for *_, what in seen if not what.startswith("time")]
+    assert len(fused_again) == 2
+    assert f"{lost['kind']}/{lost['pair']}, {lost['method']}" in fused_again
+    if f"{pair.label}, pca" not in fused_again:
+        assert (folder / kept).stat().st_mtime_ns == before
+
+
+def test_other_parameters_and_new_metrics_are_measured_again(
+    comparison: Comparison, pairs_dir: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "report"
+    shutil.copytree(comparison.folder, folder)
+    changed = compare(
+        pairs_dir / "mri_ct", folder, methods=["learned"], metrics=["EN", "SD"], workers=1,
+        params={"learned": {"fusion_network": "all"}},
+    )  # fmt: skip
+    pair = find_pairs(pairs_dir)[0]
+    np.testing.assert_array_equal(
+        read_image(changed.image(pair, "learned")), fuse(*pair.images(), fusion_network="all")
+    )
+    assert set(changed.values[pair.label, "learned"]) == {"EN", "SD"}
+
+
+def test_one_failure_ends_nothing(pairs_dir: Path, tmp_path: Path) -> None:
+    done = compare(
+        pairs_dir / "mri_pet", tmp_path / "r", methods=["pca", "wavelet"], metrics=["EN"], workers=1,
+        params={"wavelet": {"wavelet": "no such"}},
+    )  # fmt: skip
+    assert list(done.values) == [("mri_pet/00", "pca")]
+    assert "no such" in done.errors["mri_pet/00", "wavelet"]
+    assert "no such" in write_report(done).read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"methods": ["dwt"]}, "methods: 'dwt' is not known; expected some of learned, "),
+        ({"metrics": ["entropy"]}, "metrics: 'entropy' is not known"),
+        ({"params": {"dwt": {}}}, "params: 'dwt' is not known"),
+    ],
+)
+def test_bad_names(options: dict, message: str, pairs_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        compare(pairs_dir, tmp_path / "r", **options)
+    assert not (tmp_path / "r").exists()
+
+
+def test_tables_hold_means_and_the_best_in_bold(comparison: Comparison) -> None:
+    text = (comparison.folder / "tables.md").read_text()
+    values = [comparison.values[f"mri_ct/0{i}", "learned"]["VIF"] for i in range(2)]
+    cell = f"{np.mean(values):.3f}"
+    row = next(line for line in text.partition("## mri_ct")[2].splitlines() if line.startswith("| learned"))
+    assert cell in row
+    assert "**" in text
+    assert "| processor |" in text
+    assert str(Path.home()) not in text
+
+
+def test_report_holds_all_that_it_shows(comparison: Comparison) -> None:
+    page = (comparison.folder / "report.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    )
+    assert "<script src" not in page
+    assert page.count("data:image/webp") == 3 * (2 + 2 * len(NAMES))
+    assert page.count("<svg") == 2
+
+
+def test_report_in_a_browser(comparison: Comparison) -> None:
+    webdriver = pytest.importorskip("selenium.webdriver")
+    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.skip("needs chromium and chromedriver (Debian: apt install chromium chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--window-size=1400,1200",
+    ):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
+    try:
+        browser.get((comparison.folder / "report.html").resolve().as_uri())
+        run = browser.execute_script
+        assert run("return document.querySelectorAll('table.sortable').length") == 4
+        broken = "return [...document.images].filter(i => !(i.complete && i.naturalWidth > 0)).length"
+        assert run("return document.images.length") == 3 * (2 + 2 * len(NAMES))
+        assert run(broken) == 0
+        column = (
+            "return [...document.querySelectorAll('table.sortable')[1].tBodies[0].rows].map(r => +r.cells[3].dataset.v)"
+        )
+        click = "document.querySelectorAll('table.sortable')[1].tHead.rows[0].cells[3].click()"
+        run(click)
+        assert run(column) == sorted(run(column))
+        run(click)
+        assert run(column) == sorted(run(column), reverse=True)
+        run("document.querySelectorAll('.wall button')[2].click()")
+        assert run("return document.querySelector('dialog').open")
+        assert run("return document.querySelector('dialog h3').textContent") == "mri_ct/00, learned"
+        link = run("return document.querySelector('dialog a').href")
+        assert link.endswith("images/mri_ct/00_learned.png")
+        assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+        shot = comparison.folder / "shot.png"
+        assert browser.save_screenshot(str(shot))
+        pixels = read_image(shot)
+        assert min(pixels.shape[:2]) > 600
+        assert pixels.std() > 5  # not blank
+    finally:
+        browser.quit()
+
+
+def test_the_papers_table(comparison: Comparison, pairs_dir: Path, tmp_path: Path) -> None:
+    done = compare(
+        pairs_dir / "mri_ct", tmp_path / "r", methods=["cnn-liu", "paper-letter", "learned"], workers=1,
+        metrics=["Q_TE_toolbox", "Q_abf", "IR", "Q_MI", "Q_TE", "VIF", "VIFF"],
+    )  # fmt: skip
+    text = paper_table(done)
+    row = next(line for line in text.splitlines() if line.startswith("| cnn-liu"))
+    mean = np.mean([done.values[f"mri_ct/0{i}", "cnn-liu"]["Q_abf"] for i in range(2)])
+    assert f"{mean:.3f} (0.62)" in row
+    assert "not defined in the paper" in text
+
+
+def test_ablation(pairs_dir: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, int, str]] = []
+    output = tmp_path / "ablation.md"
+    found = ablate(pairs_dir, output, progress=lambda *what: seen.append(what))
+    assert set(found) == set(VARIANTS)
+    assert all(1 <= rank <= len(VARIANTS) for rank in found.values())
+    assert seen[-1][:2] == (3 * len(VARIANTS), 3 * len(VARIANTS))
+    text = output.read_text()
+    assert all(f"| {name} |" in text for name in VARIANTS)
+    assert all(f" {name} |" in text for name in METRICS)
+    assert not math.isnan(sum(found.values()))
+    with pytest.raises(FileExistsError, match="exists already"):
+        ablate(pairs_dir, output)
