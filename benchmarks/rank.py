@@ -1,10 +1,11 @@
-"""Where our methods stand among others, as a Markdown table.
+"""Where our methods stand among others, as Markdown tables.
 
-    python benchmarks/rank.py PAIRS RIVALS.csv [--network FILE] [--kinds mri_ct,ir_vis]
+    python benchmarks/rank.py PAIRS RIVALS.csv [--network NAME=FILE ...] [--kinds mri_ct,ir_vis]
 
 PAIRS holds one folder of ``NN_A.*``, ``NN_B.*`` a kind; RIVALS.csv holds the ten metrics of every pair for every other
 method (columns kind, method, pair, EN, SD, ...). Rank: per pair and metric, best first, averaged over the ten metrics,
-then over the pairs. Colour images are ranked by their luminance.
+then over the pairs; each of our methods stands among the others alone. Colour images are fused and ranked by their
+luminance.
 """
 
 from __future__ import annotations
@@ -17,62 +18,63 @@ from pathlib import Path
 import numpy as np
 
 from nmfuse import Fuser
-from nmfuse.io import luminance, read_image
+from nmfuse.compare import RANKING, find_pairs
+from nmfuse.compare.tables import markdown, ranks
 from nmfuse.metrics import evaluate
-
-METRICS = {
-    "EN": "EN", "SD": "SD", "SF": "SF", "MI": "MI", "SCD": "SCD", "VIF": "VIF", "Q_abf": "Qabf", "SSIM": "SSIM",
-    "VIF_min": "VIF_min", "Q_over": "Q_over",
-}  # fmt: skip
-
-
-def grey(path: Path) -> np.ndarray:
-    return np.rint(luminance(read_image(path))).astype(np.uint8)
-
-
-def ranks(values: np.ndarray) -> np.ndarray:
-    """Rank each column of (methods, metrics), 1 the greatest; equals share the better rank."""
-    return (values[:, None] < values[None]).sum(1) + 1
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", type=Path)
     parser.add_argument("rivals", type=Path)
-    parser.add_argument("--network", default="default")
+    parser.add_argument(
+        "--network", action="append", default=[], help="NAME=FILE: another network of the learned method"
+    )
     parser.add_argument("--kinds", help="comma-separated; by default all folders")
     args = parser.parse_args()
+    others: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
     with args.rivals.open(newline="") as file:
-        rivals = list(csv.DictReader(file))
-    ours = {"nmfuse, learned": Fuser(fusion_network=args.network), "nmfuse, paper's structure": Fuser(method="paper")}
-    kinds = args.kinds.split(",") if args.kinds else sorted(path.name for path in args.pairs.iterdir() if path.is_dir())
-    print("| kind | method | mean rank |", " | ".join(f"{metric} (rank)" for metric in METRICS), "|")
-    print("|---|---|---|" + "---|" * len(METRICS))
+        for row in csv.DictReader(file):
+            values = [float(row["Qabf" if metric == "Q_abf" else metric]) for metric in RANKING]
+            others[f"{row['kind']}/{row['pair']}"][row["method"]] = np.array(values)
+    ours = {"learned": Fuser(), "learned-all": Fuser(fusion_network="all"), "paper": Fuser(method="paper")}
+    ours |= {name: Fuser(fusion_network=file) for name, _, file in (text.partition("=") for text in args.network)}
+    placed: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)  # (kind, method) -> ranks of each pair
+    measured: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
+    for pair in find_pairs(args.pairs):
+        if args.kinds and pair.kind not in args.kinds.split(","):
+            continue
+        rivals, sources = others[pair.label], list(pair.luminances())
+        for name, fuser in ours.items():
+            values = np.array(list(evaluate(fuser.fuse(*sources), sources, metrics=list(RANKING)).values()))
+            measured[pair.kind, name].append(values)
+            standing = ranks(np.stack([*rivals.values(), values]), RANKING)
+            placed[pair.kind, name].append(standing[-1])
+            if name == "learned":  # the others, among themselves and our default
+                for rival, rank in zip(rivals, standing[:-1], strict=True):
+                    placed[pair.kind, rival].append(rank)
+                    measured[pair.kind, rival].append(rivals[rival])
+    kinds = list(dict.fromkeys(kind for kind, _ in placed))
+    mean = {key: float(np.mean(rank)) for key, rank in placed.items()}
+    best = {kind: sorted((m, n) for (k, n), m in mean.items() if k == kind and n not in ours)[:2] for kind in kinds}
+    rows = [
+        [kind, *(f"{mean[kind, name]:.2f}" for name in ours), f"{best[kind][0][0]:.2f} {best[kind][0][1]}"]
+        for kind in kinds
+    ]
+    rows.append(["mean", *(f"{np.mean([mean[kind, name] for kind in kinds]):.2f}" for name in ours), ""])
+    print(markdown(["kind", *ours, "best other method"], rows), end="\n\n")
+    rows = []
     for kind in kinds:
-        placed: dict[str, list[np.ndarray]] = defaultdict(list)
-        measured: dict[str, list[np.ndarray]] = defaultdict(list)
-        for path in sorted((args.pairs / kind).glob("*_A.*")):
-            number = path.name[:2]
-            sources = [grey(path), grey(next(path.parent.glob(f"{number}_B.*")))]
-            rows = {
-                row["method"]: np.array([float(row[column]) for column in METRICS.values()])
-                for row in rivals
-                if (row["kind"], row["pair"]) == (kind, number)
-            }
-            others = list(rows)
-            for name, fuser in ours.items():
-                values = evaluate(fuser.fuse(*sources), sources, metrics=list(METRICS))
-                rows[name] = np.array(list(values.values()))
-            for name in rows:  # each of ours stands among the others alone
-                field = [*others, name] if name in ours else [*others, next(iter(ours))]
-                placed[name].append(ranks(np.stack([rows[other] for other in field]))[field.index(name)])
-                measured[name].append(rows[name])
-        mean = {name: float(np.mean(rank)) for name, rank in placed.items()}
-        best = sorted((name for name in mean if name not in ours), key=lambda name: mean[name])[:2]
-        for name in [*ours, *best]:
-            each = zip(np.mean(measured[name], axis=0), np.mean(placed[name], axis=0), strict=True)
-            cells = " | ".join(f"{value:.3f} ({rank:.1f})" for value, rank in each)
-            print(f"| {kind} | {name} | {mean[name]:.2f} | {cells} |", flush=True)
+        for name in [*ours, *(rival for _, rival in best[kind])]:
+            each = zip(np.mean(measured[kind, name], axis=0), np.mean(placed[kind, name], axis=0), strict=True)
+            cells = [f"{value:.3f} ({rank:.1f})" for value, rank in each]
+            rows.append([kind, name, f"{mean[kind, name]:.2f}", *cells])
+    print(markdown(["kind", "method", "mean rank", *(f"{metric} (rank)" for metric in RANKING)], rows), end="\n\n")
+    rows = []
+    for name in ours:
+        each = [np.mean([np.mean(placed[kind, name], axis=0)[i] for kind in kinds]) for i in range(len(RANKING))]
+        rows.append([name, *(f"{value:.1f}" for value in each)])
+    print(markdown(["mean rank over the kinds", *RANKING], rows))
 
 
 if __name__ == "__main__":

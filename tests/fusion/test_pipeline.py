@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +167,17 @@ def test_sizes(shape: tuple[int, int]) -> None:
     fused = nmfuse.fuse(a, b)
     assert fused.shape == shape
     assert np.isfinite(fused).all()
+
+
+def test_a_large_image_is_fused_in_little_memory() -> None:
+    """4096 x 4095: its features, whole, would take more than 10 GiB."""
+    tile = brain_phantom(256)
+    a, b = (np.rint(255 * np.tile(x, (16, 16))[:, 1:]).astype(np.uint8) for x in (tile.t2, tile.ct))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    fused = nmfuse.fuse(a, b)
+    assert (fused.shape, fused.dtype) == ((4096, 4095), np.uint8)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 5 << 20  # KiB
+    np.testing.assert_allclose(fused[1024:1280, 1023:1279], fused[2048:2304, 2047:2303], atol=1)  # no seams
 
 
 def test_flat_and_black_images() -> None:

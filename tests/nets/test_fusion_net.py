@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from nmfuse.nets import FusionNet, load_fusion
+from nmfuse.nets import FusionNet, fusion_net, load_fusion
 from nmfuse.nets.fusion_net import FORMAT
 from nmfuse.nets.weights_file import read_weights, shipped, write_weights
 
@@ -79,6 +79,17 @@ def test_context_sums_to_one_and_names_the_stronger():
     torch.testing.assert_close(context.sum(0), torch.ones(1, 1, 32, 32))
     assert (none == 0.5).all()
     assert not (context == 0.5).all()
+
+
+def test_strips_give_what_the_whole_gives(monkeypatch):
+    a, b = pair(2, 1, 97, 64)
+    net = net_with_random_weights()
+    with torch.inference_mode():
+        whole = net(a, b)
+        monkeypatch.setattr(fusion_net, "_STRIP", 64 * 9)
+        torch.testing.assert_close(net(a, b), whole, rtol=0, atol=1e-6)
+        monkeypatch.setattr(fusion_net, "_REACH", 3)
+        assert not torch.allclose(net(a, b), whole, rtol=0, atol=1e-5)  # the test would see a seam
 
 
 def test_bad_shapes_are_refused():

@@ -18,6 +18,8 @@ LEVELS = 6  # of the pyramid, with its top
 _SHIPPED = {"default": "fusion", "all": "fusion_all"}
 _SILENT = 1e-6
 _FAINT = 1e-10  # energy of coefficients that no screen shows
+_STRIP = 1 << 15  # pixels of a level looked at together where no gradient is asked for: they fit the cache
+_REACH = 4  # rows: of three convolutions and a head's
 
 
 class FusionNet(nn.Module):
@@ -92,22 +94,38 @@ class FusionNet(nn.Module):
         pair = torch.stack([a, b])  # (2, N, 1, H, W)
         levels = min(LEVELS, pyramids.max_levels((a.shape[2], a.shape[3])))
         gaussian = pyramids.gaussian_pyramid(pair, levels)
-        features = [self._look(g) for g in gaussian]
-        scene = _scene(features[1])
-        context = self._context(features[1])
+        features = self._look(gaussian[1])
+        scene = _scene(features)
+        context = self._context(features)
         contexts = [pyramids.expand(context, (a.shape[2], a.shape[3]))]
         contexts += pyramids.gaussian_pyramid(context, levels - 1)
         gates, fused = [], []
-        for level, (image, seen, parts) in enumerate(zip(gaussian, features, contexts, strict=True)):
+        for level, (image, parts) in enumerate(zip(gaussian, contexts, strict=True)):
             top = level == levels - 1
             head = self.base if top else self.detail
             shown = image if top else image - pyramids.expand(gaussian[level + 1], (image.shape[-2], image.shape[-1]))
-            gate = head(seen, parts.flatten(0, 1), scene, level)  # weights and excesses, (2, N, 2, h, w)
+            seen = features if level == 1 else None
+            gate = self._logits(head, image, seen, parts.flatten(0, 1), scene, level)  # (2, N, 2, h, w)
             gate = gate[:, :, :1].softmax(0) + _mismatch(shown) * torch.tanh(gate[:, :, 1:])
             gates.append(gate)
             fused.append((gate * shown).sum(0))
         ceiling = 2 * functional.max_pool2d(torch.maximum(a, b), 3, 1, 1)
         return torch.minimum(pyramids.collapse_laplacian(fused), ceiling), gates, context
+
+    def _logits(
+        self, head: _Head, image: Tensor, features: Tensor | None, parts: Tensor, scene: Tensor, level: int
+    ) -> Tensor:
+        """Return what the head says of one level, strip by strip where no gradient is asked for: memory stays small."""
+        rows, columns = image.shape[-2:]
+        step = rows if torch.is_grad_enabled() else max(_REACH, _STRIP // columns)
+        strips = []
+        for start in range(0, rows, step):
+            low = max(0, start - _REACH)
+            strip = slice(low, start + step + _REACH)
+            seen = self._look(image[..., strip, :]) if features is None else features[..., strip, :]
+            logits = head(seen, parts[..., strip, :], scene, level)
+            strips.append(logits[..., start - low : start - low + step, :])
+        return torch.cat(strips, dim=-2) if len(strips) > 1 else strips[0]
 
     def _look(self, pair: Tensor) -> Tensor:
         """Return the features (2N, C, h, w) of (2, N, 1, h, w)."""
