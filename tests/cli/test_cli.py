@@ -142,3 +142,49 @@ def test_evaluate_prints_the_values_of_the_function(sources: tuple[Path, Path], 
     unknown = run("evaluate", tmp_path / "fused.png", *sources, "--metrics", "Q")
     assert unknown.returncode == 1
     assert "metrics: 'Q' is not known" in unknown.stderr
+
+
+def test_methods_are_listed() -> None:
+    done = run("methods")
+    assert (done.returncode, done.stderr) == (0, "")
+    for name in ("learned", "wavelet", "fuzzy", "pca", "mst-sr", "nsct-pc", "asr", "cnn-liu", "guided-filter"):
+        assert f" {name} " in done.stdout
+
+
+def test_fuse_by_another_method_with_its_parameters(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    from nmfuse.baselines import fuse
+
+    config = tmp_path / "laplacian.toml"
+    config.write_text("levels = 2\n")
+    done = run("fuse", *sources, "-o", tmp_path / "f.png", "--method", "laplacian", "--config", config)
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = fuse(*(read_image(path) for path in sources), "laplacian", levels=2)
+    np.testing.assert_array_equal(read_image(tmp_path / "f.png"), expected)
+    assert not np.array_equal(expected, fuse(*(read_image(path) for path in sources), "laplacian"))
+    wrong = run("fuse", *sources, "-o", tmp_path / "g.png", "--method", "dwt")
+    assert (wrong.returncode, "method: got 'dwt'; expected one of learned," in wrong.stderr) == (1, True)
+    both = run("fuse", *sources, "-o", tmp_path / "g.png", "--method", "pca", "--paper")
+    assert (both.returncode, "neither --paper nor --explain" in both.stderr) == (2, True)
+    assert not (tmp_path / "g.png").exists()
+
+
+def test_compare_and_the_papers_table(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    pairs = tmp_path / "brain"
+    pairs.mkdir()
+    for side, path in zip("AB", sources, strict=True):
+        (pairs / f"01_{side}.png").write_bytes(path.read_bytes())
+    config = tmp_path / "methods.toml"
+    config.write_text("[laplacian]\nlevels = 2\n")
+    asked = ("compare", pairs, "-o", tmp_path / "report", "--methods", "laplacian,average", "--config", config)
+    done = run(*asked)
+    assert done.returncode == 0, done.stderr
+    assert "mean rank" in done.stdout
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {
+        "images", "metrics.csv", "times.csv", "report.html", "tables.md",
+    }  # fmt: skip
+    wrong = run(*asked, "--metrics", "entropy")
+    assert (wrong.returncode, "metrics: 'entropy' is not known" in wrong.stderr) == (1, True)
+    table = run("compare", pairs, "-o", tmp_path / "paper", "--methods", "mst-sr", "--paper")
+    assert table.returncode == 0, table.stderr
+    assert "| mst-sr |" in table.stdout
+    assert "(0.97)" in table.stdout

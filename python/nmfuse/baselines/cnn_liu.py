@@ -28,7 +28,7 @@ def fuse(a: Image, b: Image, weights: str | Path | None = None, threshold: float
     a, b : (H, W)
     weights : path, optional
         The authors' ``cnnmodel.mat`` (from their package, for research use only). Without it our own focus weights of
-        the same network ("full") are used, and the log says so.
+        the same network ("full") are used, and the log says so, once.
     threshold : float
         t of the match; coefficients that match better are weighted, others chosen by energy.
 
@@ -38,7 +38,7 @@ def fuse(a: Image, b: Image, weights: str | Path | None = None, threshold: float
     """
     x, y = (torch.from_numpy(np.array(image)).float()[None, None] for image in (a, b))
     if weights is None:
-        _log.info("cnn-liu: no weights of the authors were given; our own focus weights take their place")
+        _say_whose_weights()
         S = load("full").score_map(x, y)[0]
     else:
         net = authors_net(Path(weights))
@@ -52,6 +52,11 @@ def fuse(a: Image, b: Image, weights: str | Path | None = None, threshold: float
         for coefficients in zip(p, q, pyramids.gaussian_pyramid(W, levels), strict=True)
     ]
     return np.asarray(pyramids.collapse_laplacian(fused).numpy())
+
+
+@lru_cache(maxsize=1)
+def _say_whose_weights() -> None:
+    _log.warning("cnn-liu: no weights of the authors were given; our own focus weights take their place")
 
 
 @lru_cache(maxsize=1)
