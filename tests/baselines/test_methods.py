@@ -82,13 +82,10 @@ def test_cnn_liu_says_whose_weights_it_has(
 
 
 def test_asr_gives_its_authors_image(shared_dir: Path) -> None:
-    """A part of it: the whole takes minutes. Borders of the part see fewer patches than the whole's."""
     folder = shared_dir / "oracles" / "asr"
-    part = np.s_[200:272, 200:272]
     a, b, published = (read_image(folder / f"{x}.tif") for x in ("a01_1", "a01_2", "fused_asr_d256_n0"))
-    fused = METHODS["asr"].function()(a[part] / 255.0, b[part] / 255.0, mean="source", dictionary=folder)
-    inner = np.s_[7:-7, 7:-7]
-    off = np.abs(np.floor(np.clip(fused, 0, 1) * 255)[inner] - published[part][inner].astype(float))
+    fused = METHODS["asr"].function()(a / 255.0, b / 255.0, mean="source", dictionary=folder)
+    off = np.abs(np.rint(np.clip(fused, 0, 1) * 255) - published.astype(float))
     assert (off <= 1).mean() >= 0.99
 
 

@@ -28,7 +28,8 @@ def fuse(
     """Fuse by adaptive sparse representation.
 
     Of each pair of patches the one of larger variance tells the orientation, and so which of seven dictionaries codes
-    both; the code of larger 1-norm is taken. Overlaps are averaged.
+    both; the code of larger 1-norm is taken. Overlaps are averaged. As in the code of the authors, the gradients are
+    those of the patch with its mean before a border of zeros.
 
     Parameters
     ----------
@@ -54,8 +55,7 @@ def fuse(
     error = PATCH * 1.15 * noise + 0.1
 
     def rule(x: Tensor, y: Tensor, mean_x: Tensor, mean_y: Tensor) -> Tensor:
-        larger = torch.where((x.square().sum(1) >= y.square().sum(1))[:, None], x, y)
-        kind = orientation(larger)
+        kind = orientation(torch.where((x.square().sum(1) >= y.square().sum(1))[:, None], x + mean_x, y + mean_y))
         fused = torch.empty_like(x)
         for k in range(ORIENTATIONS + 1):
             of = kind == k
@@ -73,7 +73,7 @@ def fuse(
 def orientation(patches: Tensor) -> Tensor:
     """Return the dominant orientation of patches (N, 64): 0 to 5 in steps of 30 degrees, 6 where none is clear.
 
-    Sobel gradients with a zero border, their angles weighted by magnitude.
+    Sobel gradients with a zero border, their angles weighted by magnitude; a step has its upper end.
     """
     x = patches.reshape(-1, 1, PATCH, PATCH)
     sobel = x.new_tensor([[1, 0, -1], [2, 0, -2], [1, 0, -1]])
@@ -81,7 +81,7 @@ def orientation(patches: Tensor) -> Tensor:
     dx, dy = torch.nn.functional.conv2d(x, kernels, padding=1).flatten(2).unbind(1)
     angle = torch.atan(dy / dx).nan_to_num(0.0) * (180 / math.pi)
     angle = torch.where(angle < 0, angle + 180, angle)
-    which = (angle / (180 / ORIENTATIONS)).long().clamp_max(ORIENTATIONS - 1)
+    which = (angle / (180 / ORIENTATIONS)).ceil().long().sub(1).clamp_min(0)
     histogram = x.new_zeros(len(x), ORIENTATIONS).scatter_add(1, which, (dx**2 + dy**2).sqrt())
     most, best = histogram.max(dim=1)
     return torch.where(most > _CLEAR * histogram.sum(1), best, ORIENTATIONS)

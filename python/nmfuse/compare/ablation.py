@@ -13,6 +13,7 @@ from nmfuse.compare.pairs import Pair, find_pairs, measure
 from nmfuse.compare.tables import RANKING, markdown, mean_and_deviation, mean_ranks
 from nmfuse.fusion import Fuser
 from nmfuse.io import new_file
+from nmfuse.kernels import num_threads
 from nmfuse.metrics import METRICS
 
 _PAPER = Fuser(method="paper")
@@ -73,6 +74,7 @@ def ablate(
     FileExistsError, FileNotFoundError, ValueError
         For the output file and the pairs.
     """
+    where = Path(where)
     pairs = find_pairs(where)
     added = {f"learned, {name}": Fuser(fusion_network=file) for name, file in (networks or {}).items()}
     variants = {"learned": VARIANTS["learned"], **added, **VARIANTS}
@@ -89,7 +91,7 @@ def ablate(
                 table[pair.label, name] = {**measure(fused, sources), "seconds": seconds}
                 if progress is not None:
                     progress(len(table), len(pairs) * len(variants), f"{pair.label}, {name}")
-        temporary.write_text(_document(pairs, list(variants), table))
+        temporary.write_text(_document(where.name, pairs, list(variants), table))
     return _over_kinds(pairs, table)
 
 
@@ -106,20 +108,22 @@ def _of(
     return {key: values for key, values in table.items() if key[0] in labels}
 
 
-def _document(pairs: list[Pair], names: list[str], table: Mapping[tuple[str, str], Mapping[str, float]]) -> str:
+def _document(
+    where: str, pairs: list[Pair], names: list[str], table: Mapping[tuple[str, str], Mapping[str, float]]
+) -> str:
     kinds = list(dict.fromkeys(pair.kind for pair in pairs))
     overall = _over_kinds(pairs, table)
     by_kind = {kind: mean_ranks(_of(kind, pairs, table)) for kind in kinds}
     lines = [
         "# What each part of the pipeline is worth",
         "",
-        f"    nmfuse ablate {pairs[0].a.parent.parent.name if len(kinds) > 1 else pairs[0].a.parent.name}",
+        f"    nmfuse ablate {where}",
         "",
         f"{len(pairs)} pairs of {len(kinds)} kinds. Each row changes one thing: rows that begin with *learned* change "
         "the default method, the others `method='paper'`. Rank: among these rows, per pair over the ten metrics "
         f"{', '.join(RANKING)}; lower is better.",
         "",
-        "## Mean rank, and seconds a pair",
+        f"## Mean rank, and seconds a pair ({num_threads()} threads)",
         "",
     ]
     rows = []
