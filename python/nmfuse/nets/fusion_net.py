@@ -116,16 +116,18 @@ class FusionNet(nn.Module):
         self, head: _Head, image: Tensor, features: Tensor | None, parts: Tensor, scene: Tensor, level: int
     ) -> Tensor:
         """Return what the head says of one level, strip by strip where no gradient is asked for: memory stays small."""
+        if torch.is_grad_enabled():
+            return head(self._look(image) if features is None else features, parts, scene, level)
         rows, columns = image.shape[-2:]
-        step = rows if torch.is_grad_enabled() else max(_REACH, _STRIP // columns)
-        strips = []
+        step = max(_REACH, _STRIP // columns)
+        logits = image.new_empty(*image.shape[:2], 2, rows, columns)  # kept strips would split the heap
         for start in range(0, rows, step):
             low = max(0, start - _REACH)
             strip = slice(low, start + step + _REACH)
             seen = self._look(image[..., strip, :]) if features is None else features[..., strip, :]
-            logits = head(seen, parts[..., strip, :], scene, level)
-            strips.append(logits[..., start - low : start - low + step, :])
-        return torch.cat(strips, dim=-2) if len(strips) > 1 else strips[0]
+            said = head(seen, parts[..., strip, :], scene, level)
+            logits[..., start : start + step, :] = said[..., start - low : start - low + step, :]
+        return logits
 
     def _look(self, pair: Tensor) -> Tensor:
         """Return the features (2N, C, h, w) of (2, N, 1, h, w)."""
