@@ -32,7 +32,7 @@ export -f build sanitizer
 export PYTHON where
 
 step "build for ${card:-?}" 120 bash -c build
-step "tests on cuda" 130 "$PYTHON" -m pytest --require-cuda -q -p no:cacheprovider -m cuda tests/kernels tests/metrics
+step "tests on cuda" 130 "$PYTHON" -m pytest --require-cuda -q -p no:cacheprovider -m cuda tests
 step "the rest of the suite" 60 "$PYTHON" -m pytest -q -p no:cacheprovider -m "not cuda" -k "not simt" tests/kernels tests/fusion tests/test_pyramids.py
 for tool in memcheck racecheck initcheck; do
   step "compute-sanitizer $tool" 40 bash -c "sanitizer $tool"

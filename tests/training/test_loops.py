@@ -446,3 +446,16 @@ def test_new_file_without_its_folder(tmp_path):
 
     with pytest.raises(FileNotFoundError):
         write(tmp_path / "none" / "x.txt")
+
+
+@pytest.mark.parametrize("name", ["gpu", "meta", ""])
+def test_an_unknown_device_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"device: got {name!r}; expected 'cpu' or 'cuda'"):
+        loops.training_device(name)
+
+
+def test_a_missing_device_is_refused() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("it is not missing here")
+    with pytest.raises(ValueError, match="device: got 'cuda', but torch sees no CUDA device here"):
+        loops.training_device("cuda")

@@ -32,6 +32,7 @@ def _debug(value: bool) -> bool:
 
 Debug = Annotated[bool, typer.Option("--debug", callback=_debug, is_eager=True, help="Show the traceback of an error.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
+TrainingDevice = Annotated[str, typer.Option(help="Where to train: cpu, or cuda.")]
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", help="TOML file with arguments of nmfuse.Fuser, e.g. pyramid = 'contrast'."),
@@ -201,6 +202,7 @@ def train_focus(
     variant: Annotated[str, typer.Option(help="lite or full.")] = "lite",
     steps: Annotated[int | None, typer.Option(help="Batches; by default the shipped file's.")] = None,
     seed: Annotated[int, typer.Option(help="Of the split, the patches and the start.")] = 0,
+    device: TrainingDevice = "cpu",
     checkpoint: Annotated[
         Path | None, typer.Option(help="File to save progress in; a killed run continues from it.")
     ] = None,
@@ -210,7 +212,7 @@ def train_focus(
     """Train the Siamese network to tell sharp from blurred patches."""
     from nmfuse.cli.training import run_train_focus
 
-    run_train_focus(images, output, variant, steps, seed, checkpoint, overwrite=overwrite)
+    run_train_focus(images, output, variant, steps, seed, device, checkpoint, overwrite=overwrite)
 
 
 @train_app.command("fusion")
@@ -225,6 +227,7 @@ def train_fusion(
     context: Annotated[bool, typer.Option(help="Whether the NMF takes part.")] = True,
     specific: Annotated[bool, typer.Option(help="Whether the second image has a first layer of its own.")] = False,
     seed: Annotated[int, typer.Option(help="Of the crops and the start.")] = 0,
+    device: TrainingDevice = "cpu",
     checkpoint: Annotated[
         Path | None, typer.Option(help="File to save progress in; a killed run continues from it.")
     ] = None,
@@ -244,6 +247,7 @@ def train_fusion(
         context=context,
         specific=specific,
         seed=seed,
+        device=device,
         checkpoint=checkpoint,
         notes=notes,
         overwrite=overwrite,

@@ -257,7 +257,7 @@ class Fuser:
                 source = hannmean(source, self.hannmean_size)
                 steps["a_denoised"], steps["b_denoised"] = source[0], source[1]
         with clock("network"):
-            net = nets.load_fusion(self.fusion_network)
+            net = nets.load_fusion(self.fusion_network, source.device)
             fused, gates, context = net.explain(source[:1, None], source[1:, None])
         steps["W_nmf"] = context[0, 0, 0]
         steps["gate_a"], steps["gate_b"] = ([level[side, 0, 0] for level in gates] for side in (0, 1))
@@ -292,7 +292,7 @@ class Fuser:
         """Return W, the weight of the first image of the pair (2, H, W)."""
         maps = []
         if self.weighting != "half":
-            network = nets.load(self.network)
+            network = nets.load(self.network, pair.device)
             features = network.features(pair[:, None])
         if "cnn" in self.weighting:
             S = network.score_features(features[:1], features[1:])[0]

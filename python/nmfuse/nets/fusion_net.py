@@ -117,7 +117,8 @@ class FusionNet(nn.Module):
     ) -> Tensor:
         """Return what the head says of one level, strip by strip where no gradient is asked for: memory stays small."""
         if torch.is_grad_enabled():
-            return head(self._look(image) if features is None else features, parts, scene, level)
+            whole: Tensor = head(self._look(image) if features is None else features, parts, scene, level)
+            return whole
         rows, columns = image.shape[-2:]
         step = max(_REACH, _STRIP // columns)
         logits = image.new_empty(*image.shape[:2], 2, rows, columns)  # kept strips would split the heap
@@ -196,7 +197,7 @@ class _Head(nn.Module):
         return logits.reshape(2, -1, *logits.shape[1:])
 
 
-def load_fusion(name: str | Path = "default") -> FusionNet:
+def load_fusion(name: str | Path = "default", device: str | torch.device = "cpu") -> FusionNet:
     """Return a trained fusion network in evaluation mode, its weights frozen; the same object for the same file.
 
     Parameters
@@ -204,6 +205,8 @@ def load_fusion(name: str | Path = "default") -> FusionNet:
     name : str or path
         "default" or "all" for the weights that come with nmfuse, or a file that ``nmfuse train fusion`` wrote.
         "default" was trained on free material alone; "all" also on medical and infrared pairs that carry no licence.
+    device : str or torch.device
+        Where its weights lie: the device of the images it is to see.
 
     Raises
     ------
@@ -218,7 +221,7 @@ def load_fusion(name: str | Path = "default") -> FusionNet:
     True
     """
     path = shipped(_SHIPPED[str(name)]) if name in _SHIPPED else Path(name)
-    return load_once(path, _read, "'default', 'all' or a file that `nmfuse train fusion` wrote")
+    return load_once(path, _read, "'default', 'all' or a file that `nmfuse train fusion` wrote", device)
 
 
 def _read(path: Path) -> FusionNet:

@@ -171,13 +171,15 @@ def multiply_adds(variant: str, height: int = PATCH, width: int = PATCH) -> int:
     return 2 * branch + head
 
 
-def load(name: str | Path = "lite") -> Siamese:
+def load(name: str | Path = "lite", device: str | torch.device = "cpu") -> Siamese:
     """Return a trained net in evaluation mode, its weights frozen; the same object for the same file.
 
     Parameters
     ----------
     name : str or path
         "lite" or "full" for the weights that come with nmfuse, or a file that ``nmfuse train focus`` wrote.
+    device : str or torch.device
+        Where its weights lie: the device of the images it is to see.
 
     Raises
     ------
@@ -192,7 +194,7 @@ def load(name: str | Path = "lite") -> Siamese:
     'lite'
     """
     path = shipped(str(name)) if name in _CHANNELS else Path(name)
-    return load_once(path, _read, "'lite', 'full' or a file that `nmfuse train focus` wrote")
+    return load_once(path, _read, "'lite', 'full' or a file that `nmfuse train focus` wrote", device)
 
 
 def _read(path: Path) -> Siamese:

@@ -69,12 +69,13 @@ def fit_weights(net: Net, tensors: Mapping[str, Tensor], path: Path, what: str, 
     return net.requires_grad_(False).eval()
 
 
-_loaded: dict[tuple[object, Path, int, int], nn.Module] = {}  # by time and size too: a rewritten file is another one
+# By time and size too: a rewritten file is another one.
+_loaded: dict[tuple[object, Path, int, int, torch.device], nn.Module] = {}
 _MOST_LOADED = 8
 
 
-def load_once(path: Path, read: Callable[[Path], Net], expected: str) -> Net:
-    """Return what `read` makes of a file; the same object for the same file.
+def load_once(path: Path, read: Callable[[Path], Net], expected: str, device: str | torch.device) -> Net:
+    """Return what `read` makes of a file, on `device`; the same object for the same file and device.
 
     Raises
     ------
@@ -84,9 +85,9 @@ def load_once(path: Path, read: Callable[[Path], Net], expected: str) -> Net:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weight file; expected {expected}")
     status = path.stat()
-    key = read, path.resolve(), status.st_mtime_ns, status.st_size
+    key = read, path.resolve(), status.st_mtime_ns, status.st_size, torch.device(device)
     if key not in _loaded:
         if len(_loaded) >= _MOST_LOADED:
             _loaded.pop(next(iter(_loaded)))
-        _loaded[key] = read(path)
+        _loaded[key] = read(path).to(device)
     return _loaded[key]  # type: ignore[return-value]

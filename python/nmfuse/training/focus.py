@@ -17,7 +17,7 @@ from torch.nn import functional
 from nmfuse.io import new_file
 from nmfuse.nets.siamese import FORMAT, Siamese
 from nmfuse.nets.weights_file import write_weights
-from nmfuse.training.loops import CurvePoint, Sgd, output_files, run_training, write_curves
+from nmfuse.training.loops import CurvePoint, Sgd, output_files, run_training, training_device, write_curves
 from nmfuse.training.patches import augment, find_images, hash_files, pool_of_pairs
 
 STEPS = {"full": 1000, "lite": 6000}  # of the shipped files
@@ -134,6 +134,7 @@ def train_focus(
     True
     """
     sgd = Sgd(_check(variant, steps, batch, seed, validation_fraction), lr, momentum, weight_decay)
+    where = training_device(device)
     checkpoint = None if checkpoint is None else Path(checkpoint)
     files = output_files(Path(output), checkpoint, overwrite=overwrite)
     paths = find_images(Path(images) if isinstance(images, (str, Path)) else images)
@@ -154,7 +155,7 @@ def train_focus(
     }
     with torch.random.fork_rng(devices=[]):  # leaves the caller's random numbers alone
         torch.default_generator.manual_seed(seed)
-        net = Siamese(variant).to(device)
+        net = Siamese(variant).to(where)
     some = held_out_pairs[:: max(1, len(held_out_pairs) // _CURVE_PAIRS)]
     curve = run_training(
         net,

@@ -15,7 +15,7 @@ from torch import Tensor
 from nmfuse.io import new_file
 from nmfuse.nets.fusion_net import FORMAT, FusionNet
 from nmfuse.nets.weights_file import write_weights
-from nmfuse.training.loops import CurvePoint, OneCycle, output_files, run_training, write_curves
+from nmfuse.training.loops import CurvePoint, OneCycle, output_files, run_training, training_device, write_curves
 from nmfuse.training.losses import METRICS, expected_ranks, load_standings
 from nmfuse.training.pairs import Image, PairSet, pair_set
 from nmfuse.training.patches import hash_files
@@ -58,6 +58,7 @@ def train_fusion(
     context: bool = True,
     specific: bool = False,
     seed: int = 0,
+    device: str = "cpu",
     checkpoint: str | Path | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int, float], None] | None = None,
@@ -86,6 +87,8 @@ def train_fusion(
         Whether the second image has a first layer of its own.
     seed : int
         Of the crops and of the starting weights.
+    device : str
+        Where to train: "cpu" or "cuda".
     checkpoint : path, optional
         Saved every 100 steps; a run that finds it continues from there, to the same bits as an unbroken run.
     overwrite : bool
@@ -116,7 +119,7 @@ def train_fusion(
     for name, value, least in (("steps", steps, 1), ("batch", batch, 1), ("crop", crop, 64), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name}: got {value}; expected an int of at least {least}")
-    schedule = OneCycle(steps, lr)
+    schedule, where = OneCycle(steps, lr), training_device(device)
     checkpoint = None if checkpoint is None else Path(checkpoint)
     files = output_files(Path(output), checkpoint, overwrite=overwrite)
     pairs = pair_set(None if data is None else Path(data), None if photos is None else Path(photos), phantoms)
@@ -133,7 +136,7 @@ def train_fusion(
     }
     with torch.random.fork_rng(devices=[]):  # leaves the caller's random numbers alone
         torch.default_generator.manual_seed(seed)
-        net = FusionNet(context=context, specific=specific)
+        net = FusionNet(context=context, specific=specific).to(where)
     standings = load_standings()
     held_out = pairs.draw("held_out" if pairs.held_out else "training", _HELD_OUT_CROPS, crop, np.random.default_rng(1))
 
@@ -179,7 +182,8 @@ def _ranks(
     net: FusionNet, drawn: tuple[Image, Image, list[str]], standings: dict[str, Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Return the expected ranks (N, 10) of a drawn batch once fused, and how far its values lie outside [0, 1]."""
-    a, b = (torch.from_numpy(x) for x in drawn[:2])
+    device = next(net.parameters()).device
+    a, b = (torch.from_numpy(x).to(device) for x in drawn[:2])
     fused = net(a[:, None], b[:, None])[:, 0]
-    others = torch.stack([standings.get(kind, standings["any"]) for kind in drawn[2]])
+    others = torch.stack([standings.get(kind, standings["any"]) for kind in drawn[2]]).to(device)
     return expected_ranks(a, b, fused, others), (fused - 1).clamp_min(0) + (-fused).clamp_min(0)

@@ -95,6 +95,25 @@ class CurvePoint:
     score: float
 
 
+def training_device(name: str) -> torch.device:
+    """Return the device to train on.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name, or none here.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device: got {name!r}; expected 'cpu' or 'cuda'") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device: got {name!r}; expected 'cpu' or 'cuda'")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: got 'cuda', but torch sees no CUDA device here; train on 'cpu'")
+    return device
+
+
 def run_training(
     net: nn.Module,
     loss_of: Callable[[int], Tensor],
