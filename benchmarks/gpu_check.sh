@@ -12,7 +12,7 @@ step() {  # name, seconds, command...
   local name=$1 limit=$2 start=$SECONDS status
   shift 2
   printf '\n== %s\n' "$name"
-  timeout "$limit" "$@"
+  timeout --signal INT --kill-after 10 "$limit" "$@"  # pytest, interrupted, still writes what it has
   status=$?
   [ "$status" -eq 0 ] || failed=1
   summary+=("$(printf '%-34s %4d s  %s' "$name" $((SECONDS - start)) "$([ "$status" -eq 0 ] && echo passed || echo "FAILED ($status)")")")
