@@ -3,8 +3,9 @@
 // Ranks up to 32 are fused (up to 16 in double, and for divergences other than Frobenius and Kullback-Leibler). V is
 // walked in column tiles; a tile's W'V, its new H, V H' and H H' are made while it is in shared memory, in panels of
 // rows (a tile of at most one panel is read once, a taller one a second time, from L2).
-// A chunk of tiles owns its partial sums; they are added in chunk order in double. Between the two halves of an
-// iteration stands a grid barrier, or a block barrier where one block has the whole problem (batches of small ones).
+// A chunk of tiles owns its partial sums; all blocks together add them, in a fixed order and in double. Between the
+// three parts of an iteration (chunks, sums, rows of W) stand grid barriers, or block barriers where one block has the
+// whole problem (batches of small ones). Loads are issued several at a time before their values are used.
 // Larger ranks are composed of plain tiled products; they need r x n (and for beta != 2, m x n) scratch.
 #include <cooperative_groups.h>
 
@@ -12,6 +13,7 @@
 
 #include "cuda/launch.h"
 #include "cuda/shared.h"
+#include "cuda/tiles.h"
 #include "nmfuse/nmf.h"
 
 namespace nmfuse {
@@ -22,7 +24,10 @@ constexpr int kWarps = kThreads / 32;
 constexpr int kGroup = 8;        // ranks per thread
 constexpr int kPanelRows = 32;   // a panel holds a multiple of this
 constexpr int kMaxChunks = 256;  // over all problems: enough for any card, and never read off one
-constexpr int kMaxRowItems = 64;
+constexpr int kRowItems = 16;    // pieces of the W update: so many, more where m is large
+constexpr int kMaxRowItems = 256;
+constexpr int kAhead = 8;         // loads in flight per thread
+constexpr int kSplitSums = 2048;  // most sums of V H' that several warps share: at most 4 units of 64 rows x 8 ranks
 constexpr std::int64_t kSharedBudget = 110 * 1024;  // two blocks a multiprocessor on sm_80 and sm_90
 
 template <class T>
@@ -33,9 +38,7 @@ template <class T>
 inline constexpr int kStride = kTile<T> + kPack<T>;  // of a tile's rows: neighbours fall into other banks
 
 template <class T>
-struct alignas(16) pack {
-  T v[kPack<T>];
-};
+using lane_pack = pack<T, kPack<T>>;
 
 enum class divergence { frobenius, kullback_leibler, general };
 
@@ -53,10 +56,17 @@ struct problem {
   std::int64_t tiles_per_chunk;
   int row_items, rows_per_item;  // pieces of the W update
   int splits;                    // of a tile's columns for V H', so that few rows still feed all warps
-  T* numerator;                  // (batch, chunks * splits, m, r): V H' or (V S^(beta-2)) H'
-  T* denominator;                // the same for S^(beta-1) H' (general divergence)
-  T* gram_H;                     // (batch, chunks, r, r): H H', or row sums of H in the first row
-  T* gram_W;                     // (batch, row_items, r, r): W'W, or column sums of W in the first row
+  bool held;                     // all tiles of a chunk stay in shared memory from one iteration to the next
+  bool packs_V, packs_H;         // whole tiles' rows may be moved as packs
+  // Of a chunk: V H' or (V S^(beta-2)) H' (m, r); S^(beta-1) H' (m, r) for the general divergence; H H' (r, r), or the
+  // row sums of H in its first row.
+  std::int64_t sums_each;
+  T* partials;  // (batch, chunks, sums_each)
+  T* sums;      // (batch, sums_each), over the chunks
+  T* gram_W;    // (batch, row_items, r, r): W'W, or column sums of W in the first row
+
+  __device__ std::int64_t denominator_at() const { return V.rows * rank; }
+  __device__ std::int64_t gram_at() const { return sums_each - rank * rank; }
 };
 
 template <class T>
@@ -87,55 +97,116 @@ __device__ T ratio_power(T numerator, T denominator, T exponent) {
   return exponent == T(1) ? ratio : pow(ratio, exponent);
 }
 
+// Warps that share a group of ranks of W'X have their rows' sums added in so many places at once.
+template <int RP>
+inline constexpr int kRowSplits = kWarps / (RP / kGroup);
+template <int RP, divergence Kind>
+inline constexpr int kSets = Kind == divergence::general || kRowSplits<RP> == 1 ? 1 : kRowSplits<RP> / 2;
+
 // Shared memory of the fused kernels.
 template <class T>
 struct shared_tiles {
-  shared_array<T> panel;   // (panel_rows, stride): V, or V S^(beta-2)
+  shared_array<T> panel;   // (panel_rows, stride), or as many for every tile of a held chunk: V, or V S^(beta-2)
   shared_array<T> powers;  // (panel_rows, stride): S^(beta-1); general divergence only
   shared_array<T> W;       // (panel_rows, RP)
   shared_array<T> H;       // (RP, stride)
-  shared_array<T> G;       // (RP, stride): numerator of H
-  shared_array<T> D;       // (RP, stride): denominator of H; general divergence only
+  shared_array<T> G;       // (sets, RP, stride): numerator of H
+  shared_array<T> D;       // (sets, RP, stride): denominator of H; general divergence only
   shared_array<T> gram;    // (RP, RP)
+  shared_array<T> sums;    // (m, RP): V H' so far; where warps share them only
 };
 
 template <class T>
-std::size_t tiles_bytes(int panel_rows, int padded_rank, divergence kind) {
+std::size_t tiles_bytes(int panel_rows, std::int64_t panels, int padded_rank, int splits, divergence kind) {
   const std::int64_t stride = kStride<T>;
   const int twice = kind == divergence::general ? 2 : 1;
-  return twice * shared_bytes<T>(panel_rows * stride) + shared_bytes<T>(panel_rows * padded_rank) +
-         (1 + twice) * shared_bytes<T>(padded_rank * stride) + shared_bytes<T>(padded_rank * padded_rank);
+  const int sets = twice == 2 ? 1 : std::max(1, kWarps / (padded_rank / kGroup) / 2);
+  return shared_bytes<T>(panels * panel_rows * stride) + (twice - 1) * shared_bytes<T>(panel_rows * stride) +
+         shared_bytes<T>(panel_rows * padded_rank) + shared_bytes<T>(padded_rank * stride) +
+         twice * shared_bytes<T>(sets * padded_rank * stride) + shared_bytes<T>(padded_rank * padded_rank) +
+         (splits > 1 ? shared_bytes<T>(kSplitSums) : 0);
 }
 
 template <class T, int RP, divergence Kind>
-__device__ shared_tiles<T> take_tiles(shared_memory& memory, int panel_rows) {
+__device__ shared_tiles<T> take_tiles(shared_memory& memory, const problem<T>& p) {
   constexpr bool general = Kind == divergence::general;
-  const auto panel = memory.take<T>(panel_rows * kStride<T>, "panel");
-  const auto powers = general ? memory.take<T>(panel_rows * kStride<T>, "powers") : panel;
-  const auto W = memory.take<T>(panel_rows * RP, "W");
+  const std::int64_t panels = p.held ? p.tiles_per_chunk : 1;
+  const auto panel = memory.take<T>(panels * p.panel_rows * kStride<T>, "panel");
+  const auto powers = general ? memory.take<T>(p.panel_rows * kStride<T>, "powers") : panel;
+  const auto W = memory.take<T>(p.panel_rows * RP, "W");
   const auto H = memory.take<T>(RP * kStride<T>, "H");
-  const auto G = memory.take<T>(RP * kStride<T>, "G");
-  const auto D = general ? memory.take<T>(RP * kStride<T>, "D") : G;
+  const auto G = memory.take<T>(kSets<RP, Kind> * RP * kStride<T>, "G");
+  const auto D = general ? memory.take<T>(kSets<RP, Kind> * RP * kStride<T>, "D") : G;
   const auto gram = memory.take<T>(RP * RP, "gram");
-  return {panel, powers, W, H, G, D, gram};
+  const auto sums = p.splits > 1 ? memory.take<T>(kSplitSums, "sums") : gram;
+  return {panel, powers, W, H, G, D, gram, sums};
 }
 
-// Rows [first, first + panel_rows) of V's columns [column, column + tile) and of W, zero beyond the edges.
+// Rows [first, first + count) of X's columns [column, column + tile), zero beyond the edges. A warp moves whole rows.
+template <class T, class Value>
+__device__ void load_rows(const image_view<Value>& X, bool packs, std::int64_t b, std::int64_t first,
+                          std::int64_t column, const shared_array<T>& to, int count) {
+  constexpr int C = kPack<T>;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const std::int64_t mine = column + C * lane;
+  packs = packs && column + kTile<T> <= X.cols;
+  for (int start = warp; start < count; start += kAhead * kWarps) {
+    lane_pack<T> x[kAhead];
+#pragma unroll
+    for (int q = 0; q < kAhead; ++q) {
+      const int i = start + q * kWarps;
+      if (i < count && first + i < X.rows && packs) {
+        x[q] = *reinterpret_cast<const lane_pack<T>*>(X.row(b, first + i) + mine);
+      } else {
+        for (int c = 0; c < C; ++c) {
+          const bool inside = i < count && first + i < X.rows && mine + c < X.cols;
+          x[q].v[c] = inside ? X.row(b, first + i)[mine + c] : T(0);
+        }
+      }
+    }
+#pragma unroll
+    for (int q = 0; q < kAhead; ++q) {
+      const int i = start + q * kWarps;
+      if (i < count) to.store(i * kStride<T> + C * lane, x[q]);
+    }
+  }
+}
+
+// The tile of H, back to its columns [column, column + tile).
 template <class T, int RP>
-__device__ void load_panel(const problem<T>& p, const shared_tiles<T>& tiles, std::int64_t b, std::int64_t first,
-                           std::int64_t column) {
-  for (int e = threadIdx.x; e < p.panel_rows * kTile<T>; e += kThreads) {
-    const int i = e / kTile<T>, j = e % kTile<T>;
-    const bool inside = first + i < p.V.rows && column + j < p.V.cols;
-    tiles.panel[i * kStride<T> + j] = inside ? p.V.row(b, first + i)[column + j] : T(0);
+__device__ void store_H(const problem<T>& p, const shared_tiles<T>& tiles, std::int64_t b, std::int64_t column) {
+  constexpr int C = kPack<T>;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const std::int64_t mine = column + C * lane;
+  const bool packs = p.packs_H && column + kTile<T> <= p.H.cols;
+  for (int k = warp; k < p.rank; k += kWarps) {
+    const lane_pack<T> h = tiles.H.template load<lane_pack<T>>(k * kStride<T> + C * lane);
+    T* const row = p.H.row(b, k) + mine;
+    if (packs) {
+      *reinterpret_cast<lane_pack<T>*>(row) = h;
+    } else {
+      for (int c = 0; c < C; ++c) {
+        if (mine + c < p.H.cols) row[c] = h.v[c];
+      }
+    }
   }
 }
 
 template <class T, int RP>
 __device__ void load_W(const problem<T>& p, const shared_tiles<T>& tiles, std::int64_t b, std::int64_t first) {
-  for (int e = threadIdx.x; e < p.panel_rows * RP; e += kThreads) {
-    const int i = e / RP, k = e % RP;
-    tiles.W[e] = first + i < p.W.rows && k < p.rank ? p.W.row(b, first + i)[k] : T(0);
+  for (int start = threadIdx.x; start < p.panel_rows * RP; start += kAhead * kThreads) {
+    T w[kAhead];
+#pragma unroll
+    for (int q = 0; q < kAhead; ++q) {
+      const int e = start + q * kThreads, i = e / RP, k = e % RP;
+      const bool inside = i < p.panel_rows && first + i < p.W.rows && k < p.rank;
+      w[q] = inside ? p.W.row(b, first + i)[k] : T(0);
+    }
+#pragma unroll
+    for (int q = 0; q < kAhead; ++q) {
+      const int e = start + q * kThreads;
+      if (e < p.panel_rows * RP) tiles.W[e] = w[q];
+    }
   }
 }
 
@@ -147,7 +218,7 @@ __device__ void divide_by_product(const problem<T>& p, const shared_tiles<T>& ti
   for (int i = kRows * warp; i < p.panel_rows; i += kRows * kWarps) {
     T sum[kRows][C] = {};
     for (int k = 0; k < RP; ++k) {
-      const pack<T> h = tiles.H.template load<pack<T>>(k * kStride<T> + C * lane);
+      const lane_pack<T> h = tiles.H.template load<lane_pack<T>>(k * kStride<T> + C * lane);
       for (int q = 0; q < kRows; ++q) {
         const T w = tiles.W[(i + q) * RP + k];
         for (int c = 0; c < C; ++c) sum[q][c] += w * h.v[c];
@@ -155,7 +226,7 @@ __device__ void divide_by_product(const problem<T>& p, const shared_tiles<T>& ti
     }
     for (int q = 0; q < kRows; ++q) {
       const int at = (i + q) * kStride<T> + C * lane;
-      pack<T> v = tiles.panel.template load<pack<T>>(at), power;
+      lane_pack<T> v = tiles.panel.template load<lane_pack<T>>(at), power;
       for (int c = 0; c < C; ++c) {
         const T s = guarded(sum[q][c]);
         if constexpr (Kind == divergence::kullback_leibler) {
@@ -173,17 +244,19 @@ __device__ void divide_by_product(const problem<T>& p, const shared_tiles<T>& ti
   }
 }
 
-// G += W' X over the panel's rows, for X = panel or powers; each warp has 8 ranks and every (8 / groups)-th row.
+// sum += W' X over the panel's rows, for X = V or powers; each warp has 8 ranks and every
+// (8 / groups)-th row.
 template <class T, int RP>
 __device__ void accumulate_WtX(const problem<T>& p, const shared_tiles<T>& tiles, const shared_array<T>& X,
                                T (&sum)[kGroup][kPack<T>]) {
-  constexpr int C = kPack<T>, kGroups = RP / kGroup, kRowSplits = kWarps / kGroups;
+  constexpr int C = kPack<T>, kGroups = RP / kGroup;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int group = warp % kGroups;
-  for (int i = warp / kGroups; i < p.panel_rows; i += kRowSplits) {
-    const pack<T> x = X.template load<pack<T>>(i * kStride<T> + C * lane);
+#pragma unroll 2
+  for (int i = warp / kGroups; i < p.panel_rows; i += kRowSplits<RP>) {
+    const lane_pack<T> x = X.template load<lane_pack<T>>(i * kStride<T> + C * lane);
     for (int q = 0; q < kGroup / C; ++q) {
-      const pack<T> w = tiles.W.template load<pack<T>>(i * RP + kGroup * group + C * q);
+      const lane_pack<T> w = tiles.W.template load<lane_pack<T>>(i * RP + kGroup * group + C * q);
       for (int a = 0; a < C; ++a) {
         for (int c = 0; c < C; ++c) sum[C * q + a][c] += w.v[a] * x.v[c];
       }
@@ -191,18 +264,19 @@ __device__ void accumulate_WtX(const problem<T>& p, const shared_tiles<T>& tiles
   }
 }
 
-// The warps' sums over their rows, added in a fixed order into G.
-template <class T, int RP>
+// The warps' sums over their rows, added in a fixed order into the sets of G.
+template <class T, int RP, int kSets>
 __device__ void reduce_WtX(const shared_array<T>& G, const T (&sum)[kGroup][kPack<T>]) {
-  constexpr int C = kPack<T>, kGroups = RP / kGroup, kRowSplits = kWarps / kGroups;
+  constexpr int C = kPack<T>, kGroups = RP / kGroup;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  for (int split = 0; split < kRowSplits; ++split) {
-    if (warp / kGroups == split) {
+  const int set = warp / kGroups % kSets, turn = warp / kGroups / kSets;
+  for (int t = 0; t < kRowSplits<RP> / kSets; ++t) {
+    if (turn == t) {
       for (int k = 0; k < kGroup; ++k) {
-        const int at = (kGroup * (warp % kGroups) + k) * kStride<T> + C * lane;
-        pack<T> g;
-        if (split > 0) g = G.template load<pack<T>>(at);
-        for (int c = 0; c < C; ++c) g.v[c] = (split > 0 ? g.v[c] : T(0)) + sum[k][c];
+        const int at = (set * RP + kGroup * (warp % kGroups) + k) * kStride<T> + C * lane;
+        lane_pack<T> g;
+        if (t > 0) g = G.template load<lane_pack<T>>(at);
+        for (int c = 0; c < C; ++c) g.v[c] = (t > 0 ? g.v[c] : T(0)) + sum[k][c];
         G.store(at, g);
       }
     }
@@ -215,6 +289,11 @@ template <class T, int RP, divergence Kind>
 __device__ void update_H(const problem<T>& p, const shared_tiles<T>& tiles, int columns) {
   constexpr int kHalves = kThreads / kTile<T>, kMine = RP / kHalves;  // ranks per thread, in one column
   const int j = threadIdx.x % kTile<T>, first = threadIdx.x / kTile<T> * kMine;
+  T numerator[kMine];
+  for (int a = 0; a < kMine; ++a) {
+    numerator[a] = T(0);
+    for (int set = 0; set < kSets<RP, Kind>; ++set) numerator[a] += tiles.G[(set * RP + first + a) * kStride<T> + j];
+  }
   for (int inner = 0; inner < p.inner_iter; ++inner) {
     T updated[kMine];
     for (int a = 0; a < kMine; ++a) updated[a] = T(0);
@@ -229,13 +308,13 @@ __device__ void update_H(const problem<T>& p, const shared_tiles<T>& tiles, int 
     }
     for (int a = 0; a < kMine; ++a) {
       const int k = first + a, at = k * kStride<T> + j;
-      const T h = tiles.H[at], numerator = tiles.G[at];
+      const T h = tiles.H[at];
       T denominator = updated[a];
       if constexpr (Kind == divergence::kullback_leibler) denominator = tiles.gram[k];
       if constexpr (Kind == divergence::general) denominator = tiles.D[at];
       denominator += p.l1_H + p.l2_H * h;
       const bool inside = k < p.rank && j < columns;
-      updated[a] = inside ? at_least_floor(h * ratio_power(numerator, denominator, p.exponent_H)) : T(0);
+      updated[a] = inside ? at_least_floor(h * ratio_power(numerator[a], denominator, p.exponent_H)) : T(0);
     }
     __syncthreads();  // all have read H
     for (int a = 0; a < kMine; ++a) tiles.H[(first + a) * kStride<T> + j] = updated[a];
@@ -243,8 +322,8 @@ __device__ void update_H(const problem<T>& p, const shared_tiles<T>& tiles, int 
   }
 }
 
-// sums += X H' over the tile, into the chunk's own memory. A warp has 32 or 64 rows (one or two a lane), 8 ranks and
-// one split of the columns.
+// sums += X H' over the tile, into the chunk's own memory (m, rank), or, where several warps share a sum, into shared
+// memory by way of G. A warp has 32 or 64 rows (one or two a lane), 8 ranks and one split of the columns.
 template <class T, int RP, int kRowsPerLane>
 __device__ void accumulate_XHt(const problem<T>& p, const shared_tiles<T>& tiles, const shared_array<T>& X,
                                std::int64_t first_row, T* sums, bool start) {
@@ -255,12 +334,23 @@ __device__ void accumulate_XHt(const problem<T>& p, const shared_tiles<T>& tiles
   for (int unit = warp; unit < units; unit += kWarps) {
     const int group = unit % kGroups, split = unit / kGroups % p.splits;
     const int row = unit / kGroups / p.splits * (32 * kRowsPerLane) + lane;
-    T sum[kRowsPerLane][kGroup] = {};
-    for (int j = split * 32 / p.splits; j < (split + 1) * 32 / p.splits; ++j) {
-      pack<T> x[kRowsPerLane];
-      for (int y = 0; y < kRowsPerLane; ++y) x[y] = X.template load<pack<T>>((row + 32 * y) * kStride<T> + C * j);
+    T before[kRowsPerLane][kGroup], sum[kRowsPerLane][kGroup] = {};
+    for (int y = 0; y < kRowsPerLane; ++y) {
+      const std::int64_t i = first_row + row + 32 * y;
       for (int k = 0; k < kGroup; ++k) {
-        const pack<T> h = tiles.H.template load<pack<T>>((kGroup * group + k) * kStride<T> + C * j);
+        const int rank = kGroup * group + k;
+        const bool there = p.splits == 1 && !start && i < m && rank < p.rank;
+        before[y][k] = there ? sums[i * p.rank + rank] : T(0);
+      }
+    }
+#pragma unroll 2
+    for (int j = split * 32 / p.splits; j < (split + 1) * 32 / p.splits; ++j) {
+      lane_pack<T> x[kRowsPerLane];
+      for (int y = 0; y < kRowsPerLane; ++y) {
+        x[y] = X.template load<lane_pack<T>>((row + 32 * y) * kStride<T> + C * j);
+      }
+      for (int k = 0; k < kGroup; ++k) {
+        const lane_pack<T> h = tiles.H.template load<lane_pack<T>>((kGroup * group + k) * kStride<T> + C * j);
         for (int y = 0; y < kRowsPerLane; ++y) {
           for (int c = 0; c < C; ++c) sum[y][k] += x[y].v[c] * h.v[c];
         }
@@ -268,13 +358,23 @@ __device__ void accumulate_XHt(const problem<T>& p, const shared_tiles<T>& tiles
     }
     for (int y = 0; y < kRowsPerLane; ++y) {
       const std::int64_t i = first_row + row + 32 * y;
-      if (i >= m) continue;
-      T* mine = sums + (split * m + i) * p.rank;
       for (int k = 0; k < kGroup; ++k) {
         const int rank = kGroup * group + k;
-        if (rank < p.rank) mine[rank] = (start ? T(0) : mine[rank]) + sum[y][k];
+        if (p.splits > 1) {
+          tiles.G[(split * p.panel_rows + row + 32 * y) * RP + rank] = sum[y][k];
+        } else if (i < m && rank < p.rank) {
+          sums[i * p.rank + rank] = before[y][k] + sum[y][k];
+        }
       }
     }
+  }
+  if (p.splits == 1) return;
+  __syncthreads();
+  for (int e = threadIdx.x; e < p.panel_rows * RP; e += kThreads) {
+    const int at = static_cast<int>(first_row) * RP + e;
+    T sum = start ? T(0) : tiles.sums[at];
+    for (int split = 0; split < p.splits; ++split) sum += tiles.G[split * p.panel_rows * RP + e];
+    tiles.sums[at] = sum;
   }
 }
 
@@ -297,11 +397,11 @@ __device__ void accumulate_gram_H(const shared_tiles<T>& tiles, double (&sum)[(R
     if (k >= (Kind == divergence::kullback_leibler ? 1 : RP)) continue;
     T part = 0;
     for (int j = 0; j < 32; ++j) {
-      const pack<T> b = tiles.H.template load<pack<T>>(l * kStride<T> + C * j);
+      const lane_pack<T> b = tiles.H.template load<lane_pack<T>>(l * kStride<T> + C * j);
       if constexpr (Kind == divergence::kullback_leibler) {
         for (int c = 0; c < C; ++c) part += b.v[c];
       } else {
-        const pack<T> a = tiles.H.template load<pack<T>>(k * kStride<T> + C * j);
+        const lane_pack<T> a = tiles.H.template load<lane_pack<T>>(k * kStride<T> + C * j);
         for (int c = 0; c < C; ++c) part += a.v[c] * b.v[c];
       }
     }
@@ -316,21 +416,23 @@ __device__ void sum_partials(const shared_array<T>& gram, const T* partials, int
     const int k = e / RP, l = e % RP;
     double sum = 0;
     if (k < rank && l < rank) {
+#pragma unroll 8
       for (int c = 0; c < count; ++c) sum += partials[(static_cast<std::int64_t>(c) * rank + k) * rank + l];
     }
     gram[e] = static_cast<T>(sum);
   }
 }
 
-// First half of an iteration for one chunk: new H, and the chunk's share of the sums that W needs. `loaded`: the one
-// tile of the one panel is still in shared memory from the iteration before.
+// First part of an iteration for one chunk: new H, and the chunk's share of the sums that W needs. `loaded`: the tiles
+// are still in shared memory from the iteration before.
 template <class T, int RP, divergence Kind>
 __device__ void process_chunk(const problem<T>& p, const shared_tiles<T>& tiles, std::int64_t b, int chunk,
                               bool& loaded) {
   constexpr int kCount = (RP * RP + kThreads - 1) / kThreads;
-  constexpr bool general = Kind == divergence::general;
+  constexpr bool general = Kind == divergence::general, frobenius = Kind == divergence::frobenius;
   const std::int64_t m = p.V.rows, n = p.V.cols, rank = p.rank;
   const bool one_panel = m <= p.panel_rows;
+  T* const partials = p.partials + (b * p.chunks + chunk) * p.sums_each;
   double gram[kCount] = {};
   __syncthreads();  // nobody uses the shared memory of the last chunk any more
   sum_partials<T, RP>(tiles.gram, p.gram_W + b * p.row_items * rank * rank, p.row_items, p.rank);
@@ -339,62 +441,82 @@ __device__ void process_chunk(const problem<T>& p, const shared_tiles<T>& tiles,
     const std::int64_t column = (chunk * p.tiles_per_chunk + t) * kTile<T>;
     if (column >= n) break;
     const int columns = static_cast<int>(min(n - column, static_cast<std::int64_t>(kTile<T>)));
-    for (int e = threadIdx.x; e < RP * kTile<T>; e += kThreads) {
-      const int k = e / kTile<T>, j = e % kTile<T>;
-      tiles.H[k * kStride<T> + j] = k < p.rank && j < columns ? p.H.row(b, k)[column + j] : T(0);
-    }
+    const int panel = p.panel_rows * kStride<T>;
+    const auto place = p.held ? tiles.panel.slice(static_cast<int>(t) * panel, panel) : tiles.panel;
+    load_rows(p.H, p.packs_H, b, 0, column, tiles.H, RP);
     T numerator[kGroup][kPack<T>] = {}, denominator[kGroup][kPack<T>] = {};
     for (std::int64_t first = 0; first < m; first += p.panel_rows) {
       if (!one_panel) load_W<T, RP>(p, tiles, b, first);
-      if (!loaded) load_panel<T, RP>(p, tiles, b, first, column);
+      if (!loaded) load_rows(p.V, p.packs_V, b, first, column, place, p.panel_rows);
       __syncthreads();
-      if constexpr (Kind != divergence::frobenius) {
+      if constexpr (!frobenius) {
         divide_by_product<T, RP, Kind>(p, tiles);
         __syncthreads();
       }
-      accumulate_WtX<T, RP>(p, tiles, tiles.panel, numerator);
+      accumulate_WtX<T, RP>(p, tiles, place, numerator);
       if constexpr (general) accumulate_WtX<T, RP>(p, tiles, tiles.powers, denominator);
       if (first + p.panel_rows < m) __syncthreads();  // before the next panel
     }
-    reduce_WtX<T, RP>(tiles.G, numerator);
-    if constexpr (general) reduce_WtX<T, RP>(tiles.D, denominator);
+    reduce_WtX<T, RP, kSets<RP, Kind>>(tiles.G, numerator);
+    if constexpr (general) reduce_WtX<T, RP, kSets<RP, Kind>>(tiles.D, denominator);
     update_H<T, RP, Kind>(p, tiles, columns);
-    for (int e = threadIdx.x; e < p.rank * kTile<T>; e += kThreads) {
-      const int k = e / kTile<T>, j = e % kTile<T>;
-      if (j < columns) p.H.row(b, k)[column + j] = tiles.H[k * kStride<T> + j];
-    }
+    store_H<T, RP>(p, tiles, b, column);
     if (p.update_W) {
-      const std::int64_t sums = (b * p.chunks + chunk) * p.splits * m * rank;
       for (std::int64_t first = 0; first < m; first += p.panel_rows) {
-        if (!one_panel || Kind != divergence::frobenius) {
+        if (!one_panel || !frobenius) {
           __syncthreads();
-          load_W<T, RP>(p, tiles, b, first);
-          load_panel<T, RP>(p, tiles, b, first, column);
+          if constexpr (!frobenius) load_W<T, RP>(p, tiles, b, first);
+          load_rows(p.V, p.packs_V, b, first, column, place, p.panel_rows);
           __syncthreads();
-          if constexpr (Kind != divergence::frobenius) {
+          if constexpr (!frobenius) {
             divide_by_product<T, RP, Kind>(p, tiles);
             __syncthreads();
           }
         }
-        accumulate_XHt<T, RP>(p, tiles, tiles.panel, first, p.numerator + sums, t == 0);
+        accumulate_XHt<T, RP>(p, tiles, place, first, partials, t == 0);
         if constexpr (general) {
-          accumulate_XHt<T, RP>(p, tiles, tiles.powers, first, p.denominator + sums, t == 0);
+          accumulate_XHt<T, RP>(p, tiles, tiles.powers, first, partials + p.denominator_at(), t == 0);
         }
       }
       if constexpr (!general) accumulate_gram_H<T, RP, Kind>(tiles, gram);
     }
-    loaded = Kind == divergence::frobenius && one_panel && p.tiles_per_chunk == 1;
     __syncthreads();  // before the next tile
+  }
+  loaded = p.held;
+  if (!p.update_W) return;
+  if (p.splits > 1) {
+    for (std::int64_t e = threadIdx.x; e < m * rank; e += kThreads) {
+      partials[e] = tiles.sums[static_cast<int>(e / rank * RP + e % rank)];
+    }
   }
   for (int q = 0; q < kCount; ++q) {
     const int e = threadIdx.x + kThreads * q, k = e / RP, l = e % RP;
-    if (k < p.rank && l < p.rank) {
-      p.gram_H[((b * p.chunks + chunk) * rank + k) * rank + l] = static_cast<T>(gram[q]);
-    }
+    if (k < p.rank && l < p.rank) partials[p.gram_at() + k * rank + l] = static_cast<T>(gram[q]);
   }
 }
 
-// Second half of an iteration for a few rows: new W, and their share of W'W. gram holds H H' (or H's row sums).
+// Second part: 32 sums over the chunks of problem b. Each warp adds a contiguous share of the chunks, in order; the
+// shares are added in order.
+template <class T>
+__device__ void sum_chunks(const problem<T>& p, const shared_array<T>& scratch, std::int64_t b, std::int64_t item) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const std::int64_t at = 32 * item + lane;
+  const T* const partials = p.partials + b * p.chunks * p.sums_each + at;
+  double sum = 0;
+  if (at < p.sums_each) {
+#pragma unroll 8
+    for (int c = p.chunks * warp / kWarps; c < p.chunks * (warp + 1) / kWarps; ++c) sum += partials[c * p.sums_each];
+  }
+  __syncthreads();  // the scratch is free
+  scratch[threadIdx.x] = static_cast<T>(sum);
+  __syncthreads();
+  if (warp > 0 || at >= p.sums_each) return;
+  double total = 0;
+  for (int w = 0; w < kWarps; ++w) total += scratch[32 * w + lane];
+  p.sums[b * p.sums_each + at] = static_cast<T>(total);
+}
+
+// Third part of an iteration for a few rows: new W, and their share of W'W. gram holds H H' (or H's row sums).
 template <class T, int RP, divergence Kind>
 __device__ void process_rows(const problem<T>& p, const shared_tiles<T>& tiles, std::int64_t b, int item,
                              bool only_gram) {
@@ -412,16 +534,10 @@ __device__ void process_rows(const problem<T>& p, const shared_tiles<T>& tiles, 
       __syncthreads();
       rows[i * RP + k] = w;
       __syncthreads();
-      double numerator = 0, other = 0;
-      if (inside) {
-        const int parts = p.chunks * p.splits;
-        for (int c = 0; c < parts; ++c) {
-          const std::int64_t at = ((b * parts + c) * m + row) * rank + k;
-          numerator += p.numerator[at];
-          if constexpr (Kind == divergence::general) other += p.denominator[at];
-        }
-      }
-      T denominator = static_cast<T>(other);
+      const T* const sums = p.sums + b * p.sums_each + row * rank + k;
+      const T numerator = inside ? sums[0] : T(0);
+      T denominator = 0;
+      if constexpr (Kind == divergence::general) denominator = inside ? sums[p.denominator_at()] : T(0);
       if constexpr (Kind == divergence::kullback_leibler) denominator = tiles.gram[k];
       if constexpr (Kind == divergence::frobenius) {
         for (int l = 0; l < RP; ++l) {
@@ -431,7 +547,7 @@ __device__ void process_rows(const problem<T>& p, const shared_tiles<T>& tiles, 
       }
       denominator += p.l1_W + p.l2_W * w;
       if (inside) {
-        w = at_least_floor(w * ratio_power(static_cast<T>(numerator), denominator, p.exponent_W));
+        w = at_least_floor(w * ratio_power(numerator, denominator, p.exponent_W));
         p.W.row(b, row)[k] = w;
       }
     }
@@ -468,7 +584,7 @@ __device__ void process_row_items(const problem<T>& p, const shared_tiles<T>& ti
     if (p.active != nullptr && p.active[b] == 0) continue;
     if (!only_gram && summed != b) {
       __syncthreads();
-      sum_partials<T, RP>(tiles.gram, p.gram_H + b * p.chunks * p.rank * p.rank, p.chunks, p.rank);
+      sum_partials<T, RP>(tiles.gram, p.sums + b * p.sums_each + p.gram_at(), 1, p.rank);
       summed = b;
     }
     process_rows<T, RP, Kind>(p, tiles, b, static_cast<int>(item % p.row_items), only_gram);
@@ -477,9 +593,9 @@ __device__ void process_row_items(const problem<T>& p, const shared_tiles<T>& ti
 
 // Problems of one chunk: a block has a problem to itself for all iterations, and no block waits for another.
 template <class T, int RP, divergence Kind>
-__global__ void __launch_bounds__(kThreads) nmf_block_kernel(problem<T> p) {
+__global__ void __launch_bounds__(kThreads, 2) nmf_block_kernel(problem<T> p) {
   shared_memory memory;
-  const auto tiles = take_tiles<T, RP, Kind>(memory, p.panel_rows);
+  const auto tiles = take_tiles<T, RP, Kind>(memory, p);
   for (std::int64_t b = blockIdx.x; b < p.V.batch; b += gridDim.x) {
     const std::int64_t first = b * p.row_items, last = first + p.row_items;
     bool loaded = false;
@@ -495,11 +611,11 @@ __global__ void __launch_bounds__(kThreads) nmf_block_kernel(problem<T> p) {
   }
 }
 
-// Large problems: all blocks share them, with two grid barriers an iteration.
+// Large problems: all blocks share them, with three grid barriers an iteration.
 template <class T, int RP, divergence Kind>
-__global__ void __launch_bounds__(kThreads) nmf_grid_kernel(problem<T> p) {
+__global__ void __launch_bounds__(kThreads, 2) nmf_grid_kernel(problem<T> p) {
   shared_memory memory;
-  const auto tiles = take_tiles<T, RP, Kind>(memory, p.panel_rows);
+  const auto tiles = take_tiles<T, RP, Kind>(memory, p);
   const auto grid = cooperative_groups::this_grid();
   const std::int64_t row_items = p.V.batch * p.row_items, chunks = p.V.batch * p.chunks;
   bool loaded = false;
@@ -513,6 +629,12 @@ __global__ void __launch_bounds__(kThreads) nmf_grid_kernel(problem<T> p) {
       process_chunk<T, RP, Kind>(p, tiles, b, static_cast<int>(item % p.chunks), loaded);
     }
     if (!p.update_W) continue;
+    grid.sync();
+    const std::int64_t sum_items = (p.sums_each + 31) / 32;
+    for (std::int64_t item = blockIdx.x; item < p.V.batch * sum_items; item += gridDim.x) {
+      const std::int64_t b = item / sum_items;
+      if (p.active == nullptr || p.active[b] != 0) sum_chunks(p, tiles.G, b, item % sum_items);
+    }
     grid.sync();
     process_row_items<T, RP, Kind>(p, tiles, blockIdx.x, row_items, gridDim.x, false);
     grid.sync();
@@ -528,14 +650,14 @@ struct cut {
 
 // The least panel of a fused rank fits into 64 KiB of shared memory, what sm_75 has.
 template <class T>
-int max_fused_rank(divergence kind) {
+constexpr int max_fused_rank(divergence kind) {
   return sizeof(T) == 4 && kind != divergence::general ? 32 : 16;
 }
 
 int padded_rank(std::int64_t rank) { return rank <= 8 ? 8 : rank <= 16 ? 16 : 32; }
 
 template <class T>
-cut cut_of(std::int64_t batch, std::int64_t m, std::int64_t n, std::int64_t rank) {
+cut cut_of(std::int64_t batch, std::int64_t m, std::int64_t n, std::int64_t rank, divergence kind) {
   const auto ceil_div = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
   const std::int64_t tiles = ceil_div(n, kTile<T>);
   const std::int64_t wanted = std::min(tiles, std::max<std::int64_t>(1, kMaxChunks / std::max<std::int64_t>(batch, 1)));
@@ -543,16 +665,23 @@ cut cut_of(std::int64_t batch, std::int64_t m, std::int64_t n, std::int64_t rank
   c.tiles_per_chunk = ceil_div(tiles, wanted);
   c.chunks = static_cast<int>(ceil_div(tiles, c.tiles_per_chunk));
   const int rows = kThreads / padded_rank(rank);
-  c.rows_per_item = static_cast<int>(ceil_div(ceil_div(m, kMaxRowItems), rows) * rows);
+  const std::int64_t items = std::min<std::int64_t>(kMaxRowItems, std::max<std::int64_t>(kRowItems, m / 64));
+  c.rows_per_item = static_cast<int>(ceil_div(ceil_div(m, items), rows) * rows);
   c.row_items = static_cast<int>(ceil_div(m, c.rows_per_item));
   const std::int64_t units = ceil_div(m, 64) * padded_rank(rank) / kGroup;
-  c.splits = units >= kWarps ? 1 : static_cast<int>(kWarps / units);
+  // Shared sums need memory: there is none to spare for the general divergence and for the largest rank.
+  const bool may_split = units < kWarps && kind != divergence::general && padded_rank(rank) < 32;
+  c.splits = may_split ? std::max(1, static_cast<int>(kWarps * sizeof(float) / sizeof(T) / units)) : 1;
   return c;
 }
 
 divergence kind_of(const nmf_options& options) {
   if (options.beta == 2) return divergence::frobenius;
   return options.beta == 1 ? divergence::kullback_leibler : divergence::general;
+}
+
+std::int64_t sums_per_chunk(std::int64_t m, std::int64_t rank, divergence kind) {
+  return (kind == divergence::general ? 2 : 1) * m * rank + rank * rank;
 }
 
 // ---- Larger ranks: plain products.
@@ -931,11 +1060,14 @@ void launch_fused(problem<T>& p, divergence kind, stream_handle stream) {
   check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "cudaDeviceGetAttribute");
   const int padded = padded_rank(p.rank);
   const std::size_t budget = static_cast<std::size_t>(std::min<std::int64_t>(most, kSharedBudget));
+  const auto bytes_with = [&](int rows, std::int64_t panels) {
+    return tiles_bytes<T>(rows, panels, padded, p.splits, kind);
+  };
   p.panel_rows = kPanelRows;
-  while (p.panel_rows < p.V.rows && tiles_bytes<T>(p.panel_rows + kPanelRows, padded, kind) <= budget) {
-    p.panel_rows += kPanelRows;
-  }
-  const std::size_t bytes = tiles_bytes<T>(p.panel_rows, padded, kind);
+  while (p.panel_rows < p.V.rows && bytes_with(p.panel_rows + kPanelRows, 1) <= budget) p.panel_rows += kPanelRows;
+  p.held = kind == divergence::frobenius && p.V.rows <= p.panel_rows &&
+           bytes_with(p.panel_rows, p.tiles_per_chunk) <= budget;
+  const std::size_t bytes = bytes_with(p.panel_rows, p.held ? p.tiles_per_chunk : 1);
 
   const auto run = [&](auto block_kernel, auto grid_kernel) {
     if (p.chunks == 1) {
@@ -954,7 +1086,9 @@ void launch_fused(problem<T>& p, divergence kind, stream_handle stream) {
     constexpr divergence kKind = decltype(k)::value;
     if (padded == 8) return run(nmf_block_kernel<T, 8, kKind>, nmf_grid_kernel<T, 8, kKind>);
     if (padded == 16) return run(nmf_block_kernel<T, 16, kKind>, nmf_grid_kernel<T, 16, kKind>);
-    return run(nmf_block_kernel<T, 32, kKind>, nmf_grid_kernel<T, 32, kKind>);
+    if constexpr (max_fused_rank<T>(kKind) > 16) {
+      return run(nmf_block_kernel<T, 32, kKind>, nmf_grid_kernel<T, 32, kKind>);
+    }
   };
   if (kind == divergence::frobenius) return by_rank(std::integral_constant<divergence, divergence::frobenius>{});
   if (kind == divergence::kullback_leibler) {
@@ -975,10 +1109,9 @@ std::int64_t nmf_workspace(std::int64_t batch, std::int64_t m, std::int64_t n, s
   if (rank > max_fused_rank<T>(kind)) {
     update = large_rank_layout<T>(nullptr, batch, m, n, rank, kind).bytes;
   } else {
-    const cut c = cut_of<T>(batch, m, n, rank);
-    const std::int64_t sums = static_cast<std::int64_t>(c.chunks) * c.splits * m * rank;
-    const std::int64_t grams = (c.chunks + c.row_items) * rank * rank;
-    update = batch * (sums * (kind == divergence::general ? 2 : 1) + grams) * static_cast<std::int64_t>(sizeof(T));
+    const cut c = cut_of<T>(batch, m, n, rank, kind);
+    const std::int64_t sums = (c.chunks + 1) * sums_per_chunk(m, rank, kind);
+    update = batch * (sums + c.row_items * rank * rank) * static_cast<std::int64_t>(sizeof(T));
   }
   return std::max({objective, normalize, update});
 }
@@ -995,8 +1128,7 @@ void nmf_update(image_view<const T> V, image_view<T> W, image_view<T> H, const s
     update_large_rank(V, W, H, active, options, iterations, scratch, stream);
     return;
   }
-  const cut c = cut_of<T>(V.batch, V.rows, V.cols, W.cols);
-  const std::int64_t sums = V.batch * c.chunks * c.splits * V.rows * W.cols, square = W.cols * W.cols;
+  const cut c = cut_of<T>(V.batch, V.rows, V.cols, W.cols, kind);
   problem<T> p{};
   p.V = V;
   p.W = W;
@@ -1018,10 +1150,12 @@ void nmf_update(image_view<const T> V, image_view<T> W, image_view<T> H, const s
   p.row_items = c.row_items;
   p.rows_per_item = c.rows_per_item;
   p.splits = c.splits;
-  p.numerator = scratch;
-  p.gram_H = p.numerator + sums;
-  p.gram_W = p.gram_H + V.batch * c.chunks * square;
-  p.denominator = p.gram_W + V.batch * c.row_items * square;
+  p.packs_V = takes_packs<kPack<T>>(V);
+  p.packs_H = takes_packs<kPack<T>>(H);
+  p.sums_each = sums_per_chunk(V.rows, W.cols, kind);
+  p.partials = scratch;
+  p.sums = c.chunks == 1 ? scratch : scratch + V.batch * c.chunks * p.sums_each;
+  p.gram_W = scratch + V.batch * (c.chunks + 1) * p.sums_each;
   launch_fused(p, kind, stream);
 }
 

@@ -78,21 +78,28 @@ MUTATIONS = {
     ),
     "nmf: H is overwritten while it is read": Mutation("nmf", "    __syncthreads();  // all have read H\n", "", RACE),
     "nmf: no barrier before the products": Mutation(
-        "nmf", "load_panel<T, RP>(p, tiles, b, first, column);\n      __syncthreads();",
-        "load_panel<T, RP>(p, tiles, b, first, column);", RACE,
+        "nmf", "column, place, p.panel_rows);\n      __syncthreads();", "column, place, p.panel_rows);", RACE,
     ),
     "nmf: no grid barrier between H and W": Mutation(
         "nmf", "    if (!p.update_W) continue;\n    grid.sync();", "    if (!p.update_W) continue;", WRONG
     ),
+    "nmf: no grid barrier between the sums and W": Mutation(
+        "nmf", "    grid.sync();\n    process_row_items", "    process_row_items", WRONG
+    ),
+    "nmf: no barrier before the shared sums": Mutation(
+        "nmf", "  if (p.splits == 1) return;\n  __syncthreads();", "  if (p.splits == 1) return;", RACE
+    ),
     "nmf: sums of another component": Mutation(
-        "nmf", "(start ? T(0) : mine[rank]) + sum[y][k];", "(start ? T(0) : mine[rank]) + sum[y][k ^ 1];", WRONG
+        "nmf", "= before[y][k] + sum[y][k];", "= before[y][k] + sum[y][k ^ 1];", WRONG
+    ),
+    "nmf: sums of a chunk left out": Mutation(
+        "nmf", "for (int w = 0; w < kWarps; ++w) total +=", "for (int w = 0; w < kWarps - 1; ++w) total +=", WRONG
     ),
     "nmf: columns beyond V": Mutation(
-        "nmf", "first + i < p.V.rows && column + j < p.V.cols;", "first + i < p.V.rows;", OUTSIDE
+        "nmf", "first + i < X.rows && mine + c < X.cols;", "first + i < X.rows;", OUTSIDE
     ),
     "nmf: a component beyond W": Mutation(
-        "nmf", "tiles.W[e] = first + i < p.W.rows && k < p.rank ?", "tiles.W[e] = first + i < p.W.rows ?",
-        f"{OUTSIDE}|{WRONG}",
+        "nmf", "first + i < p.W.rows && k < p.rank;", "first + i < p.W.rows;", f"{OUTSIDE}|{WRONG}"
     ),
 }  # fmt: skip
 
