@@ -21,7 +21,7 @@ HANNMEAN_MASKED = {"cpu": [(1024, 5), (4096, 5)], "cuda": [(4096, 5), (8192, 5)]
 # side of the image, for blocks of 16 at stride 2
 BLOCKS = {"cpu": [1024, 4096], "cuda": [1024, 4096, 8192]}
 # side of the two images
-PIPELINE = {"cpu": [256, 512], "cuda": [256, 1024, 4096]}
+PIPELINE = {"cpu": [256, 512], "cuda": [256, 1024]}
 QUICK = 2  # of each list, with --quick
 
 

@@ -31,13 +31,13 @@ results=benchmarks/results/${card:-unknown}-$(date +%F).json
 export -f build sanitizer
 export PYTHON where
 
-step "build for ${card:-?}" 120 bash -c build
-step "tests on cuda" 130 "$PYTHON" -m pytest --require-cuda -q -p no:cacheprovider -m cuda tests
-step "the rest of the suite" 60 "$PYTHON" -m pytest -q -p no:cacheprovider -m "not cuda" -k "not simt" tests/kernels tests/fusion tests/test_pyramids.py
-for tool in memcheck racecheck initcheck; do
-  step "compute-sanitizer $tool" 40 bash -c "sanitizer $tool"
+step "build for ${card:-?}" 150 bash -c build
+step "tests on cuda" 120 "$PYTHON" -m pytest --require-cuda -q -p no:cacheprovider -m cuda tests
+step "benchmarks" 100 "$PYTHON" -m pytest benchmarks -q -p no:cacheprovider --device cuda --results "$results"
+for tool in memcheck initcheck racecheck; do
+  step "compute-sanitizer $tool" 80 bash -c "sanitizer $tool"
 done
-step "benchmarks" 120 "$PYTHON" -m pytest benchmarks -q -p no:cacheprovider --device cuda --results "$results"
+step "the rest of the suite" 60 "$PYTHON" -m pytest -q -p no:cacheprovider -m "not cuda" -k "not simt" tests/kernels tests/fusion tests/test_pyramids.py
 
 printf '\n== summary\n'
 printf '%s\n' "${summary[@]}" "$results"

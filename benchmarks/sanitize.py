@@ -18,7 +18,7 @@ def main() -> None:
     for dtype in ("float32", "float64", "uint8", "uint16"):
         x = (rng.random((2, 37, 70)) * (1 if dtype.startswith("f") else 200)).astype(dtype)
         mask = rng.random(x.shape) > 0.3
-        for size in (3, 9, 13):
+        for size in (3, 13):
             there = nmfuse.hannmean(cupy.asarray(x), size, cupy.asarray(mask), outliers=3.0)
             assert bool(cupy.isfinite(there).all())
             nmfuse.hannmean(cupy.asarray(x), size)
@@ -32,7 +32,7 @@ def main() -> None:
     for batch, m, n, rank in (((), 70, 700, 8), ((3,), 20, 100, 5), ((), 40, 300, 19), ((), 45, 90, 37)):
         V = cupy.asarray(rng.random((*batch, m, n)).astype(np.float32))
         for beta in (2.0, 1.0, 0.5):
-            W, H, info = nmfuse.nmf(V, rank, beta=beta, max_iter=4, tol=1e-9, check_every=2)
+            W, H, info = nmfuse.nmf(V, rank, beta=beta, max_iter=2, tol=1e-9, check_every=1)
             assert bool(cupy.isfinite(W).all())
             assert bool(cupy.isfinite(H).all())
             assert (np.diff(info.objective, axis=0) <= 0).all()

@@ -138,7 +138,7 @@ def plain(x: Array) -> Array:
 
 def is_plain(x: Array) -> bool:
     """Whether the kernels can read `x` in place (see `plain`)."""
-    if 0 in x.shape:
+    if _is_contiguous(x):
         return True
     strides = _strides(x)
     axes = [(size, stride) for size, stride in zip(x.shape, strides, strict=True) if size != 1]
@@ -146,6 +146,10 @@ def is_plain(x: Array) -> bool:
         return False
     leading = [(size, stride) for size, stride in zip(x.shape[:-2], strides[:-2], strict=True) if size != 1]
     return all(outer[1] == inner[1] * inner[0] for outer, inner in pairwise(leading))
+
+
+def _is_contiguous(x: Array) -> bool:
+    return bool(x.is_contiguous() if is_torch(x) else x.flags.c_contiguous)
 
 
 def _strides(x: Array) -> tuple[int, ...]:
@@ -170,6 +174,8 @@ def _span(x: Array) -> tuple[int, int]:
         start, itemsize = x.data.ptr, x.itemsize
     else:
         start, itemsize = x.__array_interface__["data"][0], x.itemsize
+    if _is_contiguous(x):
+        return start, start + itemsize * math.prod(x.shape)
     reach = [(size - 1) * stride for size, stride in zip(x.shape, _strides(x), strict=True)]
     low = start + itemsize * sum(step for step in reach if step < 0)
     return low, start + itemsize * (1 + sum(step for step in reach if step > 0))
