@@ -83,7 +83,6 @@ def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     |---|---|
     | 1 | 2 |
     """
-    lines = [headers, ["---"] * len(headers), *rows]
-    return "\n".join(
-        f"|{'|'.join(line)}|" if line[0] == "---" else f"| {' | '.join(line)} |" for line in map(list, lines)
-    )
+    escaped = [[cell.replace("|", r"\|") for cell in line] for line in (headers, *rows)]
+    head, *body = (f"| {' | '.join(line)} |" for line in escaped)
+    return "\n".join([head, f"|{'---|' * len(headers)}", *body])
