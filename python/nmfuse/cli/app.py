@@ -22,6 +22,8 @@ app = typer.Typer(
 )
 train_app = typer.Typer(help="Train the networks.", no_args_is_help=True)
 app.add_typer(train_app, name="train")
+classify_app = typer.Typer(help="Healthy or unhealthy: train, predict, evaluate.", no_args_is_help=True)
+app.add_typer(classify_app, name="classify")
 
 
 def _debug(value: bool) -> bool:
@@ -32,6 +34,8 @@ def _debug(value: bool) -> bool:
 
 Debug = Annotated[bool, typer.Option("--debug", callback=_debug, is_eager=True, help="Show the traceback of an error.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without images that cannot be read.")]
+Classes = Annotated[str | None, typer.Option(help="HEALTHY,UNHEALTHY: names of the two folders, where others.")]
 TrainingDevice = Annotated[str, typer.Option(help="Where to train: cpu, or cuda.")]
 ConfigFile = Annotated[
     Path | None,
@@ -267,6 +271,93 @@ def train_dictionaries(
     from nmfuse.cli.training import run_train_dictionaries
 
     run_train_dictionaries(images, output, seed, overwrite=overwrite)
+
+
+@classify_app.command("train")
+def classify_train(
+    data: Annotated[Path, typer.Option(help="Folder of healthy/ and unhealthy/, or no/ and yes/.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write (.safetensors).")],
+    split: Annotated[Path | None, typer.Option(help="CSV of file, label, split: learn from its training half.")] = None,
+    classes: Classes = None,
+    trainable: Annotated[
+        bool, typer.Option("--trainable/--frozen", help="Fine-tune the branches, or leave them at the focus weights.")
+    ] = True,
+    epochs: Annotated[int, typer.Option(help="Of the fine-tuning.")] = 40,
+    seed: Annotated[int, typer.Option(help="Of the split, the order and the start.")] = 0,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="File to save progress in; a killed run continues from it.")
+    ] = None,
+    skip_bad: SkipBad = False,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Train the classifier of healthy and unhealthy images."""
+    from nmfuse.cli.classifying import run_train
+
+    run_train(
+        data,
+        split,
+        _two_classes(classes),
+        output,
+        epochs,
+        seed,
+        checkpoint,
+        trainable=trainable,
+        skip_bad=skip_bad,
+        overwrite=overwrite,
+    )
+
+
+@classify_app.command("predict")
+def classify_predict(
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    model: Annotated[Path, typer.Option(help="Model file that `nmfuse classify train` wrote.")],
+    heat: Annotated[Path | None, typer.Option(help="Folder for pictures of what decided.")] = None,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Print label and probability of images, and draw the components that decided."""
+    from nmfuse.cli.classifying import run_predict
+
+    run_predict(images, model, heat, overwrite=overwrite)
+
+
+@classify_app.command("evaluate")
+def classify_evaluate(
+    data: Annotated[Path, typer.Option(help="Folder of healthy/ and unhealthy/, or no/ and yes/.")],
+    split: Annotated[Path, typer.Option(help="CSV of file, label, split (train or test).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tables and figures.")],
+    classes: Classes = None,
+    methods: Annotated[str | None, typer.Option(help="Names, separated by commas; by default all.")] = None,
+    seeds: Annotated[int, typer.Option(help="How often the classifier is trained.")] = 5,
+    epochs: Annotated[int, typer.Option(help="Of the fine-tuning.")] = 40,
+    skip_bad: SkipBad = False,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Measure the classifier, its ablations and plain baselines on the test half of a split."""
+    from nmfuse.cli.classifying import run_evaluate
+
+    run_evaluate(
+        data,
+        split,
+        _two_classes(classes),
+        output,
+        _names(methods),
+        seeds,
+        epochs,
+        skip_bad=skip_bad,
+        overwrite=overwrite,
+    )
+
+
+def _two_classes(text: str | None) -> tuple[str, str] | None:
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    if len(names) != 2 or not all(names):
+        raise typer.BadParameter(f"got {text!r}; expected HEALTHY,UNHEALTHY", param_hint="--classes")
+    return names[0], names[1]
 
 
 def _names(text: str | None) -> list[str] | None:

@@ -1,0 +1,23 @@
+"""Healthy or unhealthy: images of two classes, the classifier, and honest measures of it."""
+
+from nmfuse.classify.classifier import Classifier, Explained
+from nmfuse.classify.evaluate import Evaluation, evaluate_split
+from nmfuse.classify.images import ImageFolder, find_images, read_image, read_split
+from nmfuse.classify.measures import Measures, bootstrap, calibration, measures, precision_recall, roc
+
+__all__ = [
+    "Classifier",
+    "Evaluation",
+    "Explained",
+    "ImageFolder",
+    "Measures",
+    "bootstrap",
+    "calibration",
+    "evaluate_split",
+    "find_images",
+    "measures",
+    "precision_recall",
+    "read_image",
+    "read_split",
+    "roc",
+]

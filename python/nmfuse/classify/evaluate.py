@@ -1,0 +1,150 @@
+"""The classifier, its ablations and plain baselines on a split, measured alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nmfuse.classify.classifier import Classifier
+from nmfuse.classify.features import prepare
+from nmfuse.classify.measures import MEASURES, bootstrap, calibration, measures, precision_recall, roc
+
+VARIANTS: dict[str, dict[str, object]] = {
+    "trainable": {},
+    "frozen": {"trainable": False},
+    "without Hannmean": {"hannmean_size": 0},
+    "without NMF 1": {"rank": 0},
+    "without NMF 2": {"rank2": 0},
+    "without CNN": {"cnn": False},
+}
+BASELINES = ("logistic regression on pixels", "HOG + SVM")
+_REPEATED = ("trainable", "frozen")  # what depends on the seed, and is repeated
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What was predicted of the test half.
+
+    Attributes
+    ----------
+    labels : array, shape (N,)
+    probabilities : dict
+        Of each method, one array (N,) for each seed.
+    curves : dict
+        Rows (epoch, training loss, NaN, NaN, validation accuracy) of the fine-tuned methods of the first seed.
+    """
+
+    labels: np.ndarray
+    probabilities: dict[str, list[np.ndarray]]
+    curves: dict[str, list[tuple[int, float, float, float, float]]]
+
+    def rows(self) -> list[dict[str, object]]:
+        """Return a row a method: mean and deviation over the seeds, and the interval of the first seed's bootstrap."""
+        rows = []
+        for name, seeds in self.probabilities.items():
+            each = [measures(self.labels, (p >= 0.5).astype(int)) for p in seeds]
+            intervals = bootstrap(self.labels, seeds[0])
+            row: dict[str, object] = {"method": name, "seeds": len(seeds)}
+            for measure in MEASURES:
+                values = [float(getattr(m, measure)) for m in each]
+                row[measure] = float(np.mean(values))
+                row[f"{measure}_sd"] = float(np.std(values))
+                row[f"{measure}_low"], row[f"{measure}_high"] = intervals[measure]
+            row["roc_area"] = float(np.mean([roc(self.labels, p)[2] for p in seeds]))
+            row["average_precision"] = float(np.mean([precision_recall(self.labels, p)[2] for p in seeds]))
+            row["ece"] = float(np.mean([calibration(self.labels, p)[3] for p in seeds]))
+            rows.append(row)
+        return rows
+
+
+def evaluate_split(
+    images: Sequence[np.ndarray],
+    labels: np.ndarray,
+    train: np.ndarray,
+    test: np.ndarray,
+    *,
+    methods: Sequence[str] | None = None,
+    seeds: int = 5,
+    epochs: int = 40,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Evaluation:
+    """Learn from the training half by each method, and predict the test half once.
+
+    Parameters
+    ----------
+    images : sequence of arrays (H, W)
+        From 0 to 1.
+    labels : array, shape (N,)
+        0 healthy, 1 unhealthy.
+    train, test : array
+        Places of the two halves.
+    methods : sequence of str, optional
+        Of `VARIANTS` and `BASELINES`; all by default.
+    seeds : int
+        How often the classifier itself is trained; its ablations and the baselines once.
+    epochs : int
+        Of the fine-tuning.
+    progress : callable, optional
+        Called with (done, in all, what).
+
+    Raises
+    ------
+    ValueError
+        For an unknown method, halves that overlap, or what `Classifier.fit` refuses.
+
+    Examples
+    --------
+    >>> images = list(np.random.default_rng(0).random((16, 64, 64), np.float32))
+    >>> halves = np.arange(8), np.arange(8, 16)
+    >>> evaluation = evaluate_split(images, np.arange(16) % 2, *halves, methods=["frozen"], seeds=1)
+    >>> evaluation.rows()[0]["method"]
+    'frozen'
+    """
+    known = (*VARIANTS, *BASELINES)
+    methods = known if methods is None else methods
+    for name in methods:
+        if name not in known:
+            raise ValueError(f"methods: got {name!r}; expected some of {', '.join(known)}")
+    if np.intersect1d(train, test).size:
+        raise ValueError(f"test: {np.intersect1d(train, test).size} images are in both halves; expected none")
+    jobs = [(name, seed) for name in methods for seed in range(seeds if name in _REPEATED else 1)]
+    learned, asked = [images[i] for i in train], [images[i] for i in test]
+    probabilities: dict[str, list[np.ndarray]] = {name: [] for name in methods}
+    curves = {}
+    for done, (name, seed) in enumerate(jobs):
+        if progress is not None:
+            progress(done, len(jobs), name)
+        if name in BASELINES:
+            probabilities[name].append(_baseline(name, learned, labels[train], asked))
+            continue
+        classifier = Classifier(**VARIANTS[name], epochs=epochs, seed=seed).fit(learned, labels[train])  # type: ignore[arg-type]
+        probabilities[name].append(classifier.predict_proba(asked)[:, 1])
+        if seed == 0 and classifier.curve_:
+            nan = float("nan")
+            curves[name] = [(i + 1, p.loss, nan, nan, p.score) for i, p in enumerate(classifier.curve_)]
+    if progress is not None:
+        progress(len(jobs), len(jobs), "done")
+    return Evaluation(labels[test], probabilities, curves)
+
+
+def _baseline(name: str, learned: Sequence[np.ndarray], labels: np.ndarray, asked: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the probabilities of the second images by a plain method that learned from the first."""
+    try:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+        from sklearn.svm import SVC
+    except ImportError as error:
+        raise ImportError(f"{name} needs scikit-learn; pip install 'nmfuse[compare]'") from error
+    if name == "HOG + SVM":
+        from skimage.feature import hog
+
+        seen, there = ([hog(prepare(image), pixels_per_cell=(8, 8)) for image in half] for half in (learned, asked))
+        model = make_pipeline(StandardScaler(), SVC(random_state=0))
+        scores = model.fit(seen, labels).decision_function(there)
+        return np.asarray(1 / (1 + np.exp(-scores)))
+    seen, there = ([prepare(image, 32).ravel() for image in half] for half in (learned, asked))
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+    return np.asarray(model.fit(seen, labels).predict_proba(there)[:, 1])

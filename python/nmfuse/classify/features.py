@@ -1,0 +1,146 @@
+"""Features of an image for classification: two views, Siamese branches, parts by NMF."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nmfuse import nets
+from nmfuse.classify.images import fit_square
+from nmfuse.kernels import hannmean, nmf
+
+SIDE = 64  # pixels: what the branches see
+LEVELS = 3  # of the pyramid that they look at
+_FOREGROUND = 0.06  # of white: darker is background
+_MIDDLE = 0.4  # what the median of the foreground becomes
+_BRIGHTEST = 2.0
+_PATCH = 4  # pixels: a part of the image itself, where no network looks
+_TINY = 1e-12
+
+
+def prepare(image: np.ndarray, side: int = SIDE) -> np.ndarray:
+    """Return what the branches see of an image: its content, squared, resized, with a common brightness.
+
+    Parameters
+    ----------
+    image : array, shape (H, W)
+        From 0 to 1.
+    side : int
+        Height and width of the result.
+
+    Returns
+    -------
+    array, shape (side, side)
+        float32; the median of what is not background is 0.4, and nothing is above 2.
+
+    Examples
+    --------
+    >>> prepare(np.full((90, 70), 0.8, np.float32)).max()
+    np.float32(0.4)
+    """
+    seen = image > _FOREGROUND
+    rows, columns = (np.flatnonzero(seen.mean(axis) > 0.02) for axis in (1, 0))
+    if len(rows) > 8 and len(columns) > 8:
+        image = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    square = fit_square(np.ascontiguousarray(image, np.float32), side)
+    inside = square[square > _FOREGROUND]
+    scale = _MIDDLE / float(np.median(inside)) if inside.size else 1.0
+    lit: np.ndarray = np.minimum(np.maximum(square, 0) * np.float32(scale), np.float32(_BRIGHTEST))
+    return lit
+
+
+def two_views(images: Tensor, hannmean_size: int) -> Tensor:
+    """Return the views of images (N, side, side): as they are and Hannmean-filtered, (N, 2, side, side).
+
+    Pairs of images (N, 2, side, side) are two views already. ``hannmean_size=0`` gives the images twice.
+    """
+    if images.ndim == 4:
+        return images
+    return torch.stack([images, hannmean(images.contiguous(), hannmean_size) if hannmean_size else images], dim=1)
+
+
+class Branches(nn.Module):
+    """Siamese branches of shared weights that look at each level of the pyramid of both views.
+
+    Parameters
+    ----------
+    cnn : bool
+        False: no network, but the 4 x 4 patches of the views themselves.
+
+    Examples
+    --------
+    >>> [tuple(maps.shape) for maps in Branches()(torch.rand(3, 2, 64, 64))]
+    [(3, 128, 16, 16), (3, 128, 8, 8), (3, 128, 4, 4)]
+    """
+
+    def __init__(self, *, cnn: bool = True) -> None:
+        super().__init__()
+        self.cnn = cnn
+        self.net = nets.Siamese("lite")
+        self.net.load_state_dict(nets.load("lite").state_dict())
+        del self.net.head  # of the focus task
+
+    def forward(self, views: Tensor) -> list[Tensor]:
+        """Return the non-negative maps (N, C, h, w) of each level, pooled by two; both views' side by side in C."""
+        maps = []
+        for level in range(LEVELS):
+            x = functional.avg_pool2d(views, 2**level) if level else views
+            if self.cnn:
+                seen = self.net.features(x.flatten(0, 1)[:, None])
+                maps.append(functional.avg_pool2d(seen.reshape(len(x), -1, *seen.shape[2:]), 2))
+            else:
+                maps.append(functional.pixel_unshuffle(x, _PATCH))
+        return maps
+
+
+def pool(maps: list[Tensor]) -> Tensor:
+    """Return the mean and the greatest value of each map: (N, 2 * levels * C)."""
+    return torch.cat([torch.cat([m.mean((2, 3)), m.amax((2, 3))], dim=1) for m in maps], dim=1)
+
+
+def factorize(V: Tensor, rank: int, seed: int) -> Tensor:
+    """Return W (m, r) of ``V ~ W H``, learned from all columns of V (m, n)."""
+    W: Tensor = nmf(V.contiguous(), rank, max_iter=200, seed=seed)[0]
+    return W
+
+
+def coefficients(V: Tensor, W: Tensor, iterations: int = 100) -> Tensor:
+    """Return H (r, n) of ``V ~ W H`` for a W that is given.
+
+    Every column starts alike and makes as many steps: what it becomes depends on no other column.
+    """
+    start = V.new_ones(W.shape[1], V.shape[1])
+    H: Tensor = nmf(V.contiguous(), fixed_W=W, init=(W, start), max_iter=iterations, tol=0)[1]
+    return H
+
+
+def part_maps(maps: list[Tensor], W: Tensor) -> list[Tensor]:
+    """Return how much of each part of W (C, r) is where: the maps (N, r, h, w) of each level of maps (N, C, h, w)."""
+    parts = []
+    for m in maps:
+        count, channels, height, width = m.shape
+        H = coefficients(m.movedim(1, 0).reshape(channels, -1), W)
+        parts.append(H.reshape(-1, count, height, width).movedim(0, 1))
+    return parts
+
+
+def augment(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Flip, rotate, scale, shift and re-light images (N, side, side) or pairs (N, 2, side, side), each at random."""
+    count = len(images)
+    angle, scale = rng.uniform(-0.35, 0.35, count), rng.uniform(0.85, 1.15, count)
+    cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
+    flip = rng.choice([-1.0, 1.0], count)
+    shift = rng.uniform(-0.08, 0.08, (count, 2))
+    moves = np.stack([np.stack([cos * flip, -sin, shift[:, 0]], 1), np.stack([sin * flip, cos, shift[:, 1]], 1)], 1)
+    planes = images if images.ndim == 4 else images[:, None]
+    moves_there = torch.from_numpy(moves).to(planes)
+    grid = functional.affine_grid(moves_there, list(planes.shape), align_corners=False)
+    moved = functional.grid_sample(planes, grid, align_corners=False)
+    gamma, gain = (torch.from_numpy(rng.uniform(low, high, (count, 1, 1, 1))).to(planes) for low, high in _LIGHT)
+    lit = moved.clamp_min(_TINY) ** gamma * gain
+    return lit if images.ndim == 4 else lit[:, 0]
+
+
+_LIGHT = ((0.8, 1.25), (0.85, 1.2))  # gamma and gain

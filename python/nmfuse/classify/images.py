@@ -1,0 +1,329 @@
+"""Images of two classes on disk: finding, reading and splitting them."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nmfuse import io
+
+_log = logging.getLogger(__name__)
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+_LAYOUTS = (("healthy", "unhealthy"), ("no", "yes"), ("healthy", "brain tumor"))
+_UNBALANCED = 3
+
+Progress = Callable[[int, int, str], None]  # of (done, in all, what)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFolder:
+    """Images of two classes.
+
+    Attributes
+    ----------
+    paths : list of path
+        Sorted, the healthy ones first.
+    labels : array, shape (N,)
+        int64, 0 healthy and 1 unhealthy.
+    classes : (str, str)
+        Names of the two folders.
+
+    Examples
+    --------
+    >>> ImageFolder([Path("no/1.png"), Path("yes/1.png")], np.array([0, 1]), ("no", "yes")).names
+    ['no/1.png', 'yes/1.png']
+    """
+
+    paths: list[Path]
+    labels: np.ndarray
+    classes: tuple[str, str]
+
+    @property
+    def names(self) -> list[str]:
+        """What a table calls each image: its folder and its file name."""
+        return [f"{self.classes[label]}/{path.name}" for path, label in zip(self.paths, self.labels, strict=True)]
+
+
+def find_images(folder: str | Path, classes: tuple[str, str] | None = None) -> ImageFolder:
+    """Return the images of the two folders of a folder, sorted; a class of more than three to one is warned of.
+
+    Parameters
+    ----------
+    folder : path
+        Holds healthy/ and unhealthy/, or no/ and yes/, or Healthy/ and Brain Tumor/ (in any case), or has just one
+        folder that does.
+    classes : (str, str), optional
+        The names of the two, healthy first, where they are others.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    ValueError
+        If the two folders are not there, are not the only such two, or one has no images.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for name in ("no", "yes"):
+    ...     (folder / name).mkdir()
+    ...     _ = (folder / name / "1.png").write_bytes(b"")
+    >>> find_images(folder).labels
+    array([0, 1])
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    if classes is not None and (len(classes) != 2 or classes[0] == classes[1]):
+        raise ValueError(f"classes: got {classes!r}; expected the names of two folders, the healthy one first")
+    healthy, unhealthy = _two_folders(folder, classes)
+    found = [_images_in(healthy), _images_in(unhealthy)]
+    counts = [len(paths) for paths in found]
+    for where, count in zip((healthy, unhealthy), counts, strict=True):
+        if count == 0:
+            raise ValueError(f"{where}: has no images ({', '.join(_SUFFIXES)}); expected those of one class")
+    if max(counts) > _UNBALANCED * min(counts):
+        _log.warning("%s: unbalanced, %d healthy and %d unhealthy images", folder, *counts)
+    return ImageFolder([*found[0], *found[1]], np.repeat(np.arange(2), counts), (healthy.name, unhealthy.name))
+
+
+def _two_folders(folder: Path, classes: tuple[str, str] | None) -> tuple[Path, Path]:
+    layouts = _LAYOUTS if classes is None else (classes,)
+    found = _layouts_in(folder, layouts)
+    if not found:
+        found = [pair for below in sorted(folder.iterdir()) if below.is_dir() for pair in _layouts_in(below, layouts)]
+    if len(found) == 1:
+        return found[0]
+    expected = " or ".join(f"{a}/ and {b}/" for a, b in layouts)
+    remedy = "name two by classes (--classes HEALTHY,UNHEALTHY)" if classes is None else "check their names"
+    if found:
+        pairs = "; ".join(f"{a.relative_to(folder)}/ and {b.relative_to(folder)}/" for a, b in found)
+        raise ValueError(f"{folder}: has more than one pair of classes ({pairs}); give the folder of one, or {remedy}")
+    there = ", ".join(sorted(f"{path.name}/" for path in folder.iterdir() if path.is_dir())) or "no folders"
+    raise ValueError(f"{folder}: has {there}; expected {expected}: {remedy}")
+
+
+def _layouts_in(folder: Path, layouts: tuple[tuple[str, str], ...]) -> list[tuple[Path, Path]]:
+    below = {path.name.lower().replace("_", " "): path for path in sorted(folder.iterdir()) if path.is_dir()}
+    keys = [tuple(name.lower().replace("_", " ") for name in pair) for pair in layouts]
+    return [(below[a], below[b]) for a, b in keys if a in below and b in below]
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in _SUFFIXES and path.is_file() and not path.name.startswith(".")
+    )
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read an image as luminance.
+
+    Parameters
+    ----------
+    path : path
+        PNG, JPEG, TIFF, BMP or WebP, see `nmfuse.io.read_image`; what is transparent lies over black.
+
+    Returns
+    -------
+    array, shape (H, W)
+        float32 from 0 to 1: 8 and 16 bits by the range of their dtype, float32 as it is; colour by BT.601.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no readable image, or of floats that are not from 0 to 1.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "x.png"
+    >>> io.write_image(path, np.full((2, 2), 51, np.uint8))
+    >>> read_image(path)
+    array([[0.2, 0.2],
+           [0.2, 0.2]], dtype=float32)
+    """
+    try:
+        pixels = io.read_image(path)
+    except ValueError as error:
+        if "is partly transparent" not in str(error):
+            raise
+        pixels = _over_black(Path(path))  # all else has been found good
+    if pixels.dtype.kind == "f" and not (pixels.min() >= 0 and pixels.max() <= 1):
+        raise ValueError(f"{path}: floats from {pixels.min():g} to {pixels.max():g}; expected 0 to 1, scale them")
+    scale = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
+    return (io.luminance(pixels) / scale).astype(np.float32)
+
+
+def _over_black(path: Path) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as file:
+            image = file.convert("RGBA")
+    except OSError as error:  # a TIFF of 16 bits and four channels
+        raise ValueError(f"{path}: is partly transparent; flatten it onto a background first") from error
+    black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+    return np.asarray(Image.alpha_composite(black, image))[..., :3]
+
+
+def fit_square(image: np.ndarray, side: int) -> np.ndarray:
+    """Pad an image with black to a square, its aspect kept, and resize that with antialiasing.
+
+    Parameters
+    ----------
+    image : array, shape (H, W)
+        float32.
+    side : int
+        Height and width of the result.
+
+    Examples
+    --------
+    >>> fit_square(np.ones((2, 4), np.float32), 4).tolist()[::3]
+    [[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
+    """
+    from PIL import Image
+
+    height, width = image.shape
+    longest = max(height, width)
+    top, left = (longest - height) // 2, (longest - width) // 2
+    square = np.pad(image, ((top, longest - height - top), (left, longest - width - left)))
+    return np.asarray(Image.fromarray(square).resize((side, side), Image.Resampling.BILINEAR))
+
+
+def read_images(
+    folder: ImageFolder, side: int, *, skip_bad: bool = False, progress: Progress | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read all images, each in a black square, resized.
+
+    Parameters
+    ----------
+    folder : ImageFolder
+        See `find_images`.
+    side : int
+        Height and width to resize to, at least 8.
+    skip_bad : bool
+        Leave out an unreadable image, with a warning that names it, instead of raising.
+    progress : callable, optional
+        Called with (done, in all, what) after each image.
+
+    Returns
+    -------
+    images : array, shape (N, side, side)
+        float32 from 0 to 1.
+    kept : array, shape (N,)
+        int64, where in `folder` each one is.
+
+    Raises
+    ------
+    ValueError
+        If an image is unreadable, none is left, or `side` is too small.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for name in ("no", "yes"):
+    ...     (folder / name).mkdir()
+    ...     io.write_image(folder / name / "1.png", np.zeros((20, 16), np.uint8))
+    >>> images, kept = read_images(find_images(folder), 32)
+    >>> images.shape, kept
+    ((2, 32, 32), array([0, 1]))
+    """
+    if side < 8:
+        raise ValueError(f"side: got {side}; expected at least 8")
+    images, kept = [], []
+    for i, path in enumerate(folder.paths):
+        try:
+            images.append(fit_square(read_image(path), side))
+            kept.append(i)
+        except ValueError as error:
+            if not skip_bad:
+                raise ValueError(f"{error}; remove it, or pass --skip-bad (skip_bad=True) to go on without") from error
+            _log.warning("left out: %s", error)
+        if progress is not None:
+            progress(i + 1, len(folder.paths), "reading")
+    if not images:
+        raise ValueError(f"{folder.paths[0].parent.parent}: none of the {len(folder.paths)} images is readable")
+    return np.stack(images), np.array(kept, np.int64)
+
+
+def read_split(path: str | Path, folder: ImageFolder) -> tuple[np.ndarray, np.ndarray]:
+    r"""Read which images are for training and which for the test; the others are not used, and their number logged.
+
+    Parameters
+    ----------
+    path : path
+        CSV file with the columns file (such as healthy/01.png), label (the class, its folder's name, or 0 and 1)
+        and split (train, test, or nothing).
+    folder : ImageFolder
+        The images that it is about.
+
+    Returns
+    -------
+    train, test : array
+        int64, sorted places in `folder`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If a column is missing, a file unknown or named twice, a label not that of its folder, a split neither train
+        nor test, or a half lacks a class.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> names = [f"{c}/{i}.png" for c in ("no", "yes") for i in (1, 2)]
+    >>> folder = ImageFolder([Path(name) for name in names], np.array([0, 0, 1, 1]), ("no", "yes"))
+    >>> table = Path(tempfile.mkdtemp()) / "split.csv"
+    >>> rows = ["no/1.png,no,train", "no/2.png,no,test", "yes/1.png,yes,train", "yes/2.png,yes,test"]
+    >>> _ = table.write_text("file,label,split\n" + "\n".join(rows))
+    >>> read_split(table, folder)
+    (array([0, 2]), array([1, 3]))
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        missing = {"file", "label", "split"} - set(reader.fieldnames or ())
+        if missing:
+            raise ValueError(f"{path}: has no column {', '.join(sorted(missing))}; expected file, label, split")
+        rows = [{name: (row[name] or "").strip() for name in ("file", "label", "split")} for row in reader]
+    place = {name: i for i, name in enumerate(folder.names)}
+    twice = [name for name, count in Counter(row["file"] for row in rows).items() if count > 1]
+    if twice:
+        raise ValueError(f"{path}: names {twice[0]} more than once; expected each file once")
+    halves: dict[str, list[int]] = {"train": [], "test": [], "": []}
+    for row in rows:
+        name = row["file"]
+        if name not in place:
+            raise ValueError(f"{path}: names {name}, which is not among the images (such as {folder.names[0]})")
+        label = int(folder.labels[place[name]])
+        labels = (("healthy", "unhealthy")[label], folder.classes[label].lower(), str(label))
+        if row["label"].lower() not in labels:
+            raise ValueError(f"{path}: {name} has label {row['label']!r}; its folder says {folder.classes[label]!r}")
+        if row["split"] not in halves:
+            raise ValueError(f"{path}: {name} has split {row['split']!r}; expected train, test or nothing")
+        halves[row["split"]].append(place[name])
+    for half in ("train", "test"):
+        lacking = {0, 1} - {int(folder.labels[i]) for i in halves[half]}
+        if lacking:
+            raise ValueError(f"{path}: the {half} half has no {folder.classes[min(lacking)]}; expected both classes")
+    unused = len(place) - len(halves["train"]) - len(halves["test"])
+    if unused:
+        _log.warning("%s: %d of %d images are in neither half, and not used", path, unused, len(place))
+    return np.array(sorted(halves["train"])), np.array(sorted(halves["test"]))
