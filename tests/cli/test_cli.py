@@ -188,3 +188,43 @@ def test_compare_and_the_papers_table(sources: tuple[Path, Path], tmp_path: Path
     assert table.returncode == 0, table.stderr
     assert "| mst-sr |" in table.stdout
     assert "(0.97)" in table.stdout
+
+
+def test_classify_trains_predicts_and_evaluates(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    rows = ["file,label,split"]
+    for seed in range(16):
+        label = ("healthy", "unhealthy")[seed % 2]
+        image = nmfuse.data.brain_phantom(64, seed=seed).t2.copy()
+        if seed % 2:
+            image[24:32, 20:30] = 1
+        (data / label).mkdir(parents=True, exist_ok=True)
+        write_image(data / label / f"{seed}.png", (image * 255).astype(np.uint8))
+        rows.append(f"{label}/{seed}.png,{label},{'train' if seed < 8 else 'test'}")
+    split = tmp_path / "split.csv"
+    split.write_text("\n".join(rows))
+    model = tmp_path / "model.safetensors"
+    trained = run("classify", "train", "--data", data, "--split", split, "--frozen", "-o", model)
+    assert trained.returncode == 0, trained.stderr
+    assert "learned from 8 images" in trained.stdout
+    again = run("classify", "train", "--data", data, "-o", model)
+    assert again.returncode == 1
+    assert "exists already" in again.stderr
+    told = run("classify", "predict", data / "unhealthy" / "15.png", "--model", model, "--heat", tmp_path / "heat")
+    assert told.returncode == 0, told.stderr
+    assert "probability of unhealthy" in told.stdout
+    assert (tmp_path / "heat" / "15.png").stat().st_size > 1000
+    report = tmp_path / "report"
+    arguments = ("--data", data, "--split", split, "--methods", "frozen,HOG + SVM", "--seeds", "1", "-o", report)
+    measured = run("classify", "evaluate", *arguments)
+    assert measured.returncode == 0, measured.stderr
+    assert {path.name for path in report.iterdir()} == {
+        "confusion.png", "measures.csv", "reliability.png", "roc.png", "tables.md",
+    }  # fmt: skip
+    assert "| frozen |" in (report / "tables.md").read_text()
+    (data / "healthy" / "0.png").write_bytes(b"broken")
+    broken = run("classify", "train", "--data", data, "-o", tmp_path / "m.safetensors")
+    assert broken.returncode == 1
+    assert "0.png" in broken.stderr
+    assert "Traceback" not in broken.stderr
+    assert not (tmp_path / "m.safetensors").exists()
