@@ -34,18 +34,21 @@ class Evaluation:
         Of each method, one array (N,) for each seed.
     curves : dict
         Rows (epoch, training loss, NaN, NaN, validation accuracy) of the fine-tuned methods of the first seed.
+    groups : array, shape (N,), optional
+        What the bootstrap draws whole.
     """
 
     labels: np.ndarray
     probabilities: dict[str, list[np.ndarray]]
     curves: dict[str, list[tuple[int, float, float, float, float]]]
+    groups: np.ndarray | None = None
 
     def rows(self) -> list[dict[str, object]]:
         """Return a row a method: mean and deviation over the seeds, and the interval of the first seed's bootstrap."""
         rows = []
         for name, seeds in self.probabilities.items():
             each = [measures(self.labels, (p >= 0.5).astype(int)) for p in seeds]
-            intervals = bootstrap(self.labels, seeds[0])
+            intervals = bootstrap(self.labels, seeds[0], self.groups)
             row: dict[str, object] = {"method": name, "seeds": len(seeds)}
             for measure in MEASURES:
                 values = [float(getattr(m, measure)) for m in each]
@@ -64,6 +67,7 @@ def evaluate_split(
     labels: np.ndarray,
     train: np.ndarray,
     test: np.ndarray,
+    groups: np.ndarray | None = None,
     *,
     methods: Sequence[str] | None = None,
     seeds: int = 5,
@@ -80,6 +84,8 @@ def evaluate_split(
         0 healthy, 1 unhealthy.
     train, test : array
         Places of the two halves.
+    groups : array, shape (N,), optional
+        Copies of one original, or images of one patient, have one number: validation and bootstrap take them together.
     methods : sequence of str, optional
         Of `VARIANTS` and `BASELINES`; all by default.
     seeds : int
@@ -111,6 +117,7 @@ def evaluate_split(
         raise ValueError(f"test: {np.intersect1d(train, test).size} images are in both halves; expected none")
     jobs = [(name, seed) for name in methods for seed in range(seeds if name in _REPEATED else 1)]
     learned, asked = [images[i] for i in train], [images[i] for i in test]
+    together = None if groups is None else groups[train]
     probabilities: dict[str, list[np.ndarray]] = {name: [] for name in methods}
     curves = {}
     for done, (name, seed) in enumerate(jobs):
@@ -119,14 +126,14 @@ def evaluate_split(
         if name in BASELINES:
             probabilities[name].append(_baseline(name, learned, labels[train], asked))
             continue
-        classifier = Classifier(**VARIANTS[name], epochs=epochs, seed=seed).fit(learned, labels[train])  # type: ignore[arg-type]
+        classifier = Classifier(**VARIANTS[name], epochs=epochs, seed=seed).fit(learned, labels[train], together)  # type: ignore[arg-type]
         probabilities[name].append(classifier.predict_proba(asked)[:, 1])
         if seed == 0 and classifier.curve_:
             nan = float("nan")
             curves[name] = [(i + 1, p.loss, nan, nan, p.score) for i, p in enumerate(classifier.curve_)]
     if progress is not None:
         progress(len(jobs), len(jobs), "done")
-    return Evaluation(labels[test], probabilities, curves)
+    return Evaluation(labels[test], probabilities, curves, None if groups is None else groups[test])
 
 
 def _baseline(name: str, learned: Sequence[np.ndarray], labels: np.ndarray, asked: Sequence[np.ndarray]) -> np.ndarray:

@@ -22,7 +22,7 @@ app = typer.Typer(
 )
 train_app = typer.Typer(help="Train the networks.", no_args_is_help=True)
 app.add_typer(train_app, name="train")
-classify_app = typer.Typer(help="Healthy or unhealthy: train, predict, evaluate.", no_args_is_help=True)
+classify_app = typer.Typer(help="Healthy or unhealthy: audit, train, predict, evaluate.", no_args_is_help=True)
 app.add_typer(classify_app, name="classify")
 
 
@@ -308,6 +308,19 @@ def classify_train(
     )
 
 
+@classify_app.command("audit")
+def classify_audit(
+    data: Annotated[Path, typer.Argument(help="Folder of healthy/ and unhealthy/, or no/ and yes/.")],
+    split: Annotated[Path | None, typer.Option(help="CSV of file, label, split (train or test).")] = None,
+    classes: Classes = None,
+    debug: Debug = False,
+) -> None:
+    """Print copies, leaks of a split, and what trivial features predict."""
+    from nmfuse.cli.classifying import run_audit
+
+    run_audit(data, split, _two_classes(classes))
+
+
 @classify_app.command("predict")
 def classify_predict(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
@@ -332,6 +345,9 @@ def classify_evaluate(
     seeds: Annotated[int, typer.Option(help="How often the classifier is trained.")] = 5,
     epochs: Annotated[int, typer.Option(help="Of the fine-tuning.")] = 40,
     skip_bad: SkipBad = False,
+    allow_leaks: Annotated[
+        bool, typer.Option("--allow-leaks", help="Measure a split that copies cross, with a warning.")
+    ] = False,
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
@@ -347,6 +363,7 @@ def classify_evaluate(
         seeds,
         epochs,
         skip_bad=skip_bad,
+        allow_leaks=allow_leaks,
         overwrite=overwrite,
     )
 

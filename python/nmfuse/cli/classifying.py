@@ -9,7 +9,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from nmfuse.classify import Classifier, ImageFolder, evaluate_split, find_images, read_image, read_split
+from nmfuse.classify import Classifier, ImageFolder, audit, evaluate_split, find_images, read_image, read_split
+from nmfuse.classify.audit import refuse_leaks
+from nmfuse.classify.copies import group_copies
 from nmfuse.classify.figures import curve_rows, draw_confusion, draw_curves, draw_reliability, draw_roc_pr, write_csv
 from nmfuse.classify.measures import MEASURES, measures
 from nmfuse.cli.progress import progress_bar
@@ -38,16 +40,31 @@ def run_train(
     folder = find_images(data, classes)
     chosen = np.arange(len(folder.paths)) if split is None else read_split(split, folder)[0]
     images, kept = _read(folder, chosen, skip_bad=skip_bad)
+    with progress_bar("classify") as progress:
+        groups = group_copies(images, progress=progress)
+    copies = len(groups) - len(np.unique(groups))
+    if copies:
+        _log.warning("%s: %d images are copies of others; they are kept together in validation", data, copies)
     classifier = Classifier(trainable=trainable, epochs=epochs, seed=seed)
     with progress_bar("classify") as progress:
         classifier.fit(
             images,
             folder.labels[kept],
+            groups,
             checkpoint=checkpoint,
             progress=lambda done, total, loss: progress(done, total, f"loss {loss:.4f}"),
         )
     classifier.save(output, overwrite=overwrite, notes=f"{folder.classes[0]} / {folder.classes[1]}, {len(kept)} images")
     print(f"{output}: learned from {len(kept)} images")
+
+
+def run_audit(data: Path, split: Path | None, classes: tuple[str, str] | None) -> None:
+    """Print what is found in a folder and its split."""
+    folder = find_images(data, classes)
+    halves = None if split is None else read_split(split, folder)
+    with progress_bar("audit") as progress:
+        found = audit(folder, halves, progress=progress)
+    print(found.text())
 
 
 def run_predict(images: list[Path], model: Path, heat: Path | None, *, overwrite: bool) -> None:
@@ -75,6 +92,7 @@ def run_evaluate(
     epochs: int,
     *,
     skip_bad: bool,
+    allow_leaks: bool,
     overwrite: bool,
 ) -> None:
     """Measure all methods on the test half, and write tables and figures into a folder."""
@@ -86,8 +104,20 @@ def run_evaluate(
     place = {index: i for i, index in enumerate(kept)}
     train, test = (np.array([place[i] for i in half if i in place]) for half in halves)
     with progress_bar("classify") as progress:
+        groups = group_copies(images, progress=progress)
+        names = [folder.names[index] for index in kept]
+        if warning := refuse_leaks(groups, train, test, names, allow=allow_leaks):
+            _log.warning("split: %s", warning)
         evaluation = evaluate_split(
-            images, folder.labels[kept], train, test, methods=methods, seeds=seeds, epochs=epochs, progress=progress
+            images,
+            folder.labels[kept],
+            train,
+            test,
+            groups,
+            methods=methods,
+            seeds=seeds,
+            epochs=epochs,
+            progress=progress,
         )
     output.mkdir(parents=True, exist_ok=True)
     rows = evaluation.rows()

@@ -1,0 +1,179 @@
+"""What a folder of images and its split are worth: copies, leaks, and what needs no look at the brain."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nmfuse.classify.copies import group_copies, grouped_split, leaks
+from nmfuse.classify.images import ImageFolder, read_image
+
+_BORDER = 0.05  # of the height and width
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What was found in a folder.
+
+    Attributes
+    ----------
+    counts : (int, int)
+        Readable images, healthy and unhealthy.
+    unreadable : list of str
+        What is wrong with the others, each with its name.
+    same_pixels : int
+        Images whose pixels another one has too.
+    groups : array, shape (N,)
+        Copies of one original have one number; see `group_copies`.
+    leaking : list of str
+        Test images that have a copy in the training half.
+    tested : int
+        Images of the test half.
+    trivial : dict
+        Accuracy in the test half of methods that see trivial features alone; empty without scikit-learn.
+    """
+
+    counts: tuple[int, int]
+    unreadable: list[str]
+    same_pixels: int
+    groups: np.ndarray
+    leaking: list[str]
+    tested: int
+    trivial: dict[str, float]
+
+    def text(self) -> str:
+        """Return the findings in a few lines."""
+        sizes = np.bincount(self.groups)
+        copies = int((sizes - 1).sum())
+        lines = [
+            f"images: {self.counts[0]} healthy, {self.counts[1]} unhealthy, {len(self.unreadable)} unreadable",
+            *(f"  {problem}" for problem in self.unreadable),
+            f"same pixels as another image: {self.same_pixels}",
+            f"originals: {len(sizes)}; copies of them (flipped, turned, brightened, scaled): {copies}, "
+            f"the most of one: {sizes.max() - 1}",
+            f"test images with a copy in the training half: {len(self.leaking)} of {self.tested} "
+            f"({100 * len(self.leaking) / max(self.tested, 1):.1f} %)",
+        ]
+        for name, accuracy in self.trivial.items():
+            lines.append(f"accuracy of a {name} on size, brightness and border alone: {accuracy:.3f}")
+        if self.leaking:
+            lines.append("An accuracy on this split measures memory as well: split by group.")
+        return "\n".join(lines)
+
+
+def audit(
+    folder: ImageFolder,
+    split: tuple[np.ndarray, np.ndarray] | None = None,
+    *,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Audit:
+    """Look for copies, leaks and trivial cues in a folder of images.
+
+    Parameters
+    ----------
+    folder : ImageFolder
+        See `find_images`.
+    split : (train, test), optional
+        Places of the two halves; by default half of the groups of copies, drawn at random.
+    progress : callable, optional
+        Called with (done, in all, what).
+
+    Raises
+    ------
+    ValueError
+        If no image of a class is readable.
+    """
+    images, kept, unreadable = [], [], []
+    for i, path in enumerate(folder.paths):
+        try:
+            images.append(read_image(path))
+            kept.append(i)
+        except ValueError as error:
+            unreadable.append(str(error))
+    places = np.array(kept, np.int64)
+    labels = folder.labels[places]
+    counts = np.bincount(labels, minlength=2)
+    if counts.min() == 0:
+        raise ValueError(
+            f"{folder.paths[0].parent.parent}: no {folder.classes[int(counts.argmin())]} image is readable"
+        )
+    hashes = [hashlib.sha256(image.tobytes() + str(image.shape).encode()).hexdigest() for image in images]
+    groups = group_copies(images, progress=progress)
+    if split is None:
+        train, test = grouped_split(labels, groups)
+    else:
+        train, test = (np.flatnonzero(np.isin(places, half)) for half in split)
+    names = folder.names
+    return Audit(
+        counts=(int(counts[0]), int(counts[1])),
+        unreadable=unreadable,
+        same_pixels=len(hashes) - len(set(hashes)),
+        groups=groups,
+        leaking=[names[places[i]] for i in leaks(groups, train, test)],
+        tested=len(test),
+        trivial=trivial_scores(trivial_features(images), labels, train, test),
+    )
+
+
+def trivial_features(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Return what needs no look at the brain: size, aspect, brightness, contrast, black and border, (N, 8).
+
+    Examples
+    --------
+    >>> trivial_features([np.ones((40, 20), np.float32)])[0, :3]
+    array([40., 20.,  2.])
+    """
+    rows = []
+    for image in images:
+        height, width = image.shape
+        y, x = (max(1, round(_BORDER * side)) for side in image.shape)
+        border = np.concatenate([image[:y].ravel(), image[-y:].ravel(), image[:, :x].ravel(), image[:, -x:].ravel()])
+        spread = [image.mean(), image.std(), (image < 0.02).mean(), border.mean(), border.std()]
+        rows.append([height, width, height / width, *spread])
+    return np.array(rows, np.float64)
+
+
+def trivial_scores(features: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> dict[str, float]:
+    """Return the test accuracy of logistic regression and of a random forest; nothing where scikit-learn is missing."""
+    try:
+        from sklearn.ensemble import RandomForestClassifier
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+    except ImportError:
+        return {}
+    models = {
+        "logistic regression": make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
+        "random forest": RandomForestClassifier(300, random_state=0),
+    }
+    return {
+        name: float(model.fit(features[train], labels[train]).score(features[test], labels[test]))
+        for name, model in models.items()
+    }
+
+
+def refuse_leaks(
+    groups: np.ndarray, train: np.ndarray, test: np.ndarray, names: Sequence[str], *, allow: bool = False
+) -> str:
+    """Refuse a split that copies cross; with `allow`, return a warning instead (empty where there is none).
+
+    Raises
+    ------
+    ValueError
+        If a test image has a copy in the training half.
+
+    Examples
+    --------
+    >>> refuse_leaks(np.array([0, 1]), np.array([0]), np.array([1]), ["a.png", "b.png"])
+    ''
+    """
+    crossing = leaks(groups, train, test)
+    if not len(crossing):
+        return ""
+    found = f"{len(crossing)} of {len(test)} test images have a copy in the training half, such as {names[crossing[0]]}"
+    if not allow:
+        raise ValueError(f"split: {found}; split by group (`nmfuse classify audit`), or pass --allow-leaks")
+    return f"{found}: what is measured is memory as well"
