@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -222,6 +223,17 @@ def test_classify_trains_predicts_and_evaluates(tmp_path: Path) -> None:
         "confusion.png", "measures.csv", "reliability.png", "roc.png", "tables.md",
     }  # fmt: skip
     assert "| frozen |" in (report / "tables.md").read_text()
+    shutil.copy(data / "healthy" / "0.png", data / "healthy" / "copy.png")
+    split.write_text("\n".join([*rows, "healthy/copy.png,healthy,test"]))
+    found = run("classify", "audit", data, "--split", split)
+    assert found.returncode == 0, found.stderr
+    assert "same pixels as another image: 1" in found.stdout
+    assert "test images with a copy in the training half: 1 of 9" in found.stdout
+    leaking = ("classify", "evaluate", *arguments, "--overwrite")
+    refused = run(*leaking)
+    assert refused.returncode == 1
+    assert "healthy/copy.png; split by group" in refused.stderr
+    assert run(*leaking, "--allow-leaks").returncode == 0
     (data / "healthy" / "0.png").write_bytes(b"broken")
     broken = run("classify", "train", "--data", data, "-o", tmp_path / "m.safetensors")
     assert broken.returncode == 1
