@@ -98,10 +98,14 @@ __device__ T ratio_power(T numerator, T denominator, T exponent) {
 }
 
 // Warps that share a group of ranks of W'X have their rows' sums added in so many places at once.
+constexpr int row_splits(int padded_rank) { return kWarps / (padded_rank / kGroup); }
+constexpr int sum_sets(int padded_rank, divergence kind) {
+  return kind == divergence::general || row_splits(padded_rank) == 1 ? 1 : row_splits(padded_rank) / 2;
+}
 template <int RP>
-inline constexpr int kRowSplits = kWarps / (RP / kGroup);
+inline constexpr int kRowSplits = row_splits(RP);
 template <int RP, divergence Kind>
-inline constexpr int kSets = Kind == divergence::general || kRowSplits<RP> == 1 ? 1 : kRowSplits<RP> / 2;
+inline constexpr int kSets = sum_sets(RP, Kind);
 
 // Shared memory of the fused kernels.
 template <class T>
@@ -120,7 +124,7 @@ template <class T>
 std::size_t tiles_bytes(int panel_rows, std::int64_t panels, int padded_rank, int splits, divergence kind) {
   const std::int64_t stride = kStride<T>;
   const int twice = kind == divergence::general ? 2 : 1;
-  const int sets = twice == 2 ? 1 : std::max(1, kWarps / (padded_rank / kGroup) / 2);
+  const int sets = sum_sets(padded_rank, kind);
   return shared_bytes<T>(panels * panel_rows * stride) + (twice - 1) * shared_bytes<T>(panel_rows * stride) +
          shared_bytes<T>(panel_rows * padded_rank) + shared_bytes<T>(padded_rank * stride) +
          twice * shared_bytes<T>(sets * padded_rank * stride) + shared_bytes<T>(padded_rank * padded_rank) +
@@ -173,7 +177,7 @@ __device__ void load_rows(const image_view<Value>& X, bool packs, std::int64_t b
 }
 
 // The tile of H, back to its columns [column, column + tile).
-template <class T, int RP>
+template <class T>
 __device__ void store_H(const problem<T>& p, const shared_tiles<T>& tiles, std::int64_t b, std::int64_t column) {
   constexpr int C = kPack<T>;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -460,7 +464,7 @@ __device__ void process_chunk(const problem<T>& p, const shared_tiles<T>& tiles,
     reduce_WtX<T, RP, kSets<RP, Kind>>(tiles.G, numerator);
     if constexpr (general) reduce_WtX<T, RP, kSets<RP, Kind>>(tiles.D, denominator);
     update_H<T, RP, Kind>(p, tiles, columns);
-    store_H<T, RP>(p, tiles, b, column);
+    store_H(p, tiles, b, column);
     if (p.update_W) {
       for (std::int64_t first = 0; first < m; first += p.panel_rows) {
         if (!one_panel || !frobenius) {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nmfuse.classify.copies import group_copies, grouped_split, leaks
-from nmfuse.classify.images import ImageFolder, read_image
+from nmfuse.classify.images import ImageFolder, try_images
 
 _BORDER = 0.05  # of the height and width
 
@@ -87,12 +87,12 @@ def audit(
         If no image of a class is readable.
     """
     images, kept, unreadable = [], [], []
-    for i, path in enumerate(folder.paths):
-        try:
-            images.append(read_image(path))
-            kept.append(i)
-        except ValueError as error:
-            unreadable.append(str(error))
+    for place, image in try_images(folder, range(len(folder.paths))):
+        if isinstance(image, ValueError):
+            unreadable.append(str(image))
+        else:
+            images.append(image)
+            kept.append(place)
     places = np.array(kept, np.int64)
     labels = folder.labels[places]
     counts = np.bincount(labels, minlength=2)

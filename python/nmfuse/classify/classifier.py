@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -176,15 +177,14 @@ class Classifier:
             if self.trainable and self.cnn:
                 self._fine_tune(images, labels, kept, held, checkpoint, progress)
             self.branches_.requires_grad_(False).eval()
-            self._learn_parts(images)
-            self._learn_head(self._vectors(images), labels)
+            self._learn_head(self._learn_parts(images), labels)
         self.classes_ = np.arange(2)
         return self
 
     def predict_proba(self, X: Images) -> np.ndarray:
         """Return the probabilities (N, 2) of healthy and unhealthy, by images as in `fit`."""
         self._need_fit()
-        return self._probabilities(self._vectors(_prepared(X)))
+        return self._probabilities(self._inputs(pool(self._maps(_prepared(X))) / self.scale_))
 
     def predict(self, X: Images) -> np.ndarray:
         """Return the likelier class of each image (N,): 0 healthy, 1 unhealthy."""
@@ -211,10 +211,9 @@ class Classifier:
         self._need_fit()
         prepared = _prepared(np.asarray(image)[None])
         maps = self._maps(prepared)
-        vector = pool(maps) / self.scale_
-        b = coefficients(vector.T, self.W2_).T if self.rank2 else vector
+        inputs = self._inputs(pool(maps) / self.scale_)
         weight = (self.weight_[1] - self.weight_[0]) / self.spread_
-        components = (weight * b)[0]
+        components = (weight * inputs)[0]
         bias = self.bias_[1] - self.bias_[0] - (weight * self.mean_).sum()
         if self.rank2:
             shares = self.W2_ / self.W2_.sum(0).clamp_min(1e-12)
@@ -230,7 +229,7 @@ class Classifier:
             coarse = (mean[:, None, None] * there + most[:, None, None] * place).sum(0)
             times = SIDE // coarse.shape[0]
             heat += coarse.repeat_interleave(times, 0).repeat_interleave(times, 1) / times**2
-        probability = float(self._probabilities(vector)[0, 1])
+        probability = float(self._probabilities(inputs)[0, 1])
         return Explained(probability, heat.numpy(), float(bias), components.numpy())
 
     def save(self, path: str | Path, *, overwrite: bool = False, notes: str = "") -> None:
@@ -334,11 +333,8 @@ class Classifier:
         some = [self.branches_(two_views(part, self.hannmean_size)) for part in torch.split(images, _AT_ONCE)]
         return [torch.cat(level) for level in zip(*some, strict=True)]
 
-    def _vectors(self, images: Tensor) -> Tensor:
-        """Return the pooled maps (N, F), each feature on its own scale."""
-        return pool(self._maps(images)) / self.scale_
-
-    def _learn_parts(self, images: Tensor) -> None:
+    def _learn_parts(self, images: Tensor) -> Tensor:
+        """Learn both stages of NMF; return what the head sees of these images (N, F)."""
         maps = self._seen(images)
         self.W1_: Tensor | None = None
         if self.rank:
@@ -347,22 +343,20 @@ class Classifier:
             maps = part_maps(maps, self.W1_)
         vectors = pool(maps)
         self.scale_ = vectors.mean(0).clamp_min(1e-6)
+        vectors = vectors / self.scale_
         self.W2_: Any = None
         if self.rank2:
-            V = (vectors / self.scale_).T
-            self.W2_ = factorize(V, min(self.rank2, *V.shape), self.seed)
+            self.W2_ = factorize(vectors.T, min(self.rank2, *vectors.shape), self.seed)
+        return self._inputs(vectors)
 
     def _inputs(self, vectors: Tensor) -> Tensor:
         """Return what the head sees: the coefficients of the second NMF, or the pooled maps themselves."""
         return coefficients(vectors.T, self.W2_).T if self.rank2 else vectors
 
-    def _learn_head(self, vectors: Tensor, labels: np.ndarray) -> None:
-        inputs = self._inputs(vectors)
+    def _learn_head(self, inputs: Tensor, labels: np.ndarray) -> None:
         self.mean_, self.spread_ = inputs.mean(0), inputs.std(0).clamp_min(1e-6)
         seen = (inputs - self.mean_) / self.spread_
-        head = nn.Linear(seen.shape[1], 2)
-        nn.init.zeros_(head.weight)
-        nn.init.zeros_(head.bias)
+        head = _linear_head(seen.shape[1])
         truth = torch.from_numpy(labels)
         by_class = [np.flatnonzero(labels == label) for label in (0, 1)]
 
@@ -375,17 +369,22 @@ class Classifier:
         run_training(head, loss_of, lambda: 0.0, sgd, every=_HEAD_STEPS, recipe={}, checkpoint=None, progress=None)
         self.weight_, self.bias_ = head.weight.detach(), head.bias.detach()
 
-    def _probabilities(self, vectors: Tensor) -> np.ndarray:
-        seen = (self._inputs(vectors) - self.mean_) / self.spread_
+    def _probabilities(self, inputs: Tensor) -> np.ndarray:
+        seen = (inputs - self.mean_) / self.spread_
         logits = seen @ self.weight_.T + self.bias_
         return np.asarray(logits.double().softmax(1).numpy())
 
 
-_PARAMETERS = (
-    "trainable", "hannmean_size", "cnn", "rank", "rank2", "epochs", "batch", "lr", "momentum", "weight_decay",
-    "validation_fraction", "seed",
-)  # fmt: skip
+_PARAMETERS = tuple(inspect.signature(Classifier).parameters)
 _LEARNED = ("W1", "scale", "W2", "mean", "spread", "weight", "bias")
+
+
+def _linear_head(width: int) -> nn.Linear:
+    """Return a linear layer to two classes that starts at zero."""
+    head = nn.Linear(width, 2)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head
 
 
 class _FineTuning(nn.Module):
@@ -401,9 +400,7 @@ class _FineTuning(nn.Module):
         spread = pooled.std(0)
         self.mean = nn.Parameter(pooled.mean(0), requires_grad=False)
         self.spread = nn.Parameter(spread + 0.01 * spread.mean(), requires_grad=False)
-        self.head = nn.Linear(pooled.shape[1], 2)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.head = _linear_head(pooled.shape[1])
 
     def forward(self, views: Tensor) -> Tensor:
         pooled = pool(self.branches(views))

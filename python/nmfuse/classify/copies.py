@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import ndimage, sparse
 
-from nmfuse.classify.images import fit_square
+from nmfuse.classify.images import crop_content, fit_square
 
 SIDE = 32  # pixels: what is compared
 ANGLES = tuple(range(-40, 41, 5))  # degrees: how far a copy may be turned, beside quarter turns
@@ -119,11 +119,7 @@ def grouped_split(
 def _content(image: np.ndarray) -> np.ndarray:
     bright = max(float(np.quantile(image, 0.99)), 1e-6)
     image = np.where(image < _FOREGROUND * bright, 0, image / bright)  # noise of the background has ranks as well
-    seen = image > 0
-    rows, columns = (np.flatnonzero(seen.mean(axis) > 0.02) for axis in (1, 0))
-    if len(rows) > 8 and len(columns) > 8:
-        image = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return fit_square(np.ascontiguousarray(image, np.float32), SIDE)
+    return fit_square(np.ascontiguousarray(crop_content(image, image > 0), np.float32), SIDE)
 
 
 def _signatures(squares: np.ndarray) -> np.ndarray:

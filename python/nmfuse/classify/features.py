@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nmfuse import nets
-from nmfuse.classify.images import fit_square
+from nmfuse.classify.images import crop_content, fit_square
 from nmfuse.kernels import hannmean, nmf
 
 SIDE = 64  # pixels: what the branches see
@@ -17,6 +17,7 @@ _FOREGROUND = 0.06  # of white: darker is background
 _MIDDLE = 0.4  # what the median of the foreground becomes
 _BRIGHTEST = 2.0
 _PATCH = 4  # pixels: a part of the image itself, where no network looks
+_LIGHT = ((0.8, 1.25), (0.85, 1.2))  # gamma and gain of the augmentation
 _TINY = 1e-12
 
 
@@ -40,11 +41,7 @@ def prepare(image: np.ndarray, side: int = SIDE) -> np.ndarray:
     >>> prepare(np.full((90, 70), 0.8, np.float32)).max()
     np.float32(0.4)
     """
-    seen = image > _FOREGROUND
-    rows, columns = (np.flatnonzero(seen.mean(axis) > 0.02) for axis in (1, 0))
-    if len(rows) > 8 and len(columns) > 8:
-        image = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    square = fit_square(np.ascontiguousarray(image, np.float32), side)
+    square = fit_square(np.ascontiguousarray(crop_content(image, image > _FOREGROUND), np.float32), side)
     inside = square[square > _FOREGROUND]
     scale = _MIDDLE / float(np.median(inside)) if inside.size else 1.0
     lit: np.ndarray = np.minimum(np.maximum(square, 0) * np.float32(scale), np.float32(_BRIGHTEST))
@@ -78,9 +75,10 @@ class Branches(nn.Module):
     def __init__(self, *, cnn: bool = True) -> None:
         super().__init__()
         self.cnn = cnn
-        self.net = nets.Siamese("lite")
-        self.net.load_state_dict(nets.load("lite").state_dict())
-        del self.net.head  # of the focus task
+        if cnn:
+            self.net = nets.Siamese("lite")
+            self.net.load_state_dict(nets.load("lite").state_dict())
+            del self.net.head  # of the focus task
 
     def forward(self, views: Tensor) -> list[Tensor]:
         """Return the non-negative maps (N, C, h, w) of each level, pooled by two; both views' side by side in C."""
@@ -141,6 +139,3 @@ def augment(images: Tensor, rng: np.random.Generator) -> Tensor:
     gamma, gain = (torch.from_numpy(rng.uniform(low, high, (count, 1, 1, 1))).to(planes) for low, high in _LIGHT)
     lit = moved.clamp_min(_TINY) ** gamma * gain
     return lit if images.ndim == 4 else lit[:, 0]
-
-
-_LIGHT = ((0.8, 1.25), (0.85, 1.2))  # gamma and gain

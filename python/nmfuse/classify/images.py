@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +18,6 @@ _log = logging.getLogger(__name__)
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 _LAYOUTS = (("healthy", "unhealthy"), ("no", "yes"), ("healthy", "brain tumor"))
 _UNBALANCED = 3
-
-Progress = Callable[[int, int, str], None]  # of (done, in all, what)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,6 +176,21 @@ def _over_black(path: Path) -> np.ndarray:
     return np.asarray(Image.alpha_composite(black, image))[..., :3]
 
 
+def crop_content(image: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Return the rows and columns of an image where more than 2 % is `seen`; all of it where few are.
+
+    Examples
+    --------
+    >>> image = np.pad(np.ones((12, 20)), 5)
+    >>> crop_content(image, image > 0).shape
+    (12, 20)
+    """
+    rows, columns = (np.flatnonzero(seen.mean(axis) > 0.02) for axis in (1, 0))
+    if len(rows) > 8 and len(columns) > 8:
+        image = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return image
+
+
 def fit_square(image: np.ndarray, side: int) -> np.ndarray:
     """Pad an image with black to a square, its aspect kept, and resize that with antialiasing.
 
@@ -202,25 +215,32 @@ def fit_square(image: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(Image.fromarray(square).resize((side, side), Image.Resampling.BILINEAR))
 
 
+def try_images(folder: ImageFolder, chosen: Iterable[int]) -> Iterator[tuple[int, np.ndarray | ValueError]]:
+    """Give each chosen place of a folder with its image, see `read_image`, or with what is wrong with it."""
+    for place in chosen:
+        try:
+            yield int(place), read_image(folder.paths[place])
+        except ValueError as error:
+            yield int(place), error
+
+
 def read_images(
-    folder: ImageFolder, side: int, *, skip_bad: bool = False, progress: Progress | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Read all images, each in a black square, resized.
+    folder: ImageFolder, chosen: Iterable[int] | None = None, *, skip_bad: bool = False
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Read images of a folder, each in its own size.
 
     Parameters
     ----------
     folder : ImageFolder
         See `find_images`.
-    side : int
-        Height and width to resize to, at least 8.
+    chosen : iterable of int, optional
+        Places in `folder`; all by default.
     skip_bad : bool
         Leave out an unreadable image, with a warning that names it, instead of raising.
-    progress : callable, optional
-        Called with (done, in all, what) after each image.
 
     Returns
     -------
-    images : array, shape (N, side, side)
+    images : list of arrays, shape (H, W)
         float32 from 0 to 1.
     kept : array, shape (N,)
         int64, where in `folder` each one is.
@@ -228,7 +248,7 @@ def read_images(
     Raises
     ------
     ValueError
-        If an image is unreadable, none is left, or `side` is too small.
+        If an image is unreadable, or none is left.
 
     Examples
     --------
@@ -237,26 +257,22 @@ def read_images(
     >>> for name in ("no", "yes"):
     ...     (folder / name).mkdir()
     ...     io.write_image(folder / name / "1.png", np.zeros((20, 16), np.uint8))
-    >>> images, kept = read_images(find_images(folder), 32)
-    >>> images.shape, kept
-    ((2, 32, 32), array([0, 1]))
+    >>> images, kept = read_images(find_images(folder))
+    >>> images[0].shape, kept
+    ((20, 16), array([0, 1]))
     """
-    if side < 8:
-        raise ValueError(f"side: got {side}; expected at least 8")
     images, kept = [], []
-    for i, path in enumerate(folder.paths):
-        try:
-            images.append(fit_square(read_image(path), side))
-            kept.append(i)
-        except ValueError as error:
-            if not skip_bad:
-                raise ValueError(f"{error}; remove it, or pass --skip-bad (skip_bad=True) to go on without") from error
-            _log.warning("left out: %s", error)
-        if progress is not None:
-            progress(i + 1, len(folder.paths), "reading")
+    for place, image in try_images(folder, range(len(folder.paths)) if chosen is None else chosen):
+        if not isinstance(image, ValueError):
+            images.append(image)
+            kept.append(place)
+        elif skip_bad:
+            _log.warning("left out: %s", image)
+        else:
+            raise ValueError(f"{image}; remove it, or pass --skip-bad (skip_bad=True) to go on without") from image
     if not images:
-        raise ValueError(f"{folder.paths[0].parent.parent}: none of the {len(folder.paths)} images is readable")
-    return np.stack(images), np.array(kept, np.int64)
+        raise ValueError(f"{folder.paths[0].parent.parent}: none of the images is readable")
+    return images, np.array(kept, np.int64)
 
 
 def read_split(path: str | Path, folder: ImageFolder) -> tuple[np.ndarray, np.ndarray]:

@@ -9,10 +9,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from nmfuse.classify import Classifier, ImageFolder, audit, evaluate_split, find_images, read_image, read_split
+from nmfuse.classify import Classifier, audit, evaluate_split, find_images, group_copies, read_image, read_split
 from nmfuse.classify.audit import refuse_leaks
-from nmfuse.classify.copies import group_copies
 from nmfuse.classify.figures import curve_rows, draw_confusion, draw_curves, draw_reliability, draw_roc_pr, write_csv
+from nmfuse.classify.images import read_images
 from nmfuse.classify.measures import MEASURES, measures
 from nmfuse.cli.progress import progress_bar
 from nmfuse.compare.tables import markdown
@@ -39,7 +39,7 @@ def run_train(
         raise FileExistsError(f"{output}: exists already; give another name, or --overwrite")
     folder = find_images(data, classes)
     chosen = np.arange(len(folder.paths)) if split is None else read_split(split, folder)[0]
-    images, kept = _read(folder, chosen, skip_bad=skip_bad)
+    images, kept = read_images(folder, chosen, skip_bad=skip_bad)
     with progress_bar("classify") as progress:
         groups = group_copies(images, progress=progress)
     copies = len(groups) - len(np.unique(groups))
@@ -100,7 +100,7 @@ def run_evaluate(
         raise FileExistsError(f"{output}: is not empty; give another folder, or --overwrite")
     folder = find_images(data, classes)
     halves = read_split(split, folder)
-    images, kept = _read(folder, np.concatenate(halves), skip_bad=skip_bad)
+    images, kept = read_images(folder, np.concatenate(halves), skip_bad=skip_bad)
     place = {index: i for i, index in enumerate(kept)}
     train, test = (np.array([place[i] for i in half if i in place]) for half in halves)
     with progress_bar("classify") as progress:
@@ -150,20 +150,6 @@ def _cell(row: dict[str, object], name: str) -> str:
 
 def _areas(row: dict[str, object]) -> list[str]:
     return [f"{row[name]:.3f}" for name in ("roc_area", "average_precision", "ece")]
-
-
-def _read(folder: ImageFolder, chosen: np.ndarray, *, skip_bad: bool) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return the chosen images, and the places of those that could be read."""
-    images, kept = [], []
-    for index in chosen:
-        try:
-            images.append(read_image(folder.paths[index]))
-            kept.append(int(index))
-        except ValueError as error:
-            if not skip_bad:
-                raise ValueError(f"{error}; remove it, or go on without it by --skip-bad") from error
-            _log.warning("left out: %s", error)
-    return images, np.array(kept, np.int64)
 
 
 def _draw_heat(path: Path, image: np.ndarray, heat: np.ndarray, title: str, *, overwrite: bool) -> None:
