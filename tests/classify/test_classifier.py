@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
 from nmfuse.classify import Classifier, evaluate_split
+from nmfuse.classify.classifier import _validation_split
+from nmfuse.classify.evaluate import BASELINES, RIVALS, VARIANTS
 from nmfuse.data import brain_phantom
 from nmfuse.nets.weights_file import shipped
 
@@ -34,25 +38,48 @@ def frozen(phantoms) -> Classifier:
     return Classifier(trainable=False, rank=12, rank2=6).fit(images[:32], labels[:32])
 
 
-def test_lesions_are_told_from_none(frozen, phantoms):
+@pytest.fixture(scope="module")
+def tuned(phantoms) -> Classifier:
     images, labels = phantoms
-    assert frozen.score(images[32:], labels[32:]) >= 0.75
-    probabilities = frozen.predict_proba(images[32:])
+    return Classifier(epochs=10, batch=16).fit(images[:32], labels[:32])
+
+
+@pytest.mark.parametrize("name", ["frozen", "tuned"])
+def test_lesions_are_told_from_none(request, name, phantoms):
+    images, labels = phantoms
+    classifier = request.getfixturevalue(name)
+    assert classifier.score(images[32:], labels[32:]) >= 0.75
+    probabilities = classifier.predict_proba(images[32:])
     np.testing.assert_allclose(probabilities.sum(1), 1)
-    np.testing.assert_array_equal(frozen.predict(images[32:]), probabilities.argmax(1))
+    np.testing.assert_array_equal(classifier.predict(images[32:]), probabilities.argmax(1))
+    assert len(classifier.curve_) == classifier.epochs
+    assert all(0 <= accuracy <= 1 for row in classifier.curve_ for accuracy in (row[2], row[4]))
 
 
-def test_an_image_is_judged_alone(frozen, phantoms):
+@pytest.mark.parametrize("name", ["frozen", "tuned"])
+def test_an_image_is_judged_alone(request, name, phantoms):
     images, _ = phantoms
-    together = frozen.predict_proba(images[:5])
-    alone = np.concatenate([frozen.predict_proba([image]) for image in images[:5]])
+    classifier = request.getfixturevalue(name)
+    together = classifier.predict_proba(images[:5])
+    alone = np.concatenate([classifier.predict_proba([image]) for image in images[:5]])
     np.testing.assert_allclose(alone, together, atol=1e-5)
 
 
-def test_the_heat_map_and_the_bias_are_the_log_odds(frozen, phantoms):
+@pytest.mark.parametrize("name", ["frozen", "tuned"])
+def test_a_mirror_image_is_judged_alike(request, name, phantoms):
+    classifier = request.getfixturevalue(name)
+    images = [np.maximum(np.pad(image, 16), 0.1) for image in phantoms[0][:4]]  # content to the edge: nothing is cut
+    mirrored = [image[:, ::-1].copy() for image in images]
+    np.testing.assert_allclose(classifier.predict_proba(mirrored), classifier.predict_proba(images), atol=1e-4)
+    heat, other = (classifier.explain(image).heat for image in (images[1], mirrored[1]))
+    np.testing.assert_allclose(other[:, ::-1], heat, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["frozen", "tuned"])
+def test_the_heat_map_and_the_bias_are_the_log_odds(request, name, phantoms):
     images, _ = phantoms
     for image in images[:4]:
-        explained = frozen.explain(image)
+        explained = request.getfixturevalue(name).explain(image)
         odds = np.log(explained.probability / (1 - explained.probability))
         assert explained.heat.sum() + explained.bias == pytest.approx(odds, abs=1e-3)
         assert explained.components.sum() + explained.bias == pytest.approx(odds, abs=1e-3)
@@ -67,23 +94,68 @@ def test_a_stage_left_out(phantoms, left_out):
     assert explained.heat.sum() + explained.bias == pytest.approx(odds, abs=1e-3)
 
 
-def test_pairs_are_two_views(phantoms):
+@pytest.mark.parametrize("trainable", [False, True])
+def test_pairs_are_two_views(phantoms, tmp_path, trainable):
     images, labels = phantoms
     pairs = np.stack([np.stack([image, image[::-1]]) for image in images[:8]])
-    classifier = Classifier(trainable=False, rank=4, rank2=2).fit(pairs, labels[:8])
-    assert classifier.predict_proba(pairs).shape == (8, 2)
+    classifier = Classifier(trainable=trainable, rank=4, rank2=2, epochs=2, batch=8).fit(pairs, labels[:8])
+    probabilities = classifier.predict_proba(pairs)
+    assert probabilities.shape == (8, 2)
     with pytest.raises(ValueError, match="single images and pairs are mixed"):
         classifier.predict([pairs[0], images[0]])
-
-
-def test_a_saved_classifier_says_the_same(frozen, phantoms, tmp_path):
-    images, _ = phantoms
-    frozen.save(tmp_path / "model.safetensors")
+    classifier.save(tmp_path / "model.safetensors")
     loaded = Classifier.load(tmp_path / "model.safetensors")
-    assert loaded.get_params() == frozen.get_params()
-    np.testing.assert_array_equal(loaded.predict_proba(images[:6]), frozen.predict_proba(images[:6]))
+    np.testing.assert_array_equal(loaded.predict_proba(pairs), probabilities)
+    with pytest.raises(ValueError, match="X: got single images, but the classifier learned from pairs"):
+        loaded.predict(images[:2])
+
+
+@pytest.mark.parametrize("name", ["frozen", "tuned"])
+def test_a_saved_classifier_says_the_same(request, name, phantoms, tmp_path):
+    images, _ = phantoms
+    classifier = request.getfixturevalue(name)
+    classifier.save(tmp_path / "model.safetensors")
+    loaded = Classifier.load(tmp_path / "model.safetensors")
+    assert loaded.get_params() == classifier.get_params()
+    assert loaded.curve_ == classifier.curve_
+    np.testing.assert_array_equal(loaded.predict_proba(images[:6]), classifier.predict_proba(images[:6]))
     with pytest.raises(FileExistsError):
-        frozen.save(tmp_path / "model.safetensors")
+        classifier.save(tmp_path / "model.safetensors")
+
+
+def test_a_start_from_another_model(tuned, frozen, phantoms, tmp_path):
+    images, labels = phantoms
+    tuned.save(tmp_path / "tuned.safetensors")
+    options = {"epochs": 1, "batch": 16, "lr": 1e-8}
+    started = Classifier(start=tmp_path / "tuned.safetensors", **options).fit(images[:16], labels[:16])
+    weight, afresh = (
+        c.branches_.branch.conv5.weight for c in (started, Classifier(**options).fit(images[:16], labels[:16]))
+    )
+    np.testing.assert_allclose(weight, tuned.branches_.branch.conv5.weight, atol=1e-6)
+    assert float((weight - afresh).abs().max()) > 1e-3
+    frozen.save(tmp_path / "frozen.safetensors")
+    with pytest.raises(ValueError, match="has frozen branches; expected a model with fine-tuned ones"):
+        Classifier(start=tmp_path / "frozen.safetensors").fit(images[:16], labels[:16])
+    with pytest.raises(ValueError, match="but the branches stay as they are"):
+        Classifier(start=tmp_path / "tuned.safetensors", trainable=False).fit(images[:16], labels[:16])
+
+
+def test_a_head_learned_anew_leaves_the_branches(tuned, phantoms):
+    images, labels = phantoms
+    other = copy.copy(tuned).set_params(rank=0, rank2=4).fit_head(images[:32], labels[:32])
+    assert other.branches_ is tuned.branches_
+    assert (other.W1_, other.W2_.shape[1], tuned.rank) == (None, 4, 32)
+    assert other.score(images[32:], labels[32:]) >= 0.75
+
+
+def test_validation_takes_whole_groups_of_both_classes():
+    labels, groups = np.arange(40) % 2, np.arange(40) // 4
+    kept, held = _validation_split(labels, groups, 0.2, 0)
+    assert set(groups[kept]).isdisjoint(groups[held])
+    assert 4 <= len(held) <= 12
+    assert set(labels[held]) == set(labels[kept]) == {0, 1}
+    kept, held = _validation_split(labels, labels, 0.1, 0)  # a class a group: torn apart, or nothing could be told
+    assert set(labels[held]) == set(labels[kept]) == {0, 1}
 
 
 def test_files_that_are_no_model_are_refused(tmp_path):
@@ -148,15 +220,17 @@ def test_bad_input_is_refused(phantoms):
 def test_all_methods_are_measured_alike(phantoms):
     images, labels = phantoms
     halves = np.arange(32), np.arange(32, 48)
-    methods = ["trainable", "frozen", "without CNN", "HOG + SVM", "logistic regression on pixels"]
+    methods = list(VARIANTS | RIVALS) + list(BASELINES)
     evaluation = evaluate_split(images, labels, *halves, methods=methods, seeds=2, epochs=2)
     rows = {row["method"]: row for row in evaluation.rows()}
     assert list(rows) == methods
-    assert [rows[name]["seeds"] for name in methods] == [2, 2, 1, 1, 1]
+    repeated = ["trainable", "without NMF 1", "without NMF 2", "frozen"]
+    assert [name for name in methods if rows[name]["seeds"] == 2] == repeated
     for row in rows.values():
         assert row["accuracy_low"] <= row["accuracy_high"]
         assert 0 <= row["ece"] <= 1
-    assert list(evaluation.curves) == ["trainable"]
+    assert list(evaluation.curves) == list(VARIANTS | RIVALS)
+    assert not np.array_equal(evaluation.probabilities["trainable"][0], evaluation.probabilities["without NMF 1"][0])
     assert len(evaluation.curves["trainable"]) == 2
     with pytest.raises(ValueError, match="methods: got 'magic'"):
         evaluate_split(images, labels, *halves, methods=["magic"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -139,19 +140,25 @@ def trivial_features(images: Sequence[np.ndarray]) -> np.ndarray:
 def trivial_scores(features: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> dict[str, float]:
     """Return the test accuracy of logistic regression and of a random forest; nothing where scikit-learn is missing."""
     try:
-        from sklearn.ensemble import RandomForestClassifier
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
+        models = trivial_models()
     except ImportError:
         return {}
-    models = {
-        "logistic regression": make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
-        "random forest": RandomForestClassifier(300, random_state=0),
-    }
     return {
         name: float(model.fit(features[train], labels[train]).score(features[test], labels[test]))
         for name, model in models.items()
+    }
+
+
+def trivial_models() -> dict[str, Any]:
+    """Return what trivial features are given to; ImportError without scikit-learn."""
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return {
+        "logistic regression": make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
+        "random forest": RandomForestClassifier(300, random_state=0),
     }
 
 

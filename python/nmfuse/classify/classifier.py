@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import inspect
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +16,35 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nmfuse.classify.copies import grouped_split
 from nmfuse.classify.features import (
-    LEVELS,
+    COLUMNS,
     SIDE,
-    Branches,
+    DeepBranches,
+    FrozenBranches,
     augment,
     coefficients,
     factorize,
     part_maps,
     pool,
     prepare,
+    some_columns,
     two_views,
 )
 from nmfuse.io import new_file
 from nmfuse.nets.weights_file import read_weights, write_weights
-from nmfuse.training.loops import CurvePoint, Sgd, run_training
+from nmfuse.training.loops import OneCycle, Sgd, run_training, training_device
 
-FORMAT = "nmfuse.classifier.1"
-_HEAD_STEPS = 400
-_AT_ONCE = 128  # images looked at together
+FORMAT = "nmfuse.classifier.2"
+_AT_ONCE = 64  # images looked at together
+_SMOOTHING = 0.05  # of the labels, in fine-tuning
+_DROPOUT = 0.3  # of the pooled maps, in fine-tuning
+_HEAD_BATCH = 128
 _WORST = 1e30
 
 Progress = Callable[[int, int, float], None]  # of (steps done, steps in all, loss)
 Images = np.ndarray | Sequence[np.ndarray]
+Curve = list[tuple[int, float, float, float, float]]
 
 
 @dataclass
@@ -73,21 +81,29 @@ class Classifier:
         False: patches of the image in place of the branches' maps.
     rank, rank2 : int
         Of the two stages of NMF; 0 leaves a stage out.
-    epochs, batch : int
-        Of the fine-tuning; the weights of the epoch with the least validation loss are kept.
-    lr, momentum, weight_decay : float
-        Of its SGD.
+    epochs : int
+        Of the fine-tuning, and of the head; each shows every image and its mirror image. The weights of the epoch with
+        the least validation loss are kept.
+    batch : int
+        Images in a step of the fine-tuning.
+    lr, weight_decay : float
+        Of its AdamW; the rate rises and falls along cosines.
     validation_fraction : float
         Share of the training images (of whole groups) that decides which epoch is kept.
+    start : path, optional
+        A model file whose fine-tuned branches this training starts from.
     seed : int
         Of the split, the order, the augmentation and the factorizations.
+    device : str
+        "cpu" or "cuda": where it learns and predicts.
 
     Attributes
     ----------
     classes_ : array
         [0, 1]: healthy, unhealthy.
-    curve_ : list of CurvePoint
-        Of the fine-tuning: loss, rate and validation accuracy after each epoch.
+    curve_ : list of tuples
+        Of the fine-tuning, or of the head of frozen branches: epoch, training loss and accuracy, validation loss and
+        accuracy.
 
     References
     ----------
@@ -97,7 +113,7 @@ class Classifier:
     --------
     >>> images = np.random.default_rng(0).random((12, 64, 64), np.float32)
     >>> labels = np.arange(12) % 2
-    >>> classifier = Classifier(trainable=False, rank=4, rank2=2).fit(images, labels)
+    >>> classifier = Classifier(trainable=False, rank=4, rank2=2, epochs=2).fit(images, labels)
     >>> classifier.predict_proba(images).shape
     (12, 2)
     """
@@ -109,20 +125,20 @@ class Classifier:
         hannmean_size: int = 5,
         cnn: bool = True,
         rank: int = 32,
-        rank2: int = 16,
+        rank2: int = 8,
         epochs: int = 40,
-        batch: int = 128,
-        lr: float = 0.05,
-        momentum: float = 0.9,
-        weight_decay: float = 5e-4,
-        validation_fraction: float = 0.2,
+        batch: int = 32,
+        lr: float = 3e-3,
+        weight_decay: float = 0.05,
+        validation_fraction: float = 0.1,
+        start: str | Path | None = None,
         seed: int = 0,
+        device: str = "cpu",
     ) -> None:
         self.trainable, self.hannmean_size, self.cnn = trainable, hannmean_size, cnn
         self.rank, self.rank2 = rank, rank2
-        self.epochs, self.batch, self.lr = epochs, batch, lr
-        self.momentum, self.weight_decay = momentum, weight_decay
-        self.validation_fraction, self.seed = validation_fraction, seed
+        self.epochs, self.batch, self.lr, self.weight_decay = epochs, batch, lr, weight_decay
+        self.validation_fraction, self.start, self.seed, self.device = validation_fraction, start, seed, device
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002  # as scikit-learn calls it
         """Return the arguments by name."""
@@ -167,24 +183,29 @@ class Classifier:
             or a loss that becomes NaN.
         """
         self._check()
-        labels = _labels(y, len(X))
-        images = _prepared(X)
-        kept, held = _validation_split(labels, groups, self.validation_fraction, self.seed)
-        with torch.random.fork_rng(devices=[]):
+        labels, images = _labels(y, len(X)), self._prepared(X)
+        self.pairs_ = images.ndim == 4
+        with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            self.branches_ = Branches(cnn=self.cnn)
-            self.curve_: list[CurvePoint] = []
+            self.branches_ = self._new_branches()
+            self.curve_: Curve = []
             if self.trainable and self.cnn:
-                self._fine_tune(images, labels, kept, held, checkpoint, progress)
-            self.branches_.requires_grad_(False).eval()
-            self._learn_head(self._learn_parts(images), labels)
-        self.classes_ = np.arange(2)
-        return self
+                self._fine_tune(images, labels, groups, checkpoint, progress)
+        return self._fit_head(images, labels, groups)
+
+    def fit_head(
+        self, X: Images, y: Sequence[int] | np.ndarray, groups: Sequence[int] | np.ndarray | None = None
+    ) -> Classifier:
+        """Learn both stages of NMF and the head anew, from images as in `fit`; the branches stay as they are."""
+        self._need_fit()
+        self._check()
+        return self._fit_head(self._prepared(X), _labels(y, len(X)), groups)
 
     def predict_proba(self, X: Images) -> np.ndarray:
         """Return the probabilities (N, 2) of healthy and unhealthy, by images as in `fit`."""
         self._need_fit()
-        return self._probabilities(self._inputs(pool(self._maps(_prepared(X))) / self.scale_))
+        logits = self._logits(self._inputs(self._vectors(self._prepared(X)))).mean(1)
+        return np.asarray(logits.double().softmax(1).cpu().numpy())
 
     def predict(self, X: Images) -> np.ndarray:
         """Return the likelier class of each image (N,): 0 healthy, 1 unhealthy."""
@@ -209,42 +230,37 @@ class Classifier:
             The heat map lies on the image as the branches see it: see `nmfuse.classify.features.prepare`.
         """
         self._need_fit()
-        prepared = _prepared(np.asarray(image)[None])
-        maps = self._maps(prepared)
-        inputs = self._inputs(pool(maps) / self.scale_)
+        prepared = self._prepared(np.asarray(image)[None])
+        inputs = self._inputs(self._vectors(prepared))[0]  # of the image and of its mirror image
         weight = (self.weight_[1] - self.weight_[0]) / self.spread_
-        components = (weight * inputs)[0]
+        components = weight * inputs
         bias = self.bias_[1] - self.bias_[0] - (weight * self.mean_).sum()
+        relevance = components
         if self.rank2:
-            shares = self.W2_ / self.W2_.sum(0).clamp_min(1e-12)
-            relevance = shares @ components
-        else:
-            relevance = components
-        heat = torch.zeros(SIDE, SIDE)
-        for level, m in zip(relevance.chunk(LEVELS), maps, strict=True):
-            mean, most = level.chunk(2)
-            spread = m[0] / m[0].sum((1, 2), keepdim=True).clamp_min(1e-12)
-            place = functional.one_hot(m[0].flatten(1).argmax(1), m[0][0].numel()).reshape(m[0].shape).to(spread)
-            there = torch.where(m[0].sum((1, 2), keepdim=True) > 0, spread, 1 / spread[0].numel())
-            coarse = (mean[:, None, None] * there + most[:, None, None] * place).sum(0)
-            times = SIDE // coarse.shape[0]
-            heat += coarse.repeat_interleave(times, 0).repeat_interleave(times, 1) / times**2
-        probability = float(self._probabilities(inputs)[0, 1])
-        return Explained(probability, heat.numpy(), float(bias), components.numpy())
+            relevance = components @ (self.W2_ / self.W2_.sum(0).clamp_min(_TINY)).T
+        heat = (
+            _laid_out(self._maps(prepared), relevance[0])
+            + _laid_out(self._maps(prepared.flip(-1)), relevance[1]).flip(-1)
+        ) / 2
+        components = components.mean(0)
+        probability = float((components.sum() + bias).double().sigmoid())
+        return Explained(probability, heat.cpu().numpy(), float(bias), components.cpu().numpy())
 
     def save(self, path: str | Path, *, overwrite: bool = False, notes: str = "") -> None:
         """Write a model file (.safetensors); its metadata holds the arguments and `notes`."""
         self._need_fit()
         tensors = {f"branches.{name}": value for name, value in self.branches_.state_dict().items()}
         tensors |= {name: getattr(self, f"{name}_") for name in _LEARNED if getattr(self, f"{name}_") is not None}
-        metadata = {"parameters": json.dumps(self.get_params()), "notes": notes}
-        metadata["curve"] = json.dumps([asdict(point) for point in self.curve_])
+        tensors = {name: value for name, value in tensors.items() if value.is_floating_point()}
+        parameters = {**self.get_params(), "start": None if self.start is None else Path(self.start).name}
+        metadata = {"parameters": parameters, "pairs": self.pairs_, "curve": self.curve_}
         with new_file(Path(path), overwrite=overwrite) as temporary:
-            write_weights(temporary, tensors, FORMAT, metadata)
+            as_text = {name: json.dumps(value) for name, value in metadata.items()}
+            write_weights(temporary, tensors, FORMAT, {"notes": notes, **as_text})
 
     @classmethod
-    def load(cls, path: str | Path) -> Classifier:
-        """Return the classifier of a model file.
+    def load(cls, path: str | Path, device: str = "cpu") -> Classifier:
+        """Return the classifier of a model file, on a device.
 
         Raises
         ------
@@ -258,17 +274,18 @@ class Classifier:
             raise FileNotFoundError(f"{path}: no such model file; `nmfuse classify train` makes one")
         tensors, metadata = read_weights(path, FORMAT)
         try:
-            classifier = cls(**json.loads(metadata["parameters"]))
+            classifier = cls(**json.loads(metadata["parameters"])).set_params(device=device)
             classifier._check()
-            branches = Branches(cnn=classifier.cnn)
+            classifier.pairs_ = json.loads(metadata["pairs"])
+            classifier.curve_ = [tuple(row) for row in json.loads(metadata["curve"])]
+            branches = classifier._new_branches()
             branches.load_state_dict(
                 {name.removeprefix("branches."): x for name, x in tensors.items() if name.startswith("branches.")}
             )
             classifier.branches_ = branches.requires_grad_(False).eval()
             for name in _LEARNED:
                 optional = {"W1": classifier.rank, "W2": classifier.rank2}.get(name, 1) == 0
-                setattr(classifier, f"{name}_", None if optional else tensors[name])
-            classifier.curve_ = [CurvePoint(**point) for point in json.loads(metadata["curve"])]
+                setattr(classifier, f"{name}_", None if optional else tensors[name].to(device))
         except (KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
             raise ValueError(f"{path}: is not a whole model file ({error}); train it anew") from error
         classifier.classes_ = np.arange(2)
@@ -283,100 +300,147 @@ class Classifier:
             raise ValueError(f"hannmean_size: got {self.hannmean_size!r}; expected 0 or an odd int from 3 to 63")
         if not 0 < self.validation_fraction < 1:
             raise ValueError(f"validation_fraction: got {self.validation_fraction!r}; expected between 0 and 1")
+        if self.start is not None and not (self.trainable and self.cnn):
+            raise ValueError(
+                f"start: got {str(self.start)!r}, but the branches stay as they are; leave out one of both"
+            )
+        training_device(self.device)
 
     def _need_fit(self) -> None:
         if not hasattr(self, "classes_"):
             raise ValueError("the classifier has learned nothing yet; call fit, or load a model file")
 
+    def _prepared(self, X: Images) -> Tensor:
+        images = _prepared(X).to(self.device)
+        if hasattr(self, "classes_") and self.pairs_ != (images.ndim == 4):
+            raise ValueError(f"X: got {_kind(not self.pairs_)}, but the classifier learned from {_kind(self.pairs_)}")
+        return images
+
+    def _new_branches(self) -> nn.Module:
+        deep = self.trainable and self.cnn
+        branches = DeepBranches(pairs=self.pairs_) if deep else FrozenBranches(cnn=self.cnn)
+        return branches.to(self.device)
+
     def _fine_tune(
         self,
         images: Tensor,
         labels: np.ndarray,
-        kept: np.ndarray,
-        held: np.ndarray,
+        groups: Sequence[int] | np.ndarray | None,
         checkpoint: str | Path | None,
         progress: Progress | None,
     ) -> None:
         """Train the branches with a linear head of their own on the pooled maps; keep the best epoch."""
-        net = _FineTuning(self.branches_, two_views(images[kept], self.hannmean_size))
-        truth = torch.from_numpy(labels)
-        by_class = [kept[labels[kept] == label] for label in (0, 1)]
-        steps = max(1, round(len(kept) / self.batch))
-        sgd = Sgd(self.epochs * steps, self.lr, self.momentum, self.weight_decay)
-
-        def loss_of(step: int) -> Tensor:
-            rng = np.random.default_rng([self.seed, step])
-            chosen = np.concatenate([rng.choice(of, self.batch // 2, len(of) < self.batch // 2) for of in by_class])
-            views = two_views(augment(images[chosen], rng), self.hannmean_size)
-            return functional.cross_entropy(net(views), truth[chosen])
-
-        def score() -> float:
-            with torch.no_grad():
-                logits = net(two_views(images[held], self.hannmean_size))
-                net.keep_if_better(float(functional.cross_entropy(logits, truth[held])))
-            return float((logits.argmax(1) == truth[held]).float().mean())
-
-        recipe = {**self.get_params(), "images": _hash(images, labels)}
-        path = None if checkpoint is None else Path(checkpoint)
-        self.curve_ = run_training(
-            net, loss_of, score, sgd, every=steps, recipe=recipe, checkpoint=path, progress=progress
+        assert isinstance(self.branches_, DeepBranches)
+        if self.start is not None:
+            started = Classifier.load(self.start, self.device).branches_
+            if not isinstance(started, DeepBranches):
+                raise ValueError(f"start: {self.start} has frozen branches; expected a model with fine-tuned ones")
+            self.branches_.load_state_dict(started.state_dict())
+        net = _FineTuned(self.branches_)
+        recipe = {**self.get_params(), "start": _hash(*net.state_dict().values()), "images": _hash(images, labels)}
+        self.curve_ = _fit_best(
+            net,
+            labels,
+            _validation_split(labels, groups, self.validation_fraction, self.seed),
+            lambda chosen, rng: net(two_views(augment(images[chosen], rng), self.hannmean_size), rng),
+            lambda chosen: net(two_views(images[chosen], self.hannmean_size)),
+            lambda steps: OneCycle(steps, self.lr, self.weight_decay),
+            smoothing=_SMOOTHING,
+            epochs=self.epochs,
+            batch=self.batch,
+            seed=(self.seed,),
+            recipe=recipe,
+            checkpoint=None if checkpoint is None else Path(checkpoint),
+            progress=progress,
         )
-        self.branches_.load_state_dict(net.best.state_dict())
+        net.emphasize()
+
+    def _fit_head(self, images: Tensor, labels: np.ndarray, groups: Sequence[int] | np.ndarray | None) -> Classifier:
+        """Learn both stages of NMF from all images, and the head from those that do not validate."""
+        self.branches_.requires_grad_(False).eval()
+        inputs = self._learn_parts(images)
+        self.mean_, self.spread_ = inputs.mean((0, 1)), inputs.std((0, 1)).clamp_min(1e-6)
+        seen = (inputs - self.mean_) / self.spread_
+        head = _linear_head(seen.shape[2]).to(self.device)
+        curve = _fit_best(
+            head,
+            labels,
+            _validation_split(labels, groups, self.validation_fraction, self.seed),
+            lambda chosen, rng: head(seen[chosen, rng.integers(0, 2, len(chosen))]),
+            lambda chosen: head(seen[chosen].mean(1)),
+            lambda steps: Sgd(steps, 0.1, 0.9, 5e-3),
+            smoothing=0.0,
+            epochs=self.epochs,
+            batch=_HEAD_BATCH,
+            seed=(self.seed, 1),
+        )
+        self.curve_ = self.curve_ or curve
+        self.weight_, self.bias_ = head.weight.detach(), head.bias.detach()
+        self.classes_ = np.arange(2)
+        return self
+
+    def _learn_parts(self, images: Tensor) -> Tensor:
+        """Learn both stages of NMF; return what the head sees of these images (N, 2, F)."""
+        self.W1_: Tensor | None = None
+        if self.rank:
+            rng = np.random.default_rng(self.seed)
+            share = COLUMNS / sum(m[0, 0].numel() for m in self._seen(images[:1])) / len(images)
+            V = torch.cat([some_columns(self._seen(part), share, rng) for part in torch.split(images, _AT_ONCE)], dim=1)
+            self.W1_ = factorize(V, min(self.rank, *V.shape), self.seed)
+        self.scale_ = images.new_ones(1)
+        vectors = self._vectors(images)
+        if self.rank or not isinstance(self.branches_, DeepBranches):  # the maps of deep branches have their emphasis
+            self.scale_ = vectors.mean((0, 1)).clamp_min(1e-6)
+            vectors = vectors / self.scale_
+        self.W2_: Any = None
+        if self.rank2:
+            V = vectors[:, 0].T
+            self.W2_ = factorize(V, min(self.rank2, *V.shape), self.seed)
+        return self._inputs(vectors)
+
+    @torch.no_grad()
+    def _seen(self, images: Tensor) -> list[Tensor]:
+        """Return the branches' maps of each level."""
+        maps: list[Tensor] = self.branches_(two_views(images, self.hannmean_size))
+        return maps
 
     def _maps(self, images: Tensor) -> list[Tensor]:
         """Return the maps of each level, of parts where there is a first NMF."""
         maps = self._seen(images)
         return maps if self.W1_ is None else part_maps(maps, self.W1_)
 
-    @torch.no_grad()
-    def _seen(self, images: Tensor) -> list[Tensor]:
-        some = [self.branches_(two_views(part, self.hannmean_size)) for part in torch.split(images, _AT_ONCE)]
-        return [torch.cat(level) for level in zip(*some, strict=True)]
-
-    def _learn_parts(self, images: Tensor) -> Tensor:
-        """Learn both stages of NMF; return what the head sees of these images (N, F)."""
-        maps = self._seen(images)
-        self.W1_: Tensor | None = None
-        if self.rank:
-            V = torch.cat([m.movedim(1, 0).flatten(1) for m in maps], dim=1)
-            self.W1_ = factorize(V, min(self.rank, *V.shape), self.seed)
-            maps = part_maps(maps, self.W1_)
-        vectors = pool(maps)
-        self.scale_ = vectors.mean(0).clamp_min(1e-6)
-        vectors = vectors / self.scale_
-        self.W2_: Any = None
-        if self.rank2:
-            self.W2_ = factorize(vectors.T, min(self.rank2, *vectors.shape), self.seed)
-        return self._inputs(vectors)
+    def _vectors(self, images: Tensor) -> Tensor:
+        """Return the scaled pooled maps of images and of their mirror images: (N, 2, M)."""
+        both = [[pool(self._maps(view)) for view in (part, part.flip(-1))] for part in torch.split(images, _AT_ONCE)]
+        return torch.cat([torch.stack(part, dim=1) for part in both]) / self.scale_
 
     def _inputs(self, vectors: Tensor) -> Tensor:
-        """Return what the head sees: the coefficients of the second NMF, or the pooled maps themselves."""
-        return coefficients(vectors.T, self.W2_).T if self.rank2 else vectors
+        """Return what the head sees (N, 2, F): the coefficients of the second NMF, or the pooled maps themselves."""
+        if not self.rank2:
+            return vectors
+        return coefficients(vectors.flatten(0, 1).T, self.W2_).T.reshape(*vectors.shape[:2], -1)
 
-    def _learn_head(self, inputs: Tensor, labels: np.ndarray) -> None:
-        self.mean_, self.spread_ = inputs.mean(0), inputs.std(0).clamp_min(1e-6)
-        seen = (inputs - self.mean_) / self.spread_
-        head = _linear_head(seen.shape[1])
-        truth = torch.from_numpy(labels)
-        by_class = [np.flatnonzero(labels == label) for label in (0, 1)]
-
-        def loss_of(step: int) -> Tensor:
-            rng = np.random.default_rng([self.seed, 1, step])
-            chosen = np.concatenate([rng.choice(of, self.batch // 2) for of in by_class])
-            return functional.cross_entropy(head(seen[chosen]), truth[chosen])
-
-        sgd = Sgd(_HEAD_STEPS, 0.1, self.momentum, 10 * self.weight_decay)
-        run_training(head, loss_of, lambda: 0.0, sgd, every=_HEAD_STEPS, recipe={}, checkpoint=None, progress=None)
-        self.weight_, self.bias_ = head.weight.detach(), head.bias.detach()
-
-    def _probabilities(self, inputs: Tensor) -> np.ndarray:
-        seen = (inputs - self.mean_) / self.spread_
-        logits = seen @ self.weight_.T + self.bias_
-        return np.asarray(logits.double().softmax(1).numpy())
+    def _logits(self, inputs: Tensor) -> Tensor:
+        return (inputs - self.mean_) / self.spread_ @ self.weight_.T + self.bias_
 
 
 _PARAMETERS = tuple(inspect.signature(Classifier).parameters)
 _LEARNED = ("W1", "scale", "W2", "mean", "spread", "weight", "bias")
+_TINY = 1e-12
+
+
+def _laid_out(maps: list[Tensor], relevance: Tensor) -> Tensor:
+    """Return the relevance (M,) of one image's pooled maps, laid on where the maps are: (side, side)."""
+    heat = relevance.new_zeros(SIDE, SIDE)
+    for level, m in zip(torch.split(relevance, [2 * m.shape[1] for m in maps]), maps, strict=True):
+        mean, most = level.chunk(2)
+        total = m[0].sum((1, 2), keepdim=True)
+        there = torch.where(total > 0, m[0] / total.clamp_min(_TINY), 1 / m[0, 0].numel())
+        place = functional.one_hot(m[0].flatten(1).argmax(1), m[0, 0].numel()).reshape(m[0].shape).to(there)
+        coarse = (mean[:, None, None] * there + most[:, None, None] * place).sum(0)
+        times = SIDE // coarse.shape[0]
+        heat += coarse.repeat_interleave(times, 0).repeat_interleave(times, 1) / times**2
+    return heat
 
 
 def _linear_head(width: int) -> nn.Linear:
@@ -387,30 +451,110 @@ def _linear_head(width: int) -> nn.Linear:
     return head
 
 
-class _FineTuning(nn.Module):
-    """Branches with a linear head on their pooled maps, and the best branches so far."""
+class _FineTuned(nn.Module):
+    """Branches with a linear head on their pooled maps."""
 
-    def __init__(self, branches: Branches, views: Tensor) -> None:
+    def __init__(self, branches: DeepBranches) -> None:
         super().__init__()
         self.branches = branches
-        self.best = Branches(cnn=branches.cnn).requires_grad_(False)
-        self.best_loss = nn.Parameter(torch.tensor(_WORST), requires_grad=False)
-        with torch.no_grad():
-            pooled = torch.cat([pool(branches(part)) for part in torch.split(views, _AT_ONCE)])
-        spread = pooled.std(0)
-        self.mean = nn.Parameter(pooled.mean(0), requires_grad=False)
-        self.spread = nn.Parameter(spread + 0.01 * spread.mean(), requires_grad=False)
-        self.head = _linear_head(pooled.shape[1])
+        self.head = _linear_head(2 * len(branches.emphasis)).to(branches.emphasis.device)
+        branches.emphasis.fill_(1)
 
-    def forward(self, views: Tensor) -> Tensor:
+    def forward(self, views: Tensor, rng: np.random.Generator | None = None) -> Tensor:
+        """Return the logits; with a generator, some of the pooled maps are dropped."""
         pooled = pool(self.branches(views))
-        logits: Tensor = self.head((pooled - self.mean) / self.spread / pooled.shape[1] ** 0.5)
+        if rng is not None:
+            kept = torch.from_numpy(rng.random(pooled.shape) >= _DROPOUT).to(pooled)
+            pooled = pooled * kept / (1 - _DROPOUT)
+        logits: Tensor = self.head(pooled)
         return logits
 
-    def keep_if_better(self, loss: float) -> None:
+    @torch.no_grad()
+    def emphasize(self) -> None:
+        """Let the branches multiply each map by how much the log-odds depend on it."""
+        of_mean, of_most = (self.head.weight[1] - self.head.weight[0]).abs().chunk(2)
+        self.branches.emphasis.copy_(of_mean + of_most)
+
+
+class _Kept(nn.Module):
+    """A net in training, the best of its states, and its curves: what a checkpoint has to hold."""
+
+    best_loss: Tensor
+    curve: Tensor
+    right: Tensor
+
+    def __init__(self, net: nn.Module, epochs: int) -> None:
+        super().__init__()
+        self.net, self.best = net, copy.deepcopy(net).requires_grad_(False)
+        self.register_buffer("best_loss", torch.tensor(_WORST))
+        self.register_buffer("curve", torch.full((epochs, 3), -1.0))  # training accuracy, validation loss and accuracy
+        self.register_buffer("right", torch.zeros(2))  # of this epoch's images: how many are told right, and all
+
+    def end_epoch(self, epoch: int, loss: float, accuracy: float) -> None:
+        self.curve[epoch] = torch.tensor([float(self.right[0] / self.right[1]), loss, accuracy])
+        self.right.zero_()
         if loss < float(self.best_loss):
             self.best_loss.fill_(loss)
-            self.best.load_state_dict(self.branches.state_dict())
+            self.best.load_state_dict(self.net.state_dict())
+
+
+def _fit_best(
+    net: nn.Module,
+    labels: np.ndarray,
+    halves: tuple[np.ndarray, np.ndarray],
+    learned: Callable[[np.ndarray, np.random.Generator], Tensor],
+    asked: Callable[[np.ndarray], Tensor],
+    schedule: Callable[[int], Sgd | OneCycle],
+    *,
+    smoothing: float,
+    epochs: int,
+    batch: int,
+    seed: tuple[int, ...],
+    recipe: dict[str, Any] | None = None,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> Curve:
+    """Train a net on balanced batches, leave it at the epoch of least validation loss, and return its curve.
+
+    `learned` and `asked` give the logits of the images at some places, in training and in validation.
+    """
+    kept, held = halves
+    by_class = [kept[labels[kept] == label] for label in (0, 1)]
+    steps = max(1, round(2 * len(kept) / batch))
+    state = _Kept(net, epochs)
+    device = next(net.parameters()).device
+
+    def loss_of(step: int) -> Tensor:
+        net.train()
+        rng = np.random.default_rng([*seed, step])
+        chosen = np.concatenate([rng.choice(of, batch // 2, len(of) < batch // 2) for of in by_class])
+        truth, logits = torch.from_numpy(labels[chosen]).to(device), learned(chosen, rng)
+        state.right += torch.tensor([float((logits.argmax(1) == truth).sum()), len(chosen)])
+        return functional.cross_entropy(logits, truth, label_smoothing=smoothing)
+
+    def score() -> float:
+        net.eval()
+        with torch.no_grad():
+            logits = torch.cat([asked(part) for part in np.split(held, range(_AT_ONCE, len(held), _AT_ONCE))]).cpu()
+        truth = torch.from_numpy(labels[held])
+        loss = float(functional.cross_entropy(logits, truth, label_smoothing=smoothing))
+        accuracy = float((logits.argmax(1) == truth).float().mean())
+        state.end_epoch(int((state.curve[:, 1] >= 0).sum()), loss, accuracy)
+        return accuracy
+
+    points = run_training(
+        state,
+        loss_of,
+        score,
+        schedule(epochs * steps),
+        every=steps,
+        recipe=recipe or {},
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    net.load_state_dict(state.best.state_dict())
+    rows = zip(points, state.curve.tolist(), strict=True)
+    return [(epoch + 1, point.loss, *row) for epoch, (point, row) in enumerate(rows)]
 
 
 def _prepared(X: Images) -> Tensor:
@@ -451,24 +595,22 @@ def _validation_split(
     labels: np.ndarray, groups: Sequence[int] | np.ndarray | None, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return which images to learn from and which to validate by: whole groups, both classes in either half."""
-    group = np.arange(len(labels)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    single = np.arange(len(labels))
+    group = single if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     if group.shape != labels.shape:
         raise ValueError(f"groups: shape {group.shape}; expected {labels.shape}, one for each image")
-    order = np.random.default_rng(seed).permutation(group.max() + 1)
-    sizes = np.bincount(group)[order].cumsum()
-    held_groups = order[: max(1, int(np.searchsorted(sizes, fraction * len(labels))))]
-    held = np.isin(group, held_groups)
-    for half in (held, ~held):
-        if len(np.unique(labels[half])) < 2:  # too few groups to go by them
-            held = np.zeros(len(labels), bool)
-            for label in (0, 1):
-                of = np.flatnonzero(labels == label)
-                held[of[: max(1, int(fraction * len(of)))]] = True
-            break
-    return np.flatnonzero(~held), np.flatnonzero(held)
+    halves = grouped_split(labels, group, fraction, seed)
+    if any(len(np.unique(labels[half])) < 2 for half in halves):  # too few groups to go by them
+        halves = grouped_split(labels, single, max(fraction, 1 / np.bincount(labels).min()), seed)
+    return halves
 
 
-def _hash(images: Tensor, labels: np.ndarray) -> str:
-    import hashlib
+def _kind(pairs: bool) -> str:
+    return "pairs" if pairs else "single images"
 
-    return hashlib.sha256(images.numpy().tobytes() + labels.tobytes()).hexdigest()
+
+def _hash(*values: Tensor | np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for value in values:
+        digest.update(np.ascontiguousarray(value.cpu().numpy() if isinstance(value, Tensor) else value).tobytes())
+    return digest.hexdigest()

@@ -60,10 +60,20 @@ def group_copies(
                 linked.append(np.stack([a + start, b]))
         if progress is not None:
             progress(done + 1, len(turns), "looking for copies")
-    a, b = np.concatenate(linked, axis=1)
-    graph = sparse.coo_array((np.ones(len(a), bool), (a, b)), shape=(len(still),) * 2)
-    groups: np.ndarray = sparse.csgraph.connected_components(graph, directed=False)[1]
-    return groups.astype(np.int64)
+    return _connected(np.concatenate(linked, axis=1), len(still))
+
+
+def join_groups(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the groups of images that belong together by one grouping or by the other: (N,), from 0.
+
+    Examples
+    --------
+    >>> join_groups(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 2]))
+    array([0, 0, 0, 1])
+    """
+    firsts = [np.unique(groups, return_index=True, return_inverse=True)[1:] for groups in (a, b)]
+    links = [np.stack([np.arange(len(a)), first[place]]) for first, place in firsts]
+    return _connected(np.concatenate(links, axis=1), len(a))
 
 
 def leaks(groups: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
@@ -114,6 +124,13 @@ def grouped_split(
         got[side] += counts
         halves[side].extend(of.tolist())
     return np.array(sorted(halves[0]), np.int64), np.array(sorted(halves[1]), np.int64)
+
+
+def _connected(links: np.ndarray, count: int) -> np.ndarray:
+    """Return which of `count` images hang together by links (2, L) from one to another."""
+    graph = sparse.coo_array((np.ones(links.shape[1], bool), tuple(links)), shape=(count, count))
+    groups: np.ndarray = sparse.csgraph.connected_components(graph, directed=False)[1]
+    return groups.astype(np.int64)
 
 
 def _content(image: np.ndarray) -> np.ndarray:

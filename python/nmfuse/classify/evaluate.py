@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from nmfuse.classify.classifier import Classifier
+from nmfuse.baselines import fuse
+from nmfuse.classify.audit import trivial_features, trivial_models
+from nmfuse.classify.classifier import Classifier, Curve
 from nmfuse.classify.features import prepare
 from nmfuse.classify.measures import MEASURES, bootstrap, calibration, measures, precision_recall, roc
+from nmfuse.kernels import hannmean
 
+# What is given to the classifier. The heads are learned on the branches of "trainable", and repeated with it.
+HEADS: dict[str, dict[str, object]] = {"trainable": {}, "without NMF 1": {"rank": 0}, "without NMF 2": {"rank2": 0}}
 VARIANTS: dict[str, dict[str, object]] = {
-    "trainable": {},
+    **HEADS,
     "frozen": {"trainable": False},
     "without Hannmean": {"hannmean_size": 0},
-    "without NMF 1": {"rank": 0},
-    "without NMF 2": {"rank2": 0},
     "without CNN": {"cnn": False},
 }
-BASELINES = ("logistic regression on pixels", "HOG + SVM")
-_REPEATED = ("trainable", "frozen")  # what depends on the seed, and is repeated
+RIVALS = {"fused by wavelets": "wavelet", "fused by fuzzy logic": "fuzzy", "fused by PCA": "pca"}  # and the same head
+TRIVIAL = {f"{model} on size, brightness, border": model for model in ("logistic regression", "random forest")}
+BASELINES = ("logistic regression on pixels", "HOG + SVM", *TRIVIAL)
+_REPEATED = (*HEADS, "frozen")  # for each seed
+_DEFAULTS = Classifier().get_params()
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,14 +41,14 @@ class Evaluation:
     probabilities : dict
         Of each method, one array (N,) for each seed.
     curves : dict
-        Rows (epoch, training loss, NaN, NaN, validation accuracy) of the fine-tuned methods of the first seed.
+        Rows (epoch, training loss and accuracy, validation loss and accuracy) of what was trained with the first seed.
     groups : array, shape (N,), optional
         What the bootstrap draws whole.
     """
 
     labels: np.ndarray
     probabilities: dict[str, list[np.ndarray]]
-    curves: dict[str, list[tuple[int, float, float, float, float]]]
+    curves: dict[str, Curve]
     groups: np.ndarray | None = None
 
     def rows(self) -> list[dict[str, object]]:
@@ -72,6 +80,7 @@ def evaluate_split(
     methods: Sequence[str] | None = None,
     seeds: int = 5,
     epochs: int = 40,
+    start: str | Path | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Evaluation:
     """Learn from the training half by each method, and predict the test half once.
@@ -87,11 +96,14 @@ def evaluate_split(
     groups : array, shape (N,), optional
         Copies of one original, or images of one patient, have one number: validation and bootstrap take them together.
     methods : sequence of str, optional
-        Of `VARIANTS` and `BASELINES`; all by default.
+        Of `VARIANTS`, `RIVALS` (the two views are fused, and given to the same classifier) and `BASELINES`; all by
+        default.
     seeds : int
-        How often the classifier itself is trained; its ablations and the baselines once.
+        How often the classifier is trained, with and without NMF, trainable and frozen; the others once.
     epochs : int
         Of the fine-tuning.
+    start : path, optional
+        A model file whose fine-tuned branches every fine-tuning starts from.
     progress : callable, optional
         Called with (done, in all, what).
 
@@ -108,32 +120,51 @@ def evaluate_split(
     >>> evaluation.rows()[0]["method"]
     'frozen'
     """
-    known = (*VARIANTS, *BASELINES)
+    known = (*VARIANTS, *RIVALS, *BASELINES)
     methods = known if methods is None else methods
     for name in methods:
         if name not in known:
             raise ValueError(f"methods: got {name!r}; expected some of {', '.join(known)}")
     if np.intersect1d(train, test).size:
         raise ValueError(f"test: {np.intersect1d(train, test).size} images are in both halves; expected none")
-    jobs = [(name, seed) for name in methods for seed in range(seeds if name in _REPEATED else 1)]
-    learned, asked = [images[i] for i in train], [images[i] for i in test]
+    jobs = [(name, seed) for seed in range(seeds) for name in methods if seed == 0 or name in _REPEATED]
+    halves = [images[i] for i in train], [images[i] for i in test]
     together = None if groups is None else groups[train]
     probabilities: dict[str, list[np.ndarray]] = {name: [] for name in methods}
-    curves = {}
+    curves: dict[str, Curve] = {}
+    tuned: tuple[int, Classifier] | None = None  # a seed, and the classifier whose branches its heads share
     for done, (name, seed) in enumerate(jobs):
         if progress is not None:
             progress(done, len(jobs), name)
         if name in BASELINES:
-            probabilities[name].append(_baseline(name, learned, labels[train], asked))
+            probabilities[name].append(_baseline(name, halves[0], labels[train], halves[1]))
             continue
-        classifier = Classifier(**VARIANTS[name], epochs=epochs, seed=seed).fit(learned, labels[train], together)  # type: ignore[arg-type]
+        learned, asked = halves
+        if name in RIVALS:
+            learned, asked = ([_fused(image, RIVALS[name]) for image in half] for half in halves)
+        if name in HEADS and tuned is not None and tuned[0] == seed:
+            ranks = {key: HEADS[name].get(key, _DEFAULTS[key]) for key in ("rank", "rank2")}
+            classifier = copy.copy(tuned[1]).set_params(**ranks)
+            classifier.fit_head(learned, labels[train], together)
+        else:
+            options = {"hannmean_size": 0} if name in RIVALS else VARIANTS[name]
+            starts = {} if start is None or {"trainable", "cnn"} & options.keys() else {"start": start}
+            classifier = Classifier(**options, **starts, epochs=epochs, seed=seed)  # type: ignore[arg-type]
+            classifier.fit(learned, labels[train], together)
+            if name in HEADS:
+                tuned = seed, classifier
         probabilities[name].append(classifier.predict_proba(asked)[:, 1])
-        if seed == 0 and classifier.curve_:
-            nan = float("nan")
-            curves[name] = [(i + 1, p.loss, nan, nan, p.score) for i, p in enumerate(classifier.curve_)]
+        if seed == 0:
+            curves[name] = classifier.curve_
     if progress is not None:
         progress(len(jobs), len(jobs), "done")
     return Evaluation(labels[test], probabilities, curves, None if groups is None else groups[test])
+
+
+def _fused(image: np.ndarray, method: str) -> np.ndarray:
+    """Return an image and its Hannmean-filtered view, fused by a rival method."""
+    fused = fuse(image, hannmean(image, _DEFAULTS["hannmean_size"]), method, data_range=(0, 1))
+    return np.asarray(fused).clip(0, 1)
 
 
 def _baseline(name: str, learned: Sequence[np.ndarray], labels: np.ndarray, asked: Sequence[np.ndarray]) -> np.ndarray:
@@ -149,9 +180,12 @@ def _baseline(name: str, learned: Sequence[np.ndarray], labels: np.ndarray, aske
         from skimage.feature import hog
 
         seen, there = ([hog(prepare(image), pixels_per_cell=(8, 8)) for image in half] for half in (learned, asked))
-        model = make_pipeline(StandardScaler(), SVC(random_state=0))
-        scores = model.fit(seen, labels).decision_function(there)
+        scores = make_pipeline(StandardScaler(), SVC(random_state=0)).fit(seen, labels).decision_function(there)
         return np.asarray(1 / (1 + np.exp(-scores)))
-    seen, there = ([prepare(image, 32).ravel() for image in half] for half in (learned, asked))
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+    if name in TRIVIAL:
+        model = trivial_models()[TRIVIAL[name]]
+        seen, there = (list(trivial_features(half)) for half in (learned, asked))
+    else:
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+        seen, there = ([prepare(image, 32).ravel() for image in half] for half in (learned, asked))
     return np.asarray(model.fit(seen, labels).predict_proba(there)[:, 1])

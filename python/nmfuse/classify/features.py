@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -11,12 +13,13 @@ from nmfuse import nets
 from nmfuse.classify.images import crop_content, fit_square
 from nmfuse.kernels import hannmean, nmf
 
-SIDE = 64  # pixels: what the branches see
-LEVELS = 3  # of the pyramid that they look at
+SIDE = 96  # pixels: what the branches see
+LEVELS = 3  # of the pyramid that the frozen branches look at
 _FOREGROUND = 0.06  # of white: darker is background
 _MIDDLE = 0.4  # what the median of the foreground becomes
 _BRIGHTEST = 2.0
 _PATCH = 4  # pixels: a part of the image itself, where no network looks
+COLUMNS = 2**16  # of the maps: what the parts are learned from
 _LIGHT = ((0.8, 1.25), (0.85, 1.2))  # gamma and gain of the augmentation
 _TINY = 1e-12
 
@@ -58,8 +61,8 @@ def two_views(images: Tensor, hannmean_size: int) -> Tensor:
     return torch.stack([images, hannmean(images.contiguous(), hannmean_size) if hannmean_size else images], dim=1)
 
 
-class Branches(nn.Module):
-    """Siamese branches of shared weights that look at each level of the pyramid of both views.
+class FrozenBranches(nn.Module):
+    """Siamese branches at the focus weights, which look at each level of the pyramid of both views.
 
     Parameters
     ----------
@@ -68,34 +71,79 @@ class Branches(nn.Module):
 
     Examples
     --------
-    >>> [tuple(maps.shape) for maps in Branches()(torch.rand(3, 2, 64, 64))]
-    [(3, 128, 16, 16), (3, 128, 8, 8), (3, 128, 4, 4)]
+    >>> [tuple(maps.shape) for maps in FrozenBranches()(torch.rand(3, 2, 96, 96))]
+    [(3, 128, 12, 12), (3, 128, 6, 6), (3, 128, 3, 3)]
     """
 
     def __init__(self, *, cnn: bool = True) -> None:
         super().__init__()
-        self.cnn = cnn
-        if cnn:
-            self.net = nets.Siamese("lite")
-            self.net.load_state_dict(nets.load("lite").state_dict())
+        self.net = copy.deepcopy(nets.load("lite")) if cnn else None
+        if self.net is not None:
             del self.net.head  # of the focus task
 
     def forward(self, views: Tensor) -> list[Tensor]:
-        """Return the non-negative maps (N, C, h, w) of each level, pooled by two; both views' side by side in C."""
+        """Return the non-negative maps (N, C, h, w) of each level; both views' side by side in C."""
         maps = []
         for level in range(LEVELS):
             x = functional.avg_pool2d(views, 2**level) if level else views
-            if self.cnn:
-                seen = self.net.features(x.flatten(0, 1)[:, None])
-                maps.append(functional.avg_pool2d(seen.reshape(len(x), -1, *seen.shape[2:]), 2))
-            else:
+            if self.net is None:
                 maps.append(functional.pixel_unshuffle(x, _PATCH))
+            else:
+                seen = self.net.features(x.flatten(0, 1)[:, None])
+                maps.append(functional.avg_pool2d(seen.reshape(len(x), -1, *seen.shape[2:]), _PATCH))
         return maps
+
+
+class DeepBranches(nn.Module):
+    """Siamese branches to be fine-tuned: one `DeepBranch` sees both views.
+
+    Parameters
+    ----------
+    pairs : bool
+        The views are two images; otherwise the second is the Hannmean-filtered first, and is looked at in half size.
+
+    Attributes
+    ----------
+    emphasis : Tensor (C,)
+        What each map is multiplied by: how much it matters, so that the NMF spends its parts on what does.
+
+    Examples
+    --------
+    >>> [tuple(maps.shape) for maps in DeepBranches()(torch.rand(3, 2, 96, 96))]
+    [(3, 256, 12, 12)]
+    """
+
+    emphasis: Tensor
+
+    def __init__(self, *, pairs: bool = False) -> None:
+        super().__init__()
+        self.pairs = pairs
+        self.branch = nets.DeepBranch()
+        self.register_buffer("emphasis", torch.ones(2 * self.branch.width))
+
+    def forward(self, views: Tensor) -> list[Tensor]:
+        """Return the non-negative maps (N, C, h, w) of the one level; both views' side by side in C."""
+        first, second = views[:, :1], views[:, 1:]
+        if self.pairs:
+            maps = self.branch(first), self.branch(second)
+        else:
+            half = self.branch(functional.avg_pool2d(second, 2))
+            maps = self.branch(first), half.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        return [torch.cat(maps, dim=1) * self.emphasis[:, None, None]]
 
 
 def pool(maps: list[Tensor]) -> Tensor:
     """Return the mean and the greatest value of each map: (N, 2 * levels * C)."""
     return torch.cat([torch.cat([m.mean((2, 3)), m.amax((2, 3))], dim=1) for m in maps], dim=1)
+
+
+def some_columns(maps: list[Tensor], share: float, rng: np.random.Generator) -> Tensor:
+    """Return V (C, n) of maps (N, C, h, w): a column for each place, or for a share of them drawn at random."""
+    V = torch.cat([m.movedim(1, 0).flatten(1) for m in maps], dim=1)
+    if share >= 1:
+        return V
+    drawn = rng.choice(V.shape[1], max(1, round(share * V.shape[1])), replace=False)
+    return V[:, torch.from_numpy(np.sort(drawn)).to(V.device)]
 
 
 def factorize(V: Tensor, rank: int, seed: int) -> Tensor:

@@ -275,6 +275,55 @@ def read_images(
     return images, np.array(kept, np.int64)
 
 
+def read_groups(path: str | Path, column: str, folder: ImageFolder) -> np.ndarray:
+    r"""Read what belongs together, such as the images of one patient.
+
+    Parameters
+    ----------
+    path : path
+        CSV file with the column file (such as healthy/01.png), and the one asked for.
+    column : str
+        Images with the same text in it belong together; one without any, or not named there, stands alone.
+    folder : ImageFolder
+        The images that it is about.
+
+    Returns
+    -------
+    array, shape (N,)
+        int64, the group of each image.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If a column is missing.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = ImageFolder([Path(f"{c}/1.png") for c in ("no", "yes")], np.array([0, 1]), ("no", "yes"))
+    >>> table = Path(tempfile.mkdtemp()) / "meta.csv"
+    >>> _ = table.write_text("file,patient\nno/1.png,anne\nyes/1.png,anne\n")
+    >>> read_groups(table, "patient", folder)
+    array([0, 0])
+    """
+    found = {row["file"]: row[column] for row in _read_rows(Path(path), ("file", column))}
+    names = [found.get(name) or f"\0{name}" for name in folder.names]
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+def _read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        missing = [name for name in columns if name not in (reader.fieldnames or ())]
+        if missing:
+            raise ValueError(f"{path}: has no column {', '.join(missing)}; expected {', '.join(columns)}")
+        return [{name: (row[name] or "").strip() for name in columns} for row in reader]
+
+
 def read_split(path: str | Path, folder: ImageFolder) -> tuple[np.ndarray, np.ndarray]:
     r"""Read which images are for training and which for the test; the others are not used, and their number logged.
 
@@ -311,14 +360,7 @@ def read_split(path: str | Path, folder: ImageFolder) -> tuple[np.ndarray, np.nd
     (array([0, 2]), array([1, 3]))
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        missing = {"file", "label", "split"} - set(reader.fieldnames or ())
-        if missing:
-            raise ValueError(f"{path}: has no column {', '.join(sorted(missing))}; expected file, label, split")
-        rows = [{name: (row[name] or "").strip() for name in ("file", "label", "split")} for row in reader]
+    rows = _read_rows(path, ("file", "label", "split"))
     place = {name: i for i, name in enumerate(folder.names)}
     twice = [name for name, count in Counter(row["file"] for row in rows).items() if count > 1]
     if twice:

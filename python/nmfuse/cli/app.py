@@ -36,6 +36,10 @@ Debug = Annotated[bool, typer.Option("--debug", callback=_debug, is_eager=True, 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without images that cannot be read.")]
 Classes = Annotated[str | None, typer.Option(help="HEALTHY,UNHEALTHY: names of the two folders, where others.")]
+Group = Annotated[
+    str | None, typer.Option(help="Column of the split file, such as patient: the same there is kept together.")
+]
+Start = Annotated[Path | None, typer.Option(help="Model file whose fine-tuned branches to start from.")]
 TrainingDevice = Annotated[str, typer.Option(help="Where to train: cpu, or cuda.")]
 ConfigFile = Annotated[
     Path | None,
@@ -279,6 +283,8 @@ def classify_train(
     output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write (.safetensors).")],
     split: Annotated[Path | None, typer.Option(help="CSV of file, label, split: learn from its training half.")] = None,
     classes: Classes = None,
+    group: Group = None,
+    start: Start = None,
     trainable: Annotated[
         bool, typer.Option("--trainable/--frozen", help="Fine-tune the branches, or leave them at the focus weights.")
     ] = True,
@@ -287,6 +293,7 @@ def classify_train(
     checkpoint: Annotated[
         Path | None, typer.Option(help="File to save progress in; a killed run continues from it.")
     ] = None,
+    device: TrainingDevice = "cpu",
     skip_bad: SkipBad = False,
     overwrite: Overwrite = False,
     debug: Debug = False,
@@ -302,6 +309,9 @@ def classify_train(
         epochs,
         seed,
         checkpoint,
+        group=group,
+        start=start,
+        device=device,
         trainable=trainable,
         skip_bad=skip_bad,
         overwrite=overwrite,
@@ -341,6 +351,8 @@ def classify_evaluate(
     split: Annotated[Path, typer.Option(help="CSV of file, label, split (train or test).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tables and figures.")],
     classes: Classes = None,
+    group: Group = None,
+    start: Start = None,
     methods: Annotated[str | None, typer.Option(help="Names, separated by commas; by default all.")] = None,
     seeds: Annotated[int, typer.Option(help="How often the classifier is trained.")] = 5,
     epochs: Annotated[int, typer.Option(help="Of the fine-tuning.")] = 40,
@@ -362,6 +374,8 @@ def classify_evaluate(
         _names(methods),
         seeds,
         epochs,
+        group=group,
+        start=start,
         skip_bad=skip_bad,
         allow_leaks=allow_leaks,
         overwrite=overwrite,

@@ -9,7 +9,18 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from nmfuse.classify import Classifier, audit, evaluate_split, find_images, group_copies, read_image, read_split
+from nmfuse.classify import (
+    Classifier,
+    ImageFolder,
+    audit,
+    evaluate_split,
+    find_images,
+    group_copies,
+    join_groups,
+    read_groups,
+    read_image,
+    read_split,
+)
 from nmfuse.classify.audit import refuse_leaks
 from nmfuse.classify.figures import curve_rows, draw_confusion, draw_curves, draw_reliability, draw_roc_pr, write_csv
 from nmfuse.classify.images import read_images
@@ -30,6 +41,9 @@ def run_train(
     seed: int,
     checkpoint: Path | None,
     *,
+    group: str | None,
+    start: Path | None,
+    device: str,
     trainable: bool,
     skip_bad: bool,
     overwrite: bool,
@@ -41,11 +55,12 @@ def run_train(
     chosen = np.arange(len(folder.paths)) if split is None else read_split(split, folder)[0]
     images, kept = read_images(folder, chosen, skip_bad=skip_bad)
     with progress_bar("classify") as progress:
-        groups = group_copies(images, progress=progress)
-    copies = len(groups) - len(np.unique(groups))
-    if copies:
-        _log.warning("%s: %d images are copies of others; they are kept together in validation", data, copies)
-    classifier = Classifier(trainable=trainable, epochs=epochs, seed=seed)
+        copies = group_copies(images, progress=progress)
+    surplus = len(copies) - len(np.unique(copies))
+    if surplus:
+        _log.warning("%s: %d images are copies of others; they are kept together in validation", data, surplus)
+    groups = _joined(copies, split, group, folder, kept)
+    classifier = Classifier(trainable=trainable, epochs=epochs, start=start, seed=seed, device=device)
     with progress_bar("classify") as progress:
         classifier.fit(
             images,
@@ -56,6 +71,17 @@ def run_train(
         )
     classifier.save(output, overwrite=overwrite, notes=f"{folder.classes[0]} / {folder.classes[1]}, {len(kept)} images")
     print(f"{output}: learned from {len(kept)} images")
+
+
+def _joined(
+    copies: np.ndarray, split: Path | None, group: str | None, folder: ImageFolder, kept: np.ndarray
+) -> np.ndarray:
+    """Return the groups by copies, and by a column of the split file if one is asked for."""
+    if group is None:
+        return copies
+    if split is None:
+        raise ValueError(f"group: got {group!r}, a column of the split file, but no split; give --split as well")
+    return join_groups(copies, read_groups(split, group, folder)[kept])
 
 
 def run_audit(data: Path, split: Path | None, classes: tuple[str, str] | None) -> None:
@@ -91,6 +117,8 @@ def run_evaluate(
     seeds: int,
     epochs: int,
     *,
+    group: str | None,
+    start: Path | None,
     skip_bad: bool,
     allow_leaks: bool,
     overwrite: bool,
@@ -104,9 +132,10 @@ def run_evaluate(
     place = {index: i for i, index in enumerate(kept)}
     train, test = (np.array([place[i] for i in half if i in place]) for half in halves)
     with progress_bar("classify") as progress:
-        groups = group_copies(images, progress=progress)
+        copies = group_copies(images, progress=progress)
+        groups = _joined(copies, split, group, folder, kept)
         names = [folder.names[index] for index in kept]
-        if warning := refuse_leaks(groups, train, test, names, allow=allow_leaks):
+        if warning := refuse_leaks(copies, train, test, names, allow=allow_leaks):
             _log.warning("split: %s", warning)
         evaluation = evaluate_split(
             images,
@@ -117,6 +146,7 @@ def run_evaluate(
             methods=methods,
             seeds=seeds,
             epochs=epochs,
+            start=start,
             progress=progress,
         )
     output.mkdir(parents=True, exist_ok=True)

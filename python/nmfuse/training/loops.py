@@ -38,12 +38,7 @@ class Sgd:
     weight_decay: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.lr < math.inf:
-            raise ValueError(f"lr: got {self.lr}; expected a positive learning rate")
-        for name in ("momentum", "weight_decay"):
-            value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise ValueError(f"{name}: got {value}; expected at least 0 and less than 1")
+        _require_rates(self, "momentum", "weight_decay")
 
     def lr_at(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0: a tenth after 60 %, a hundredth after 90 % of them."""
@@ -56,20 +51,24 @@ class Sgd:
 
 @dataclass(frozen=True)
 class OneCycle:
-    """Adam with a rate that rises to `lr` over 30 % of the steps and falls to a thousandth of it, along cosines.
+    """AdamW with a rate that rises to `lr` over 30 % of the steps and falls to a thousandth of it, along cosines.
 
     Raises
     ------
     ValueError
-        For a rate that is not positive.
+        For a rate that is not positive, or a decay outside [0, 1).
+
+    References
+    ----------
+    Loshchilov & Hutter, ICLR 2019 (AdamW); Smith & Topin, arXiv:1708.07120 (the rate).
     """
 
     steps: int
     lr: float
+    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.lr < math.inf:
-            raise ValueError(f"lr: got {self.lr}; expected a positive learning rate")
+        _require_rates(self, "weight_decay")
 
     def lr_at(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
@@ -82,7 +81,7 @@ class OneCycle:
 
     def optimizer(self, net: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer of a net's parameters."""
-        return torch.optim.Adam(net.parameters(), lr=self.lr)
+        return torch.optim.AdamW(net.parameters(), lr=self.lr, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True)
@@ -180,6 +179,15 @@ def run_training(
     return curve
 
 
+def _require_rates(schedule: Sgd | OneCycle, *shares: str) -> None:
+    if not 0 < schedule.lr < math.inf:
+        raise ValueError(f"lr: got {schedule.lr}; expected a positive learning rate")
+    for name in shares:
+        value = getattr(schedule, name)
+        if not 0 <= value < 1:
+            raise ValueError(f"{name}: got {value}; expected at least 0 and less than 1")
+
+
 def _require_finite(net: nn.Module, lr: float) -> None:
     if not all(bool(parameter.isfinite().all()) for parameter in net.parameters()):
         raise ValueError(f"lr: with {lr} the last step made weights that are not finite; use a smaller learning rate")
@@ -198,9 +206,15 @@ def _save_checkpoint(
         for key, value in optimizer.state[parameter].items():
             if isinstance(value, Tensor):
                 tensors[f"{key}.{name}"] = value
+    tensors |= {f"buffer.{name}": value for name, value in _buffers(net).items()}
     metadata = {"recipe": json.dumps(recipe), "curve": json.dumps([asdict(point) for point in curve])}
     with new_file(path, overwrite=True) as temporary:
         write_weights(temporary, tensors, CHECKPOINT_FORMAT, metadata)
+
+
+def _buffers(net: nn.Module) -> dict[str, Tensor]:
+    """Return what a net keeps beside its parameters; not the counts of batches, which change nothing."""
+    return {name: value for name, value in net.named_buffers() if value.is_floating_point()}
 
 
 def _load_checkpoint(
@@ -211,6 +225,8 @@ def _load_checkpoint(
         raise ValueError(
             f"checkpoint: {path} belongs to a run with other images or options; give another file or delete it"
         )
+    for name, value in _buffers(net).items():
+        value.copy_(tensors[f"buffer.{name}"])
     for name, parameter in net.named_parameters():
         parameter.data.copy_(tensors[f"weight.{name}"])
         for saved, value in tensors.items():
