@@ -78,12 +78,15 @@ def fuse(
     method: Annotated[
         str | None, typer.Option(help="Another method, of `nmfuse methods`; --config then holds its parameters.")
     ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Print where the time goes, in a second, warm run.")
+    ] = False,
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
     """Fuse two registered images into one."""
-    if method is not None and (paper or explain is not None):
-        raise typer.BadParameter("goes with neither --paper nor --explain", param_hint="--method")
+    if method is not None and (paper or profile or explain is not None):
+        raise typer.BadParameter("goes with none of --paper, --explain, --profile", param_hint="--method")
     params = {} if method is None else _read_toml(config)
     fuser = _fuser(config, paper=paper) if method is None else None
     from nmfuse.io.files import check_output, read_image, write_image
@@ -105,6 +108,10 @@ def fuse(
         write_steps(explain, explanation, overwrite=overwrite)
         write_image(output, explanation.fused, overwrite=overwrite)
     print(output)
+    if profile and fuser is not None:
+        from nmfuse.cli.demo import print_timings
+
+        print_timings(fuser.explain(image_a, image_b))
 
 
 @app.command()

@@ -32,7 +32,7 @@ def run_demo(fuser: Fuser, a: Path | None, b: Path | None, folder: Path) -> None
     write_panel(folder / "explain.png", explanation, overwrite=True)
     console = Console()
     console.print(_metrics_table(explanation))
-    console.print(_timings_table(explanation))
+    print_timings(explanation)
     console.print(f"{folder / 'fused.png'}\n{folder / 'explain.png'}", highlight=False)
 
 
@@ -46,10 +46,11 @@ def _metrics_table(explanation: Explanation) -> Table:
     return table
 
 
-def _timings_table(explanation: Explanation) -> Table:
+def print_timings(explanation: Explanation) -> None:
+    """Print the milliseconds of each step."""
     table = Table("step", "ms", title="Where the time goes (warm)")
     for step, seconds in explanation.seconds.items():
         table.add_row(step, f"{1000 * seconds:.1f}")
     table.add_section()
     table.add_row("total", f"{1000 * sum(explanation.seconds.values()):.1f}")
-    return table
+    Console().print(table)

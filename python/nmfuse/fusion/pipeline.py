@@ -258,7 +258,7 @@ class Fuser:
                 steps["a_denoised"], steps["b_denoised"] = source[0], source[1]
         with clock("network"):
             net = nets.load_fusion(self.fusion_network, source.device)
-            fused, gates, context = net.explain(source[:1, None], source[1:, None])
+            fused, gates, context = net.explain(source[:1, None], source[1:, None], clock)
         steps["W_nmf"] = context[0, 0, 0]
         steps["gate_a"], steps["gate_b"] = ([level[side, 0, 0] for level in gates] for side in (0, 1))
         steps["collapsed"] = fused[0, 0].clamp(source.amin(), source.amax())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -85,32 +87,44 @@ class FusionNet(nn.Module):
         """Return the fused images: (N, 1, H, W) in [0, 1] twice, H and W at least 16, to the same; not clipped."""
         return self.explain(a, b)[0]
 
-    def explain(self, a: Tensor, b: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Return the fused images, the gates of every level (2, N, 1, h, w), a's first, and the contexts likewise."""
+    def explain(
+        self, a: Tensor, b: Tensor, clock: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext()
+    ) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Return the fused images, the gates of every level (2, N, 1, h, w), a's first, and the contexts likewise.
+
+        Each step runs ``with clock(its name)``.
+        """
         if a.shape != b.shape or a.ndim != 4 or a.shape[1] != 1 or min(a.shape[2:]) < 16:
             raise ValueError(
                 f"a, b: shapes {tuple(a.shape)}, {tuple(b.shape)}; expected (N, 1, H, W), 16 x 16 at least"
             )
         pair = torch.stack([a, b])  # (2, N, 1, H, W)
         levels = min(LEVELS, pyramids.max_levels((a.shape[2], a.shape[3])))
-        gaussian = pyramids.gaussian_pyramid(pair, levels)
-        features = self._look(gaussian[1])
-        scene = _scene(features)
-        context = self._context(features)
-        contexts = [pyramids.expand(context, (a.shape[2], a.shape[3]))]
-        contexts += pyramids.gaussian_pyramid(context, levels - 1)
+        with clock("pyramids"):
+            gaussian = pyramids.gaussian_pyramid(pair, levels)
+        with clock("features"):
+            features = self._look(gaussian[1])
+            scene = _scene(features)
+        with clock("nmf"):
+            context = self._context(features)
+        with clock("pyramids"):
+            contexts = [pyramids.expand(context, (a.shape[2], a.shape[3]))]
+            contexts += pyramids.gaussian_pyramid(context, levels - 1)
         gates, fused = [], []
         for level, (image, parts) in enumerate(zip(gaussian, contexts, strict=True)):
             top = level == levels - 1
             head = self.base if top else self.detail
             shown = image if top else image - pyramids.expand(gaussian[level + 1], (image.shape[-2], image.shape[-1]))
             seen = features if level == 1 else None
-            gate = self._logits(head, image, seen, parts.flatten(0, 1), scene, level)  # (2, N, 2, h, w)
-            gate = gate[:, :, :1].softmax(0) + _mismatch(shown) * torch.tanh(gate[:, :, 1:])
+            with clock("gates"):
+                gate = self._logits(head, image, seen, parts.flatten(0, 1), scene, level)  # (2, N, 2, h, w)
+                gate = gate[:, :, :1].softmax(0) + _mismatch(shown) * torch.tanh(gate[:, :, 1:])
             gates.append(gate)
             fused.append((gate * shown).sum(0))
-        ceiling = 2 * functional.max_pool2d(torch.maximum(a, b), 3, 1, 1)
-        return torch.minimum(pyramids.collapse_laplacian(fused), ceiling), gates, context
+        with clock("pyramids"):
+            ceiling = 2 * functional.max_pool2d(torch.maximum(a, b), 3, 1, 1)
+            whole = torch.minimum(pyramids.collapse_laplacian(fused), ceiling)
+        return whole, gates, context
 
     def _logits(
         self, head: _Head, image: Tensor, features: Tensor | None, parts: Tensor, scene: Tensor, level: int
