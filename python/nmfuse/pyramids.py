@@ -37,8 +37,8 @@ def reduce(x: Tensor) -> Tensor:
     """
     for axis in (-2, -1):
         n = x.shape[axis]
-        centre = torch.arange(0, n, 2, device=x.device)
-        x = _weigh([x.index_select(axis, _mirror(centre + k, n)) for k in range(-2, 3)], _TAPS)
+        wide = x.index_select(axis, _mirror(torch.arange(-2, n + 2, device=x.device), n))
+        x = _weigh([wide[..., k : k + n : 2, :] if axis == -2 else wide[..., k : k + n : 2] for k in range(5)], _TAPS)
     return x
 
 
@@ -63,7 +63,7 @@ def expand(x: Tensor, shape: tuple[int, int]) -> Tensor:
 def _weigh(terms: list[Tensor], weights: tuple[float, ...]) -> Tensor:
     total = terms[0] * weights[0]
     for term, weight in zip(terms[1:], weights[1:], strict=True):
-        total = total + term * weight
+        total = total.add(term, alpha=weight)
     return total
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 LEAST_SIDE = 16  # pixels: one patch of the Siamese network
+_AT_ONCE = 1 << 22  # values converted together
 
 # Liu's and the field's analogue YUV; the inverse is the exact matrix inverse, so grey stays grey.
 _YUV = torch.tensor([[0.299, 0.587, 0.114], [-0.147, -0.289, 0.436], [0.615, -0.515, -0.100]], dtype=torch.float64)
@@ -52,23 +54,26 @@ def take_pair(a: Any, b: Any, data_range: tuple[float, float] | None) -> tuple[T
     form = ImageFormat(
         isinstance(a, Tensor), dtype, planes[colour].shape[0], layouts[colour], low, high, planes[0].device
     )
-    scaled = [((x.double() - low) / (high - low)).float() for x in planes]
+    if planes[0].dtype == torch.float32 and (low, high) == (0.0, 1.0):
+        return planes[0], planes[1], form  # the caller's own memory, which is only read
+    scaled = [_by_rows(x, lambda rows: (rows.double() - low) / (high - low), torch.float32) for x in planes]
     return scaled[0], scaled[1], form
 
 
 def give_back(image: Tensor, form: ImageFormat) -> Any:
     """Return a (C, H, W) image in [0, 1] as the sources came: range, dtype, layout and library."""
-    values = image.double() * (form.high - form.low) + form.low
-    if form.dtype.startswith("uint"):
-        values = values.round().clamp(0, np.iinfo(form.dtype).max)
+
+    def unscaled(rows: Tensor) -> Tensor:
+        values = rows.double() * (form.high - form.low) + form.low
+        return values.round().clamp(0, np.iinfo(form.dtype).max) if form.dtype.startswith("uint") else values
+
+    values = _by_rows(image, unscaled, getattr(torch, form.dtype))
     if form.layout == "HWC":
         values = values.movedim(0, -1)
     elif form.layout == "HW":
         values = values[0]
     values = values.contiguous()
-    if form.is_tensor:
-        return values.to(getattr(torch, form.dtype))
-    return values.numpy().astype(form.dtype)
+    return values if form.is_tensor else values.numpy()
 
 
 def luminance(image: Tensor) -> Tensor:
@@ -136,8 +141,8 @@ def _native_order(x: np.ndarray) -> np.ndarray:
 
 def _range(planes: tuple[Tensor, ...], data_range: tuple[float, float] | None) -> tuple[float, float]:
     """Return the values that mean black and white, one range for both images."""
-    least = min(float(x.double().min()) for x in planes)
-    greatest = max(float(x.double().max()) for x in planes)
+    least = min(float(x[:, rows].double().min()) for x in planes for rows in _rows(x))
+    greatest = max(float(x[:, rows].double().max()) for x in planes for rows in _rows(x))
     if data_range is not None:
         low, high = (float(value) for value in data_range)
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
@@ -153,6 +158,21 @@ def _range(planes: tuple[Tensor, ...], data_range: tuple[float, float] | None) -
         return 0.0, 1.0
     low = min(0.0, least)
     return low, max(greatest, low + 1e-30)
+
+
+def _rows(x: Tensor) -> Iterator[slice]:
+    """Yield the rows of an image (C, H, W), so many at a time that a copy of them is small."""
+    step = max(1, _AT_ONCE // (x.shape[0] * x.shape[2]))
+    for start in range(0, x.shape[1], step):
+        yield slice(start, start + step)
+
+
+def _by_rows(x: Tensor, function: Callable[[Tensor], Tensor], dtype: torch.dtype) -> Tensor:
+    """Return the function of an image (C, H, W) as a new one of another type, some rows at a time."""
+    result = torch.empty(x.shape, dtype=dtype, device=x.device)
+    for rows in _rows(x):
+        result[:, rows] = function(x[:, rows])
+    return result
 
 
 def _size(x: Tensor) -> str:

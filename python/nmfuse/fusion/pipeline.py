@@ -191,7 +191,7 @@ class Fuser:
 
     def fuse(self, a: Any, b: Any, *, data_range: tuple[float, float] | None = None) -> Any:
         """Fuse two registered images; see `nmfuse.fuse`."""
-        return self._run(a, b, data_range, {}, _Clock())
+        return self._run(a, b, data_range, None, _Clock())
 
     def explain(self, a: Any, b: Any, *, data_range: tuple[float, float] | None = None) -> Explanation:
         """Fuse two registered images and return every intermediate with the result.
@@ -227,7 +227,9 @@ class Fuser:
         return Explanation(fused, steps, clock.seconds)
 
     @torch.inference_mode()
-    def _run(self, a: Any, b: Any, data_range: tuple[float, float] | None, steps: dict[str, Any], clock: _Clock) -> Any:
+    def _run(
+        self, a: Any, b: Any, data_range: tuple[float, float] | None, steps: dict[str, Any] | None, clock: _Clock
+    ) -> Any:
         image_a, image_b, form = image.take_pair(a, b, data_range)
         y_a, y_b = image.luminance(image_a), image.luminance(image_b)
         # The factorization starts from a random draw, so the pair is always worked on in one order, whichever way it
@@ -236,36 +238,41 @@ class Fuser:
         if exchanged:
             y_a, y_b = y_b, y_a
         named: dict[str, Any] = {"a": y_a, "b": y_b}
-        y = self._fuse_luminance(y_a, y_b, named, clock)
+        if self.method == "learned":
+            y, low, high = self._learned(y_a, y_b, named, clock, explained=steps is not None)
+        else:
+            y, low, high = self._by_rules(y_a, y_b, named, clock)
+        with clock("post-processing"):
+            y = self._finish(y, low, high)
         with clock("colour"):
             fused = image.give_back(image.with_chroma(y, image.chroma(image_a, image_b)), form)
-        steps.update(_exchange(named) if exchanged else named)
+        if steps is not None:
+            named["luminance"] = y
+            steps.update(_exchange(named) if exchanged else named)
         return fused
 
-    def _fuse_luminance(self, a: Tensor, b: Tensor, steps: dict[str, Any], clock: _Clock) -> Tensor:
-        source = self._learned(a, b, steps, clock) if self.method == "learned" else self._by_rules(a, b, steps, clock)
-        with clock("post-processing"):
-            y = self._finish(steps["collapsed"], source)
-        steps["luminance"] = y
-        return y
-
-    def _learned(self, a: Tensor, b: Tensor, steps: dict[str, Any], clock: _Clock) -> Tensor:
-        """Fuse by the fusion network; return the pair that was fused (2, H, W)."""
-        source = torch.stack([a, b])
+    def _learned(
+        self, a: Tensor, b: Tensor, steps: dict[str, Any], clock: _Clock, *, explained: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Fuse by the fusion network; return the fused luminance, and the least and the greatest of what was fused."""
         if self.denoise == "all":
             with clock("hannmean"):
-                source = hannmean(source, self.hannmean_size)
-                steps["a_denoised"], steps["b_denoised"] = source[0], source[1]
+                a, b = hannmean(torch.stack([a, b]), self.hannmean_size)
+                steps["a_denoised"], steps["b_denoised"] = a, b
         with clock("network"):
-            net = nets.load_fusion(self.fusion_network, source.device)
-            fused, gates, context = net.explain(source[:1, None], source[1:, None], clock)
-        steps["W_nmf"] = context[0, 0, 0]
-        steps["gate_a"], steps["gate_b"] = ([level[side, 0, 0] for level in gates] for side in (0, 1))
-        steps["collapsed"] = fused[0, 0].clamp(source.amin(), source.amax())
-        return source
+            net = nets.load_fusion(self.fusion_network, a.device)
+            gates: list[Tensor] | None = [] if explained else None
+            fused, context = net.explain(a[None, None], b[None, None], clock, gates=gates)
+            low, high = torch.minimum(a.amin(), b.amin()), torch.maximum(a.amax(), b.amax())
+            y = fused[0, 0].clamp_(low, high)
+        if gates is not None:
+            steps["W_nmf"] = context[0, 0, 0]
+            steps["gate_a"], steps["gate_b"] = ([level[side, 0, 0] for level in gates] for side in (0, 1))
+            steps["collapsed"] = y
+        return y, low, high
 
-    def _by_rules(self, a: Tensor, b: Tensor, steps: dict[str, Any], clock: _Clock) -> Tensor:
-        """Fuse as the paper does; return the pair that was fused (2, H, W)."""
+    def _by_rules(self, a: Tensor, b: Tensor, steps: dict[str, Any], clock: _Clock) -> tuple[Tensor, Tensor, Tensor]:
+        """Fuse as the paper does; return the fused luminance, and the least and the greatest of what was fused."""
         shape = (a.shape[0], a.shape[1])
         with clock("hannmean"):
             pair = torch.stack([a, b])
@@ -286,7 +293,7 @@ class Fuser:
                 t_other=self.t_other,
                 epsilon=self.epsilon,
             )
-        return source
+        return steps["collapsed"], source.amin(), source.amax()
 
     def _weights(self, pair: Tensor, shape: tuple[int, int], steps: dict[str, Any], clock: _Clock) -> Tensor:
         """Return W, the weight of the first image of the pair (2, H, W)."""
@@ -320,9 +327,8 @@ class Fuser:
         steps["W"] = W
         return W
 
-    def _finish(self, y: Tensor, source: Tensor) -> Tensor:
+    def _finish(self, y: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Clip, smooth and sharpen the fused luminance; nothing leaves the sources' range."""
-        low, high = source.amin(), source.amax()
         y = y.clamp(low, high)
         if self.smooth:
             y = hannmean(y, self.hannmean_size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -21,7 +21,10 @@ _SHIPPED = {"default": "fusion", "all": "fusion_all"}
 _SILENT = 1e-6
 _FAINT = 1e-10  # energy of coefficients that no screen shows
 _STRIP = 1 << 15  # pixels of a level looked at together where no gradient is asked for: they fit the cache
-_REACH = 4  # rows: of three convolutions and a head's
+_REACH = 4  # rows: of three convolutions and a head's; even
+_FEW = 1 << 18  # pixels of which features are kept and factorized
+
+Clock = Callable[[str], AbstractContextManager[None]]
 
 
 class FusionNet(nn.Module):
@@ -84,65 +87,99 @@ class FusionNet(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # three times faster on a CPU
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return the fused images: (N, 1, H, W) in [0, 1] twice, H and W at least 16, to the same; not clipped."""
+        """Return the fused images: (N, 1, H, W) in [0, 1] twice, H and W at least 16, to the same; not clipped.
+
+        Without gradients, the levels are worked on in strips of rows: above the images, memory holds about three more.
+        """
         return self.explain(a, b)[0]
 
     def explain(
-        self, a: Tensor, b: Tensor, clock: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext()
-    ) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Return the fused images, the gates of every level (2, N, 1, h, w), a's first, and the contexts likewise.
+        self, a: Tensor, b: Tensor, clock: Clock = lambda _: nullcontext(), *, gates: list[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the fused images, and the contexts (2, N, 1, h, w) of level 1, a's first.
 
-        Each step runs ``with clock(its name)``.
+        Each step runs ``with clock(its name)``. The gates of every level, likewise (2, N, 1, h, w), are put into
+        `gates` where it is given.
         """
         if a.shape != b.shape or a.ndim != 4 or a.shape[1] != 1 or min(a.shape[2:]) < 16:
             raise ValueError(
                 f"a, b: shapes {tuple(a.shape)}, {tuple(b.shape)}; expected (N, 1, H, W), 16 x 16 at least"
             )
-        pair = torch.stack([a, b])  # (2, N, 1, H, W)
-        levels = min(LEVELS, pyramids.max_levels((a.shape[2], a.shape[3])))
+        shapes = [(a.shape[2], a.shape[3])]
+        with clock("pyramids"):  # of level 0 there is no stack
+            first = torch.stack([pyramids.reduce(a), pyramids.reduce(b)])
+            gaussian = pyramids.gaussian_pyramid(first, min(LEVELS, pyramids.max_levels(shapes[0])) - 1)
+            shapes += [(level.shape[3], level.shape[4]) for level in gaussian]
+        features, scene, context = self._survey(gaussian, clock)
         with clock("pyramids"):
-            gaussian = pyramids.gaussian_pyramid(pair, levels)
-        with clock("features"):
-            features = self._look(gaussian[1])
-            scene = _scene(features)
-        with clock("nmf"):
-            context = self._context(features)
-        with clock("pyramids"):
-            contexts = [pyramids.expand(context, (a.shape[2], a.shape[3]))]
-            contexts += pyramids.gaussian_pyramid(context, levels - 1)
-        gates, fused = [], []
-        for level, (image, parts) in enumerate(zip(gaussian, contexts, strict=True)):
-            top = level == levels - 1
-            head = self.base if top else self.detail
-            shown = image if top else image - pyramids.expand(gaussian[level + 1], (image.shape[-2], image.shape[-1]))
-            seen = features if level == 1 else None
-            with clock("gates"):
-                gate = self._logits(head, image, seen, parts.flatten(0, 1), scene, level)  # (2, N, 2, h, w)
-                gate = gate[:, :, :1].softmax(0) + _mismatch(shown) * torch.tanh(gate[:, :, 1:])
-            gates.append(gate)
-            fused.append((gate * shown).sum(0))
-        with clock("pyramids"):
-            ceiling = 2 * functional.max_pool2d(torch.maximum(a, b), 3, 1, 1)
-            whole = torch.minimum(pyramids.collapse_laplacian(fused), ceiling)
-        return whole, gates, context
+            contexts = pyramids.gaussian_pyramid(context, len(gaussian))
+        kept: list[Tensor] = []
+        fused = None
+        for level in reversed(range(len(shapes))):
+            whole, gate_of = a.new_empty(len(a), 1, *shapes[level]), None
+            if gates is not None:
+                gate_of = a.new_empty(2, len(a), 1, *shapes[level])
+                kept.insert(0, gate_of)
+            for rows, inner, there in _strips(shapes[level]):
+                with clock("pyramids"):
+                    image = (
+                        gaussian[level - 1][..., rows, :] if level else torch.stack([a[..., rows, :], b[..., rows, :]])
+                    )
+                    parts = contexts[level - 1][..., rows, :] if level else _expand(context, rows, shapes[0])
+                    shown = image
+                    if fused is not None:
+                        shown = image - _expand(gaussian[level], rows, shapes[level])
+                with clock("gates"):
+                    seen = features[..., rows, :] if level == 1 and features is not None else self._look(image)
+                    head = self.base if fused is None else self.detail
+                    logits = head(seen, parts.flatten(0, 1), scene, level)  # (2, N, 2, h, w)
+                    gate = logits[:, :, :1].softmax(0) + _mismatch(shown) * torch.tanh(logits[:, :, 1:])
+                with clock("pyramids"):
+                    strip = (gate * shown).sum(0)
+                    if fused is not None:
+                        strip = strip + _expand(fused, rows, shapes[level])
+                    if level == 0:
+                        strip = torch.minimum(strip, 2 * functional.max_pool2d(image.amax(0), 3, 1, 1))
+                    whole[..., there, :] = strip[..., inner, :]
+                if gate_of is not None:
+                    gate_of[..., there, :] = gate[..., inner, :]
+            fused = whole
+        if gates is not None:
+            gates += kept
+        assert fused is not None
+        return fused, context
 
-    def _logits(
-        self, head: _Head, image: Tensor, features: Tensor | None, parts: Tensor, scene: Tensor, level: int
-    ) -> Tensor:
-        """Return what the head says of one level, strip by strip where no gradient is asked for: memory stays small."""
-        if torch.is_grad_enabled():
-            whole: Tensor = head(self._look(image) if features is None else features, parts, scene, level)
-            return whole
-        rows, columns = image.shape[-2:]
-        step = max(_REACH, _STRIP // columns)
-        logits = image.new_empty(*image.shape[:2], 2, rows, columns)  # kept strips would split the heap
-        for start in range(0, rows, step):
-            low = max(0, start - _REACH)
-            strip = slice(low, start + step + _REACH)
-            seen = self._look(image[..., strip, :]) if features is None else features[..., strip, :]
-            said = head(seen, parts[..., strip, :], scene, level)
-            logits[..., start : start + step, :] = said[..., start - low : start - low + step, :]
-        return logits
+    def _survey(self, gaussian: list[Tensor], clock: Clock) -> tuple[Tensor | None, Tensor, Tensor]:
+        """Return the features of level 1 where they are few enough to be kept, the scene, and the contexts.
+
+        The parts are those of level 1, or of the first level that is small enough.
+        """
+        image = gaussian[0]
+        small = next((level for level in gaussian if level[0, 0].numel() <= _FEW), gaussian[-1])
+        with clock("features"):
+            features = self._look(small)
+        with clock("nmf"):
+            parts = self._parts(features) if self.context else None
+        kept = features if small is image else None
+        energy = image.new_full(image.shape, 0.5)
+        sums: Tensor | float = 0.0
+        for rows, inner, there in _strips((image.shape[-2], image.shape[-1])):
+            with clock("features"):
+                seen = (self._look(image[..., rows, :]) if kept is None else kept[..., rows, :])[..., inner, :]
+                sums = sums + torch.cat([seen.sum((2, 3)), seen.square().sum((2, 3))], dim=1)
+            if parts is not None:
+                with clock("nmf"):
+                    V = seen.reshape(2, -1, seen.shape[1], seen[0, 0].numel())
+                    energy[..., there, :] = (parts.mT @ V).square().sum(2).reshape(energy[..., there, :].shape)
+        assert isinstance(sums, Tensor)
+        mean, square = (sums / image[0, 0].numel()).chunk(2, dim=1)  # of each of the features
+        own = torch.cat([mean, (square + _FAINT).sqrt()], dim=1)
+        scene = torch.cat([own, own.roll(len(own) // 2, 0)], dim=1)
+        if parts is not None:
+            level = mean.mean(1).clamp_min(_SILENT).square().reshape(*energy.shape[:2], 1, 1, 1)
+            energy = energy / level + _SILENT  # neither image outweighs the other
+            energy = energy / energy.sum(0)
+        return kept, scene, energy
 
     def _look(self, pair: Tensor) -> Tensor:
         """Return the features (2N, C, h, w) of (2, N, 1, h, w)."""
@@ -153,11 +190,9 @@ class FusionNet(nn.Module):
             features = self.branch(pair.flatten(0, 1).contiguous(memory_format=torch.channels_last))
         return features
 
-    def _context(self, features: Tensor) -> Tensor:
-        """Return how much of the parts found in both images each one shows, summing to 1: (2, N, 1, h, w)."""
+    def _parts(self, features: Tensor) -> Tensor:
+        """Return the parts (N, C, r2) of stage 2, found in the features (2N, C, h, w) of both images."""
         n, (channels, h, w) = features.shape[0] // 2, features.shape[1:]
-        if not self.context:
-            return features.new_full((2, n, 1, h, w), 0.5)
         V = features.reshape(2, n, channels, h * w)
         V = V / V.mean((-2, -1), keepdim=True).clamp_min(_SILENT)  # neither image outweighs the other
         both = torch.cat([V[0], V[1]], dim=1)
@@ -166,9 +201,26 @@ class FusionNet(nn.Module):
         norm_a, norm_b = (x.square().sum(1, keepdim=True).add(_SILENT**2).sqrt() for x in (A_a, A_b))
         share = norm_a / (norm_a + norm_b)
         fused = (share * A_a + (1 - share) * A_b) @ B
-        A2, _ = nmf_layer(fused, min(self.rank2, channels, h * w), iterations=20)
-        energy = (A2.mT @ V).square().sum(2)  # (2, N, hw): how strongly each image shows the parts of stage 2
-        return ((energy + _SILENT) / (energy + _SILENT).sum(0)).reshape(2, n, 1, h, w)
+        return nmf_layer(fused, min(self.rank2, channels, h * w), iterations=20)[0]
+
+
+def _strips(shape: tuple[int, int]) -> Iterator[tuple[slice, slice, slice]]:
+    """Yield the rows to look at for each strip, which of those are the strip's, and where the strip is.
+
+    With gradients, which keep everything anyway, the image is one strip.
+    """
+    height, width = shape
+    step = height if torch.is_grad_enabled() else max(2 * _REACH, _STRIP // width // 2 * 2)
+    for start in range(0, height, step):
+        low, stop = max(0, start - _REACH), min(start + step, height)
+        yield slice(low, min(stop + _REACH, height)), slice(start - low, stop - low), slice(start, stop)
+
+
+def _expand(x: Tensor, rows: slice, shape: tuple[int, int]) -> Tensor:
+    """Return some rows, from an even one on, of what `pyramids.expand` makes of x (..., h, w)."""
+    low, high = max(0, rows.start // 2 - 1), min(x.shape[-2], (rows.stop - 1) // 2 + 2)
+    near = pyramids.expand(x[..., low:high, :], (min(2 * high, shape[0]) - 2 * low, shape[1]))
+    return near[..., rows.start - 2 * low : rows.stop - 2 * low, :]
 
 
 def _mismatch(pair: Tensor) -> Tensor:
@@ -176,12 +228,6 @@ def _mismatch(pair: Tensor) -> Tensor:
     a, b = pair[0], pair[1]
     cross, energy = functional.avg_pool2d(torch.cat([a * b, a * a + b * b], dim=1), 3, 1, 1).chunk(2, dim=1)
     return 1 - (2 * cross / energy.clamp_min(_FAINT)).clamp(0, 1)
-
-
-def _scene(features: Tensor) -> Tensor:
-    """Return the mean and the root mean square of an image's own features and of the other's: (2N, 4C)."""
-    own = torch.cat([features.mean((2, 3)), (features.square().mean((2, 3)) + _FAINT).sqrt()], dim=1)
-    return torch.cat([own, own.roll(len(own) // 2, 0)], dim=1)
 
 
 class _Head(nn.Module):
