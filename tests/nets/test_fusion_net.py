@@ -81,12 +81,12 @@ def test_context_sums_to_one_and_names_the_stronger():
     assert not (context == 0.5).all()
 
 
-def test_strips_give_what_the_whole_gives(monkeypatch):
+def test_tiles_give_what_the_whole_gives(monkeypatch):
     a, b = pair(2, 1, 97, 64)
     net = net_with_random_weights()
     with torch.inference_mode():
         whole = net(a, b)
-        monkeypatch.setattr(fusion_net, "_STRIP", 64 * 9)
+        monkeypatch.setattr(fusion_net, "_TILE", 8)
         torch.testing.assert_close(net(a, b), whole, rtol=0, atol=1e-6)
         monkeypatch.setattr(fusion_net, "_REACH", 3)
         assert not torch.allclose(net(a, b), whole, rtol=0, atol=1e-5)  # the test would see a seam

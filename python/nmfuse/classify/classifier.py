@@ -27,9 +27,11 @@ from nmfuse.classify.features import (
     factorize,
     part_maps,
     pool,
+    poses,
     prepare,
     some_columns,
     two_views,
+    unpose,
 )
 from nmfuse.io import new_file
 from nmfuse.nets.weights_file import read_weights, write_weights
@@ -82,8 +84,9 @@ class Classifier:
     rank, rank2 : int
         Of the two stages of NMF; 0 leaves a stage out.
     epochs : int
-        Of the fine-tuning, and of the head; each shows every image and its mirror image. The weights of the epoch with
-        the least validation loss are kept.
+        Of the fine-tuning, and of the head; each shows every image twice. The weights of the epoch with the least
+        validation loss are kept, of those in the second half: before, the rate is high and the loss of few validation
+        images is chance.
     batch : int
         Images in a step of the fine-tuning.
     lr, weight_decay : float
@@ -125,7 +128,7 @@ class Classifier:
         hannmean_size: int = 5,
         cnn: bool = True,
         rank: int = 32,
-        rank2: int = 8,
+        rank2: int = 16,
         epochs: int = 40,
         batch: int = 32,
         lr: float = 3e-3,
@@ -231,17 +234,15 @@ class Classifier:
         """
         self._need_fit()
         prepared = self._prepared(np.asarray(image)[None])
-        inputs = self._inputs(self._vectors(prepared))[0]  # of the image and of its mirror image
+        inputs = self._inputs(self._vectors(prepared))[0]  # of each pose
         weight = (self.weight_[1] - self.weight_[0]) / self.spread_
         components = weight * inputs
         bias = self.bias_[1] - self.bias_[0] - (weight * self.mean_).sum()
         relevance = components
         if self.rank2:
             relevance = components @ (self.W2_ / self.W2_.sum(0).clamp_min(_TINY)).T
-        heat = (
-            _laid_out(self._maps(prepared), relevance[0])
-            + _laid_out(self._maps(prepared.flip(-1)), relevance[1]).flip(-1)
-        ) / 2
+        heats = [_laid_out(self._maps(pose), of) for pose, of in zip(poses(prepared), relevance, strict=True)]
+        heat = unpose(torch.stack(heats)).mean(0)
         components = components.mean(0)
         probability = float((components.sum() + bias).double().sigmoid())
         return Explained(probability, heat.cpu().numpy(), float(bias), components.cpu().numpy())
@@ -366,9 +367,9 @@ class Classifier:
             head,
             labels,
             _validation_split(labels, groups, self.validation_fraction, self.seed),
-            lambda chosen, rng: head(seen[chosen, rng.integers(0, 2, len(chosen))]),
+            lambda chosen, rng: head(seen[chosen, rng.integers(0, seen.shape[1], len(chosen))]),
             lambda chosen: head(seen[chosen].mean(1)),
-            lambda steps: Sgd(steps, 0.1, 0.9, 5e-3),
+            lambda steps: Sgd(steps, 0.1, 0.9, 3e-3),
             smoothing=0.0,
             epochs=self.epochs,
             batch=_HEAD_BATCH,
@@ -380,7 +381,7 @@ class Classifier:
         return self
 
     def _learn_parts(self, images: Tensor) -> Tensor:
-        """Learn both stages of NMF; return what the head sees of these images (N, 2, F)."""
+        """Learn both stages of NMF; return what the head sees of these images (N, poses, F)."""
         self.W1_: Tensor | None = None
         if self.rank:
             rng = np.random.default_rng(self.seed)
@@ -410,12 +411,12 @@ class Classifier:
         return maps if self.W1_ is None else part_maps(maps, self.W1_)
 
     def _vectors(self, images: Tensor) -> Tensor:
-        """Return the scaled pooled maps of images and of their mirror images: (N, 2, M)."""
-        both = [[pool(self._maps(view)) for view in (part, part.flip(-1))] for part in torch.split(images, _AT_ONCE)]
-        return torch.cat([torch.stack(part, dim=1) for part in both]) / self.scale_
+        """Return the scaled pooled maps of each pose of images: (N, poses, M)."""
+        seen = [[pool(self._maps(pose)) for pose in poses(part)] for part in torch.split(images, _AT_ONCE)]
+        return torch.cat([torch.stack(part, dim=1) for part in seen]) / self.scale_
 
     def _inputs(self, vectors: Tensor) -> Tensor:
-        """Return what the head sees (N, 2, F): the coefficients of the second NMF, or the pooled maps themselves."""
+        """Return what the head sees (N, poses, F): coefficients of the second NMF, or the pooled maps themselves."""
         if not self.rank2:
             return vectors
         return coefficients(vectors.flatten(0, 1).T, self.W2_).T.reshape(*vectors.shape[:2], -1)
@@ -493,7 +494,7 @@ class _Kept(nn.Module):
     def end_epoch(self, epoch: int, loss: float, accuracy: float) -> None:
         self.curve[epoch] = torch.tensor([float(self.right[0] / self.right[1]), loss, accuracy])
         self.right.zero_()
-        if loss < float(self.best_loss):
+        if epoch >= len(self.curve) // 2 and loss < float(self.best_loss):
             self.best_loss.fill_(loss)
             self.best.load_state_dict(self.net.state_dict())
 
@@ -514,7 +515,7 @@ def _fit_best(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> Curve:
-    """Train a net on balanced batches, leave it at the epoch of least validation loss, and return its curve.
+    """Train a net on balanced batches, leave it at its best epoch of the second half, and return its curve.
 
     `learned` and `asked` give the logits of the images at some places, in training and in validation.
     """

@@ -21,6 +21,7 @@ _BRIGHTEST = 2.0
 _PATCH = 4  # pixels: a part of the image itself, where no network looks
 COLUMNS = 2**16  # of the maps: what the parts are learned from
 _LIGHT = ((0.8, 1.25), (0.85, 1.2))  # gamma and gain of the augmentation
+_POSES = ((0.0, 1.0, 1.0), (0.0, 1.0, -1.0), (0.2, 1.07, 1.0), (-0.2, 1.07, -1.0), (-0.2, 0.93, 1.0), (0.2, 0.93, -1.0))
 _TINY = 1e-12
 
 
@@ -158,7 +159,7 @@ def coefficients(V: Tensor, W: Tensor, iterations: int = 100) -> Tensor:
     Every column starts alike and makes as many steps: what it becomes depends on no other column.
     """
     start = V.new_ones(W.shape[1], V.shape[1])
-    H: Tensor = nmf(V.contiguous(), fixed_W=W, init=(W, start), max_iter=iterations, tol=0)[1]
+    H: Tensor = nmf(V.contiguous(), fixed_W=W, init=(W, start), max_iter=1, inner_iter=iterations, tol=0)[1]
     return H
 
 
@@ -172,18 +173,49 @@ def part_maps(maps: list[Tensor], W: Tensor) -> list[Tensor]:
     return parts
 
 
+def poses(images: Tensor) -> list[Tensor]:
+    """Return images (N, side, side) or pairs (N, 2, side, side) as they are, mirrored, and slightly turned and scaled.
+
+    What is said of an image is the mean over its poses.
+    """
+    return [_move(images, _pose(pose).expand(len(images), 2, 3)) for pose in _POSES]
+
+
+def unpose(heats: Tensor) -> Tensor:
+    """Return maps (poses, side, side) laid back on the image, each value where it was seen; their sums stay."""
+    moves = torch.stack([_pose(pose) for pose in _POSES]).to(heats)
+    with torch.enable_grad():
+        x = torch.zeros_like(heats)[:, None].requires_grad_()
+        grid = functional.affine_grid(moves, list(x.shape), align_corners=False)
+        seen = functional.grid_sample(x, grid, align_corners=False, padding_mode="border")
+        laid: Tensor = torch.autograd.grad(seen, x, heats[:, None])[0]
+    return laid[:, 0]
+
+
 def augment(images: Tensor, rng: np.random.Generator) -> Tensor:
     """Flip, rotate, scale, shift and re-light images (N, side, side) or pairs (N, 2, side, side), each at random."""
     count = len(images)
     angle, scale = rng.uniform(-0.35, 0.35, count), rng.uniform(0.85, 1.15, count)
-    cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
     flip = rng.choice([-1.0, 1.0], count)
     shift = rng.uniform(-0.08, 0.08, (count, 2))
-    moves = np.stack([np.stack([cos * flip, -sin, shift[:, 0]], 1), np.stack([sin * flip, cos, shift[:, 1]], 1)], 1)
+    moved = _move(images, torch.from_numpy(_moves(angle, scale, flip, shift)))
+    sizes = count, *(1,) * (images.ndim - 1)
+    gamma, gain = (torch.from_numpy(rng.uniform(low, high, sizes)).to(images) for low, high in _LIGHT)
+    return moved.clamp_min(_TINY) ** gamma * gain
+
+
+def _moves(angle: np.ndarray, scale: np.ndarray, flip: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Return the affine matrices (N, 2, 3) that say where each pixel is taken from."""
+    cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
+    return np.stack([np.stack([cos * flip, -sin, shift[:, 0]], 1), np.stack([sin * flip, cos, shift[:, 1]], 1)], 1)
+
+
+def _pose(pose: tuple[float, float, float]) -> Tensor:
+    angle, scale, flip = (np.array([value]) for value in pose)
+    return torch.from_numpy(_moves(angle, scale, flip, np.zeros((1, 2))))[0]
+
+
+def _move(images: Tensor, moves: Tensor) -> Tensor:
     planes = images if images.ndim == 4 else images[:, None]
-    moves_there = torch.from_numpy(moves).to(planes)
-    grid = functional.affine_grid(moves_there, list(planes.shape), align_corners=False)
-    moved = functional.grid_sample(planes, grid, align_corners=False)
-    gamma, gain = (torch.from_numpy(rng.uniform(low, high, (count, 1, 1, 1))).to(planes) for low, high in _LIGHT)
-    lit = moved.clamp_min(_TINY) ** gamma * gain
-    return lit if images.ndim == 4 else lit[:, 0]
+    grid = functional.affine_grid(moves.to(planes), list(planes.shape), align_corners=False)
+    return functional.grid_sample(planes, grid, align_corners=False).reshape(images.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -20,11 +21,12 @@ LEVELS = 6  # of the pyramid, with its top
 _SHIPPED = {"default": "fusion", "all": "fusion_all"}
 _SILENT = 1e-6
 _FAINT = 1e-10  # energy of coefficients that no screen shows
-_STRIP = 1 << 15  # pixels of a level looked at together where no gradient is asked for: they fit the cache
-_REACH = 4  # rows: of three convolutions and a head's; even
+_TILE = 256  # pixels: side of what is looked at together where no gradient is asked for; even
+_REACH = 4  # pixels: of three convolutions and a head's; even
 _FEW = 1 << 18  # pixels of which features are kept and factorized
 
 Clock = Callable[[str], AbstractContextManager[None]]
+Place = tuple[slice, slice]  # rows and columns
 
 
 class FusionNet(nn.Module):
@@ -89,7 +91,7 @@ class FusionNet(nn.Module):
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the fused images: (N, 1, H, W) in [0, 1] twice, H and W at least 16, to the same; not clipped.
 
-        Without gradients, the levels are worked on in strips of rows: above the images, memory holds about three more.
+        Without gradients, the levels are worked on in tiles: above the images, memory holds about three more.
         """
         return self.explain(a, b)[0]
 
@@ -120,29 +122,27 @@ class FusionNet(nn.Module):
             if gates is not None:
                 gate_of = a.new_empty(2, len(a), 1, *shapes[level])
                 kept.insert(0, gate_of)
-            for rows, inner, there in _strips(shapes[level]):
+            for seen, inner, there in _tiles(shapes[level]):
                 with clock("pyramids"):
-                    image = (
-                        gaussian[level - 1][..., rows, :] if level else torch.stack([a[..., rows, :], b[..., rows, :]])
-                    )
-                    parts = contexts[level - 1][..., rows, :] if level else _expand(context, rows, shapes[0])
+                    image = _cut(gaussian[level - 1], seen) if level else torch.stack([_cut(a, seen), _cut(b, seen)])
+                    parts = _cut(contexts[level - 1], seen) if level else _expand(context, seen, shapes[0])
                     shown = image
                     if fused is not None:
-                        shown = image - _expand(gaussian[level], rows, shapes[level])
+                        shown = image - _expand(gaussian[level], seen, shapes[level])
                 with clock("gates"):
-                    seen = features[..., rows, :] if level == 1 and features is not None else self._look(image)
+                    maps = _cut(features, seen) if level == 1 and features is not None else self._look(image)
                     head = self.base if fused is None else self.detail
-                    logits = head(seen, parts.flatten(0, 1), scene, level)  # (2, N, 2, h, w)
+                    logits = head(maps, parts.flatten(0, 1), scene, level)  # (2, N, 2, h, w)
                     gate = logits[:, :, :1].softmax(0) + _mismatch(shown) * torch.tanh(logits[:, :, 1:])
                 with clock("pyramids"):
-                    strip = (gate * shown).sum(0)
+                    tile = (gate * shown).sum(0)
                     if fused is not None:
-                        strip = strip + _expand(fused, rows, shapes[level])
+                        tile = tile + _expand(fused, seen, shapes[level])
                     if level == 0:
-                        strip = torch.minimum(strip, 2 * functional.max_pool2d(image.amax(0), 3, 1, 1))
-                    whole[..., there, :] = strip[..., inner, :]
+                        tile = torch.minimum(tile, 2 * functional.max_pool2d(image.amax(0), 3, 1, 1))
+                    _cut(whole, there).copy_(_cut(tile, inner))
                 if gate_of is not None:
-                    gate_of[..., there, :] = gate[..., inner, :]
+                    _cut(gate_of, there).copy_(_cut(gate, inner))
             fused = whole
         if gates is not None:
             gates += kept
@@ -163,14 +163,15 @@ class FusionNet(nn.Module):
         kept = features if small is image else None
         energy = image.new_full(image.shape, 0.5)
         sums: Tensor | float = 0.0
-        for rows, inner, there in _strips((image.shape[-2], image.shape[-1])):
+        for seen, inner, there in _tiles((image.shape[-2], image.shape[-1])):
             with clock("features"):
-                seen = (self._look(image[..., rows, :]) if kept is None else kept[..., rows, :])[..., inner, :]
-                sums = sums + torch.cat([seen.sum((2, 3)), seen.square().sum((2, 3))], dim=1)
+                maps = _cut(self._look(_cut(image, seen)) if kept is None else _cut(kept, seen), inner)
+                sums = sums + torch.cat([maps.sum((2, 3)), maps.square().sum((2, 3))], dim=1)
             if parts is not None:
                 with clock("nmf"):
-                    V = seen.reshape(2, -1, seen.shape[1], seen[0, 0].numel())
-                    energy[..., there, :] = (parts.mT @ V).square().sum(2).reshape(energy[..., there, :].shape)
+                    V = maps.reshape(2, -1, maps.shape[1], maps[0, 0].numel())
+                    tile = _cut(energy, there)
+                    tile.copy_((parts.mT @ V).square().sum(2).reshape(tile.shape))
         assert isinstance(sums, Tensor)
         mean, square = (sums / image[0, 0].numel()).chunk(2, dim=1)  # of each of the features
         own = torch.cat([mean, (square + _FAINT).sqrt()], dim=1)
@@ -204,23 +205,37 @@ class FusionNet(nn.Module):
         return nmf_layer(fused, min(self.rank2, channels, h * w), iterations=20)[0]
 
 
-def _strips(shape: tuple[int, int]) -> Iterator[tuple[slice, slice, slice]]:
-    """Yield the rows to look at for each strip, which of those are the strip's, and where the strip is.
+def _tiles(shape: tuple[int, int]) -> Iterator[tuple[Place, Place, Place]]:
+    """Yield what to look at for each tile, which part of that is the tile's, and where the tile is.
 
-    With gradients, which keep everything anyway, the image is one strip.
+    With gradients, which keep everything anyway, the image is one tile.
     """
-    height, width = shape
-    step = height if torch.is_grad_enabled() else max(2 * _REACH, _STRIP // width // 2 * 2)
-    for start in range(0, height, step):
-        low, stop = max(0, start - _REACH), min(start + step, height)
-        yield slice(low, min(stop + _REACH, height)), slice(start - low, stop - low), slice(start, stop)
+    sides = shape if torch.is_grad_enabled() else (_TILE, _TILE)
+    starts = [range(0, length, side) for length, side in zip(shape, sides, strict=True)]
+    for corner in itertools.product(*starts):
+        spans = [_span(*axis) for axis in zip(corner, sides, shape, strict=True)]
+        seen, inner, there = zip(*spans, strict=True)
+        yield seen, inner, there
 
 
-def _expand(x: Tensor, rows: slice, shape: tuple[int, int]) -> Tensor:
-    """Return some rows, from an even one on, of what `pyramids.expand` makes of x (..., h, w)."""
-    low, high = max(0, rows.start // 2 - 1), min(x.shape[-2], (rows.stop - 1) // 2 + 2)
-    near = pyramids.expand(x[..., low:high, :], (min(2 * high, shape[0]) - 2 * low, shape[1]))
-    return near[..., rows.start - 2 * low : rows.stop - 2 * low, :]
+def _span(start: int, side: int, length: int) -> tuple[slice, slice, slice]:
+    low, stop = max(0, start - _REACH), min(start + side, length)
+    return slice(low, min(stop + _REACH, length)), slice(start - low, stop - low), slice(start, stop)
+
+
+def _cut(x: Tensor, place: Place) -> Tensor:
+    return x[..., place[0], place[1]]
+
+
+def _expand(x: Tensor, place: Place, shape: tuple[int, int]) -> Tensor:
+    """Return a part, from an even row and column on, of what `pyramids.expand` makes of x (..., h, w)."""
+    near, size, part = [], [], []
+    for span, length, small in zip(place, shape, x.shape[-2:], strict=True):
+        low, high = max(0, span.start // 2 - 1), min(small, (span.stop - 1) // 2 + 2)
+        near.append(slice(low, high))
+        size.append(min(2 * high, length) - 2 * low)
+        part.append(slice(span.start - 2 * low, span.stop - 2 * low))
+    return _cut(pyramids.expand(_cut(x, (near[0], near[1])), (size[0], size[1])), (part[0], part[1]))
 
 
 def _mismatch(pair: Tensor) -> Tensor:
