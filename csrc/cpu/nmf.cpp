@@ -128,6 +128,7 @@ nmf_tile<C> take_tile(carver& memory, const nmf_cut& cut, int64_t rank, nmf_kind
   tile.height = cut.tile_height;
   tile.stride = cut.tile_width + kAlignment / static_cast<int64_t>(sizeof(C));  // rows fall into different cache sets
   tile.V = memory.take<C>(tile.height * tile.stride);
+  tile.V_next = memory.take<C>(tile.height * tile.stride);
   if (kind != nmf_kind::frobenius) tile.product = memory.take<C>(tile.height * tile.stride);
   if (kind == nmf_kind::other) tile.power = memory.take<C>(tile.height * tile.stride);
   tile.H = memory.take<C>(rank * tile.stride);

@@ -5,6 +5,7 @@
 #include "cpu/nmf_isa.h"
 
 #include <cstring>
+#include <utility>
 
 #include "cpu/simd.h"
 
@@ -15,6 +16,8 @@ using std::int64_t;
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t padded_columns(int64_t n) { return (n + kColumnBlock - 1) / kColumnBlock * kColumnBlock; }
+
+constexpr int64_t kFetchRows = 16;
 
 template <class T>
 constexpr T kLeastNormal = 0;
@@ -29,12 +32,29 @@ struct by_rows {
   const T* data;
   int64_t stride;
   T operator()(int64_t p, int64_t s) const { return data[p * stride + s]; }
+  void begin(int64_t) const {}
 };
 template <class T>
 struct by_columns {
   const T* data;
   int64_t stride;
   T operator()(int64_t p, int64_t s) const { return data[s * stride + p]; }
+  void begin(int64_t) const {}
+};
+
+// By rows, while the rows of another matrix are fetched, a cache line at each step.
+template <class T, class From>
+struct by_rows_and_fetch {
+  static constexpr int64_t kLine = 64 / sizeof(From), kLines = 8;  // of a row, before the next row's turn
+  const T* data;
+  int64_t stride;
+  const From* next;
+  int64_t next_stride;
+  T operator()(int64_t p, int64_t s) const { return data[p * stride + s]; }
+  void begin(int64_t s) const {
+    __builtin_prefetch(next + (s / kLines) % kFetchRows * next_stride +
+                       (s / kLines / kFetchRows * kLines + s % kLines) * kLine);
+  }
 };
 
 // The right matrix, `depth` rows.
@@ -54,6 +74,7 @@ inline void multiply_block(const Left& left, int64_t p, const right_matrix<C>& r
   for (int64_t s = 0; s < depth; ++s, row += right.stride) {
     Vec x[Vectors];
     for (int v = 0; v < Vectors; ++v) x[v] = load<Vec>(row + v * N);
+    left.begin(s);
 #pragma GCC unroll 16
     for (int i = 0; i < P; ++i) {
       const C a = left(p + i, s);
@@ -125,11 +146,19 @@ struct add_in_double {
   int64_t stride;
   template <class Vec>
   void operator()(int64_t p, int64_t q, Vec x) const {
-    constexpr int N = sizeof(Vec) / sizeof(C);
-    C values[N];
-    store(values, x);
     double* at = to + p * stride + q;
-    for (int i = 0; i < N; i += kLanes<double>) store(at + i, load<double_vec>(at + i) + load_doubles(values + i));
+    add_part<0>(at, x);
+  }
+  // By shuffles: read in parts from memory, x would live there, and so would the sums that it is.
+  template <int First, class Vec>
+  static void add_part(double* at, Vec x) {
+    store(at + First, load<double_vec>(at + First) + convert_part<First>(x, lane_numbers{}));
+    if constexpr (First + kLanes<double> < sizeof(Vec) / sizeof(C)) add_part<First + kLanes<double>>(at, x);
+  }
+  using lane_numbers = std::make_integer_sequence<int, kLanes<double>>;
+  template <int First, class Vec, int... Lane>
+  static double_vec convert_part(Vec x, std::integer_sequence<int, Lane...>) {
+    return __builtin_convertvector(__builtin_shufflevector(x, x, First + Lane...), double_vec);
   }
 };
 
@@ -187,12 +216,17 @@ inline void pack(const From* from, int64_t from_stride, int64_t rows, int64_t co
 template <nmf_kind kKind, class T, class C>
 class tile_update {
  public:
-  tile_update(const nmf_chunk<T, C>& chunk, const nmf_tile<C>& tile, int64_t first)
+  tile_update(const nmf_chunk<T, C>& chunk, const nmf_tile<C>& tile, int64_t first, bool packed)
       : chunk_(chunk),
         tile_(tile),
         first_(first),
         columns_(smaller(tile.width, chunk.last - first)),
-        width_(padded_columns(columns_)) {}
+        width_(padded_columns(columns_)),
+        next_(first + tile.width),
+        packed_(packed) {}
+
+  // Whether the next tile of V is packed while this one is worked on, into V_next.
+  bool packs_next() const { return held_whole() && chunk_.numerator != nullptr && next_ < chunk_.last; }
 
   void run() {
     pack(chunk_.H + first_, chunk_.H_stride, chunk_.rank, columns_, tile_.H, tile_.stride);
@@ -243,7 +277,7 @@ class tile_update {
   const C* weighed() const { return kKind == nmf_kind::frobenius ? tile_.V : tile_.product; }
 
   void add_rows_to_H_sums(int64_t i, int64_t rows) {
-    pack_V(i, rows);
+    if (!packed_) pack_V(i, rows);
     weigh_V(i, rows);
     multiply_W(i, rows, weighed(), tile_.numerator);
     if constexpr (kKind == nmf_kind::other) multiply_W(i, rows, tile_.power, tile_.denominator);
@@ -289,10 +323,23 @@ class tile_update {
     if constexpr (kKind == nmf_kind::other) multiply_H(i, rows, tile_.power, chunk_.denominator);
   }
 
-  // to += x H' for rows from i.
+  // to += x H' for rows from i; between them, rows of the next tile are packed, which were fetched just before.
   void multiply_H(int64_t i, int64_t rows, const C* x, double* to) {
-    multiply(by_rows<C>{x, tile_.stride}, rows, right_matrix<C>{tile_.H_columns, chunk_.padded_rank},
-             chunk_.padded_rank, columns_, add_in_double<C>{to + i * chunk_.padded_rank, chunk_.padded_rank});
+    const right_matrix<C> H{tile_.H_columns, chunk_.padded_rank};
+    const add_in_double<C> sums{to + i * chunk_.padded_rank, chunk_.padded_rank};
+    if (!packs_next() || x == tile_.power) {
+      multiply(by_rows<C>{x, tile_.stride}, rows, H, chunk_.padded_rank, columns_, sums);
+      return;
+    }
+    const int64_t columns = smaller(tile_.width, chunk_.last - next_);
+    for (int64_t p = 0; p < rows; p += kFetchRows) {
+      const int64_t some = smaller(kFetchRows, rows - p);
+      const T* next = chunk_.V + p * chunk_.V_stride + next_;
+      multiply(by_rows_and_fetch<C, T>{x + p * tile_.stride, tile_.stride, next + kFetchRows * chunk_.V_stride,
+                                       chunk_.V_stride},
+               some, H, chunk_.padded_rank, columns_, add_in_double<C>{sums.to + p * sums.stride, sums.stride});
+      pack(next, chunk_.V_stride, some, columns, tile_.V_next + p * tile_.stride, tile_.stride);
+    }
   }
 
   void add_H_to_W_sums() {
@@ -309,13 +356,15 @@ class tile_update {
 
   const nmf_chunk<T, C>& chunk_;
   const nmf_tile<C>& tile_;
-  const int64_t first_, columns_, width_;
+  const int64_t first_, columns_, width_, next_;
+  const bool packed_;
 };
 
 void clear(double* x, int64_t count) { std::memset(x, 0, static_cast<std::size_t>(count) * sizeof(double)); }
 
 template <nmf_kind kKind, class T, class C>
-void update_H(const nmf_chunk<T, C>& chunk, const nmf_tile<C>& tile) {
+void update_H(const nmf_chunk<T, C>& chunk, const nmf_tile<C>& scratch) {
+  nmf_tile<C> tile = scratch;
   if (chunk.numerator != nullptr) {
     const int64_t of_W = chunk.m * chunk.padded_rank;
     clear(chunk.numerator, of_W);
@@ -325,8 +374,16 @@ void update_H(const nmf_chunk<T, C>& chunk, const nmf_tile<C>& tile) {
     // The padding of the transposed tile stays zero: it is never written again.
     std::memset(tile.H_columns, 0, static_cast<std::size_t>(tile.width * chunk.padded_rank) * sizeof(C));
   }
+  bool packed = false;
   for (int64_t first = chunk.first; first < chunk.last; first += tile.width) {
-    tile_update<kKind, T, C>(chunk, tile, first).run();
+    tile_update<kKind, T, C> update(chunk, tile, first, packed);
+    update.run();
+    packed = update.packs_next();
+    if (packed) {
+      C* const next = tile.V_next;
+      tile.V_next = tile.V;
+      tile.V = next;
+    }
   }
 }
 

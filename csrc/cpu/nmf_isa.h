@@ -27,6 +27,7 @@ struct nmf_tile {
   std::int64_t height = 0;  // rows of V held at once
   std::int64_t stride = 0;
   C* V = nullptr;            // (height, width) part of V
+  C* V_next = nullptr;       // (height, width) scratch for the tile after it
   C* product = nullptr;      // (height, width) V / W H, or V (W H)^(beta - 2); not for frobenius
   C* power = nullptr;        // (height, width) (W H)^(beta - 1); other only
   C* H = nullptr;            // (rank, width)

@@ -25,7 +25,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "without CNN": {"cnn": False},
 }
 RIVALS = {"fused by wavelets": "wavelet", "fused by fuzzy logic": "fuzzy", "fused by PCA": "pca"}  # and the same head
-TRIVIAL = {f"{model} on size, brightness, border": model for model in ("logistic regression", "random forest")}
+TRIVIAL = {f"{model} on size and brightness": model for model in ("logistic regression", "random forest")}
 BASELINES = ("logistic regression on pixels", "HOG + SVM", *TRIVIAL)
 _REPEATED = (*HEADS, "frozen")  # for each seed
 _DEFAULTS = Classifier().get_params()
