@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(shell find csrc python CMakeLists.txt pyproject.toml constraints.txt -type f -not -name '*.pyc' 2>/dev/null)
 NATIVE := $(shell find csrc tests/native -name '*.h' -o -name '*.cpp' -o -name '*.cu' 2>/dev/null)
 
-.PHONY: demo test lint format sanitize bench gpu-check weights wheel clean
+.PHONY: demo test lint format sanitize isas bench gpu-check weights wheel clean
 
 demo: $(VENV)/installed  ## fuse a sample pair (or A=path B=path) into demo/
 	$(BIN)/nmfuse demo $(if $(A),"$(A)" "$(B)",) --output demo
@@ -36,6 +36,12 @@ sanitize: $(VENV)/tools  ## native tests under ASan+UBSan, then TSan
 	  $(BIN)/cmake --preset $$preset
 	  $(BIN)/cmake --build --preset $$preset
 	  $(BIN)/ctest --preset $$preset
+	done
+
+isas: $(VENV)/installed  ## the kernels' tests on each narrower instruction set than the widest
+	for isa in baseline avx2; do
+	  echo "NMFUSE_FORCE_ISA=$$isa"
+	  NMFUSE_FORCE_ISA=$$isa $(BIN)/python -m pytest -q tests/kernels -m "not cuda" -k "not simt" -p no:cacheprovider
 	done
 
 bench: $(VENV)/installed  ## the kernels beside what else there is, on the CPU (and CUDA, where it is)

@@ -16,6 +16,22 @@ from measure import Calls
 BLOCK, STRIDE = 16, 2
 
 
+def integral(scores: np.ndarray, side: int) -> Callable[[], np.ndarray]:
+    """Sums and counts of the blocks over each cell by differences of running sums, each cell repeated."""
+    window, cells = BLOCK // STRIDE, side // STRIDE
+    last = np.minimum(np.arange(cells) + 1, len(scores))
+    first = np.maximum(np.arange(cells) + 1 - window, 0)
+    counts = np.outer(last - first, last - first)
+
+    def call() -> np.ndarray:
+        sums = np.pad(scores.cumsum(0, dtype=np.float64).cumsum(1), ((1, 0), (1, 0)))
+        rows = sums[last] - sums[first]
+        mean = ((rows[:, last] - rows[:, first]) / counts).astype(np.float32)
+        return mean.repeat(STRIDE, 0).repeat(STRIDE, 1)
+
+    return call
+
+
 @pytest.mark.cases(cases.BLOCKS)
 def test_aggregate(case: int, device: str, compare: Callable[..., None]) -> None:
     side, blocks = case, (case - BLOCK) // STRIDE + 1
@@ -35,6 +51,7 @@ def test_aggregate(case: int, device: str, compare: Callable[..., None]) -> None
 
         calls["torch fold"] = fold
     if device == "cpu":
+        calls["integral image in NumPy"] = integral(scores.numpy(), side)
         try:
             import cv2
         except ImportError:
@@ -54,5 +71,6 @@ def test_aggregate(case: int, device: str, compare: Callable[..., None]) -> None
                 return cv2.resize(sums / counts, (side, side), interpolation=cv2.INTER_NEAREST)
 
             np.testing.assert_allclose(opencv(), calls["nmfuse"]().numpy(), atol=1e-5)
+            np.testing.assert_allclose(calls["integral image in NumPy"](), calls["nmfuse"]().numpy(), atol=1e-5)
             calls["OpenCV boxFilter and resize"] = opencv
     compare(f"aggregate_blocks to {side}² float32, block 16, stride 2", calls)

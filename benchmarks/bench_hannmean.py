@@ -49,6 +49,14 @@ def filters_of_others(x: torch.Tensor, size: int) -> Calls:
         return {"cupyx.scipy.ndimage": cupyx}
     from scipy import ndimage
 
+    if x.dtype == torch.float32 and x.shape[0] <= 1024:
+        try:
+            from kornia.filters import filter2d_separable
+
+            row = torch.from_numpy(taps)[None]
+            calls["kornia"] = lambda: filter2d_separable(x[None, None], row, row)
+        except ImportError:
+            pass
     here = x.numpy()
     calls["scipy.ndimage"] = lambda: ndimage.convolve1d(ndimage.convolve1d(here, taps, 0), taps, 1)
     try:

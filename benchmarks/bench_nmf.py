@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
 import cases
 import measure
+import nmfuse
 from nmfuse.kernels import _array
 from nmfuse.kernels._native import native_for
 
@@ -21,15 +23,17 @@ def problem(batch: tuple[int, ...], m: int, n: int, rank: int, device: str) -> t
     return tuple(torch.rand(*batch, *shape, device=device) for shape in ((m, n), (m, rank), (rank, n)))
 
 
-def ours(V: torch.Tensor, W: torch.Tensor, H: torch.Tensor, **options: float) -> Callable[[], object]:
-    """Ten iterations by the kernel alone, as `nmfuse.nmf` calls it between two checks."""
+def ours(
+    V: torch.Tensor, W: torch.Tensor, H: torch.Tensor, iterations: int = ITERATIONS, **options: float
+) -> Callable[[], object]:
+    """Some iterations by the kernel alone, as `nmfuse.nmf` calls it between two checks."""
     native, stream = native_for(V)
     count = V.shape[:-2].numel() if V.ndim > 2 else 1
     settings = native.NmfOptions(**options)
     needed = native.nmf_workspace("float32", count, *V.shape[-2:], W.shape[-1], settings)
     workspace = _array.empty(V, (needed,), "uint8")
     W, H = W.clone(), H.clone()
-    return lambda: native.nmf_update(V, W, H, None, settings, ITERATIONS, workspace, stream)
+    return lambda: native.nmf_update(V, W, H, None, settings, iterations, workspace, stream)
 
 
 def frobenius_loop(V: torch.Tensor, W: torch.Tensor, H: torch.Tensor) -> Callable[[], object]:
@@ -54,7 +58,34 @@ def kullback_leibler_loop(V: torch.Tensor, W: torch.Tensor, H: torch.Tensor) -> 
     return call
 
 
-def scikit_learn(V: torch.Tensor, W: torch.Tensor, H: torch.Tensor, beta: float) -> measure.Calls:
+def numpy_loop(V: torch.Tensor, W: torch.Tensor, H: torch.Tensor, beta: float) -> Callable[[], object]:
+    v, w, h = V.numpy(), W.numpy().copy(), H.numpy().copy()
+
+    def frobenius() -> None:
+        for _ in range(ITERATIONS):
+            np.multiply(h, (w.T @ v) / np.maximum((w.T @ w) @ h, EPSILON), out=h)
+            np.multiply(w, (v @ h.T) / np.maximum(w @ (h @ h.T), EPSILON), out=w)
+
+    def kullback_leibler() -> None:
+        for _ in range(ITERATIONS):
+            np.multiply(h, (w.T @ (v / np.maximum(w @ h, EPSILON))) / w.sum(0)[:, None], out=h)
+            np.multiply(w, ((v / np.maximum(w @ h, EPSILON)) @ h.T) / h.sum(1), out=w)
+
+    return frobenius if beta == 2 else kullback_leibler
+
+
+def torchnmf(V: torch.Tensor, W: torch.Tensor, H: torch.Tensor, beta: float) -> measure.Calls:
+    try:
+        from torchnmf.nmf import NMF
+    except ImportError:
+        return {}
+    net = NMF(W=H.T.contiguous(), H=W.clone())
+    return {"torchnmf": lambda: net.fit(V, beta=beta, tol=0, max_iter=ITERATIONS)}
+
+
+def scikit_learn(
+    V: torch.Tensor, W: torch.Tensor, H: torch.Tensor, beta: float, iterations: int = ITERATIONS
+) -> measure.Calls:
     try:
         from sklearn.decomposition import non_negative_factorization
         from sklearn.exceptions import ConvergenceWarning
@@ -67,7 +98,7 @@ def scikit_learn(V: torch.Tensor, W: torch.Tensor, H: torch.Tensor, beta: float)
             warnings.simplefilter("ignore", ConvergenceWarning)
             non_negative_factorization(
                 V.numpy(), W.numpy().copy(), H.numpy().copy(), n_components=W.shape[-1], init="custom", solver="mu",
-                beta_loss=beta, max_iter=ITERATIONS, tol=0,
+                beta_loss=beta, max_iter=iterations, tol=0,
             )  # fmt: skip
 
     return {"scikit-learn mu": call}
@@ -89,7 +120,7 @@ def test_frobenius(case: tuple[int, int, int], device: str, compare: Callable[..
     if device == "cuda":
         calls["torch loop as a CUDA graph"] = measure.as_graph(frobenius_loop(V, W, H))
     else:
-        calls |= scikit_learn(V, W, H, 2)
+        calls |= {"NumPy loop": numpy_loop(V, W, H, 2)} | scikit_learn(V, W, H, 2) | torchnmf(V, W, H, 2)
     least = floor(V, rank, device, products=2)
     compare(f"nmf Frobenius ({m}, {n}, {rank}), an iteration", calls, floor=least, per=ITERATIONS)
 
@@ -102,7 +133,7 @@ def test_kullback_leibler(case: tuple[int, int, int], device: str, compare: Call
     if device == "cuda":
         calls["torch loop as a CUDA graph"] = measure.as_graph(kullback_leibler_loop(V, W, H))
     else:
-        calls |= scikit_learn(V, W, H, 1)
+        calls |= {"NumPy loop": numpy_loop(V, W, H, 1)} | scikit_learn(V, W, H, 1) | torchnmf(V, W, H, 1)
     least = floor(V, rank, device, products=4)
     compare(f"nmf Kullback-Leibler ({m}, {n}, {rank}), an iteration", calls, floor=least, per=ITERATIONS)
 
@@ -117,3 +148,27 @@ def test_batched(case: tuple[int, int, int, int], device: str, compare: Callable
         if one_by_one[0] is not None:
             calls["scikit-learn mu, one by one"] = lambda: [call() for call in one_by_one if call is not None]
     compare(f"nmf Frobenius {count} x ({m}, {n}, {rank}), an iteration", calls, per=ITERATIONS)
+
+
+@pytest.mark.cases(cases.NMF_ACCELERATED)
+def test_time_to_an_objective(case: tuple[int, int, int], device: str, compare: Callable[..., None]) -> None:
+    """How long until the objective is where plain updates have it after 200 iterations."""
+    m, n, rank = case
+    parts, shares = np.random.default_rng(0).random((2, max(m, n), rank), np.float32)
+    smooth = np.cumsum(parts[:m] - 0.5, axis=0)
+    V = torch.from_numpy((smooth - smooth.min(0)) @ shares[:n].T + 0.01).to(device)
+    W, H = problem((), m, n, rank, device)[1:]
+
+    def objective(iterations: int, inner_iter: int) -> float:
+        start = (W, H)
+        return float(
+            nmfuse.nmf(V, rank, init=start, max_iter=iterations, tol=0, inner_iter=inner_iter)[2].objective[-1]
+        )
+
+    goal, passes = objective(200, 1), 5
+    while objective(passes, 5) > goal:
+        passes += 5
+    calls = {"nmfuse": ours(V, W, H, passes, inner_iter=5), "plain updates": ours(V, W, H, 200)}
+    if device == "cpu":
+        calls |= scikit_learn(V, W, H, 2, 200)
+    compare(f"nmf ({m}, {n}, {rank}) to the objective after 200 iterations: {passes} with inner_iter=5", calls)

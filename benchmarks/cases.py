@@ -8,6 +8,7 @@ NMF = {
     "cuda": [(128, 65536, 8), (512, 16384, 16), (512, 65536, 16), (64, 1048576, 8), (2048, 2048, 32)],
 }
 NMF_KL = {"cpu": [(128, 65536, 8), (512, 65536, 16)], "cuda": [(128, 65536, 8), (512, 65536, 16)]}
+NMF_ACCELERATED = {"cpu": [(512, 16129, 16)], "cuda": [(512, 16384, 16)]}
 # problems, m, n, rank
 NMF_BATCHED = {"cpu": [(512, 64, 256, 8)], "cuda": [(64, 512, 16384, 16), (4096, 64, 256, 8)]}
 # side of the image, dtype, window
@@ -22,6 +23,20 @@ HANNMEAN_MASKED = {"cpu": [(1024, 5), (4096, 5)], "cuda": [(4096, 5), (8192, 5)]
 BLOCKS = {"cpu": [1024, 4096], "cuda": [1024, 4096, 8192]}
 # side of the two images
 PIPELINE = {"cpu": [256, 512], "cuda": [256, 1024]}
+# what must be in memory besides V: m, n, rank, beta; and besides the two images: side
+MEMORY = {"cpu": [(128, 65536, 8, 2), (512, 65536, 16, 2), (512, 65536, 16, 1)], "cuda": []}
+MEMORY_FUSE = {"cpu": [512, 2048, 8192], "cuda": []}
+# along what cost grows: name, sizes
+GROWTH = {
+    "cpu": [
+        ("columns n of nmf (128, n, 8)", [2**k for k in range(12, 21)]),
+        ("rank r of nmf (128, 65536, r)", [2, 4, 8, 16, 32, 64]),
+        ("side of hannmean, float32, size 5", [256, 512, 1024, 2048, 4096, 8192, 16384]),
+        ("side of aggregate_blocks, block 16, stride 2", [256, 512, 1024, 2048, 4096, 8192, 16384]),
+        ("side of fuse", [256, 512, 1024, 2048]),
+    ],
+    "cuda": [],
+}
 QUICK = 2  # of each list, with --quick
 
 

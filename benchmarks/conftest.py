@@ -10,11 +10,13 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # nobody's idle threads spin while another way is timed
 
 import json
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -23,6 +25,8 @@ import measure
 import nmfuse
 
 ROWS: list[dict[str, Any]] = []
+MEMORY: list[dict[str, Any]] = []
+GROWTH: list[dict[str, Any]] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,6 +50,35 @@ def device(request: pytest.FixtureRequest) -> str:
     if name == "cuda" and (reason := nmfuse.cuda.why()):
         pytest.fail(f"no CUDA: {reason}")
     return name
+
+
+@pytest.fixture
+def quick(request: pytest.FixtureRequest) -> bool:
+    asked: bool = request.config.getoption("--quick")
+    return asked
+
+
+@pytest.fixture
+def keep_memory() -> Callable[..., None]:
+    """Return ``keep_memory(what, {way: bytes or None}, inputs=bytes)``, which keeps a row."""
+
+    def keep(what: str, peaks: dict[str, int | None], *, inputs: int) -> None:
+        known = {way: peak / 2**20 for way, peak in peaks.items() if peak is not None}
+        MEMORY.append({"what": what, "inputs_mib": inputs / 2**20, "mib": known})
+
+    return keep
+
+
+@pytest.fixture
+def keep_growth() -> Callable[..., None]:
+    """Return ``keep_growth(what, threads, sizes, seconds)``, which keeps a curve and its slope."""
+
+    def keep(what: str, threads: int, sizes: list[int], seconds: list[float]) -> None:
+        last = slice(-3, None)
+        slope = float(np.polyfit(np.log(sizes[last]), np.log(seconds[last]), 1)[0]) if len(sizes) > 1 else math.nan
+        GROWTH.append({"what": what, "threads": threads, "sizes": sizes, "seconds": seconds, "slope": slope})
+
+    return keep
 
 
 @pytest.fixture
@@ -96,16 +129,55 @@ def _table() -> str:
     return "\n".join(lines)
 
 
+def _memory_table() -> str:
+    lines = ["| what | inputs, MiB | ours above them, MiB | others, MiB |", "|---|---|---|---|"]
+    for row in MEMORY:
+        others = "; ".join(f"{way} {mib:.0f}" for way, mib in row["mib"].items() if way != measure.OURS)
+        lines.append(f"| {row['what']} | {row['inputs_mib']:.0f} | {row['mib'][measure.OURS]:.1f} | {others} |")
+    return "\n".join(lines)
+
+
+def _growth_table() -> str:
+    lines = ["| along | threads | sizes | ms | slope of the largest three |", "|---|---|---|---|---|"]
+    for row in GROWTH:
+        ms = [f"{1000 * seconds:.3g}" for seconds in row["seconds"]]
+        lines.append(
+            f"| {row['what']} | {row['threads']} | {row['sizes'][0]} to {row['sizes'][-1]} "
+            f"| {ms[0]} to {ms[-1]} | {row['slope']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def _draw_growth(path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(row["what"] for row in GROWTH))
+    figure = Figure(figsize=(4 * len(names), 3.6), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        for row in (row for row in GROWTH if row["what"] == name):
+            label = f"{row['threads']} thread{'s' * (row['threads'] > 1)}, slope {row['slope']:.2f}"
+            axes.loglog(row["sizes"], [1000 * seconds for seconds in row["seconds"]], "o-", label=label)
+        axes.set(xlabel=name, ylabel="ms")
+        axes.legend()
+    figure.savefig(path, dpi=100)
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if not ROWS:
+    tables = [_table()] if ROWS else []
+    tables += [_memory_table()] if MEMORY else []
+    tables += [_growth_table()] if GROWTH else []
+    if not tables:
         return
-    terminalreporter.write_line("\n" + _table())
+    terminalreporter.write_line("\n" + "\n\n".join(tables))
     results: Path | None = config.getoption("--results")
     if results is None:
         return
     results.parent.mkdir(parents=True, exist_ok=True)
     environment = _environment(config)
-    results.write_text(json.dumps({"environment": environment, "rows": ROWS}, indent=1) + "\n")
+    kept = {"environment": environment, "rows": ROWS, "memory": MEMORY, "growth": GROWTH}
+    results.write_text(json.dumps(kept, indent=1) + "\n")
     about = "\n".join(f"- {name}: {value}" for name, value in environment.items())
-    results.with_suffix(".md").write_text(f"# Benchmarks\n\n{about}\n\n{_table()}\n")
+    results.with_suffix(".md").write_text("\n\n".join(["# Benchmarks", about, *tables]) + "\n")
+    if GROWTH:
+        _draw_growth(results.with_suffix(".png"))
     terminalreporter.write_line(f"\n{results}")

@@ -118,6 +118,39 @@ inline void multiply(const Left& left, int64_t rows, const right_matrix<C>& righ
   if constexpr (N >= kRankBlock) multiply_columns<N>(left, rows, right, q, columns, depth, take);
 }
 
+// Whether a vector holds two columns of a transposed tile of kRankBlock components.
+template <class C>
+constexpr bool kHoldsPairs = kLanes<C> == 2 * kRankBlock;
+
+// to += left times the transpose of H, for kRankBlock components of which two columns each lie interleaved in `pairs`:
+// the sums of even and of odd columns stand side by side until the end.
+template <int P, class C, class Left>
+inline void multiply_pairs(const Left& left, int64_t p, int64_t rows, const C* pairs, int64_t depth, double* to) {
+  for (; p + P <= rows; p += P) {
+    vec<C> sums[P] = {};
+    for (int64_t s = 0; s < depth; s += 2) {
+      const vec<C> h = load<vec<C>>(pairs + s * kRankBlock);
+      left.begin(s);
+      left.begin(s + 1);
+#pragma GCC unroll 16
+      for (int i = 0; i < P; ++i) {
+        int64_t two;
+        static_assert(sizeof(two) == 2 * sizeof(C) || !kHoldsPairs<C>);
+        std::memcpy(&two, left.data + (p + i) * left.stride + s, sizeof(two));
+        sums[i] += bits_of<vec<C>>(broadcast<integer_vec>(two)) * h;
+      }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < P; ++i) {
+      const auto even = __builtin_shufflevector(sums[i], sums[i], 0, 2, 4, 6, 8, 10, 12, 14);
+      const auto odd = __builtin_shufflevector(sums[i], sums[i], 1, 3, 5, 7, 9, 11, 13, 15);
+      double* const at = to + (p + i) * kRankBlock;
+      store(at, load<double_vec>(at) + __builtin_convertvector(even + odd, double_vec));
+    }
+  }
+  if constexpr (P > 1) multiply_pairs<P / 2>(left, p, rows, pairs, depth, to);
+}
+
 // What to do with the elements of a product.
 template <class C>
 struct keep {
@@ -239,9 +272,17 @@ class tile_update {
     }
     if (chunk_.numerator == nullptr) return;
 
-    for (int64_t k = 0; k < chunk_.rank; ++k) {
-      const C* from = tile_.H + k * tile_.stride;
-      for (int64_t j = 0; j < columns_; ++j) tile_.H_columns[j * chunk_.padded_rank + k] = from[j];
+    if (in_pairs()) {
+      for (int64_t j = 0; j < columns_; j += 2) {
+        for (int64_t k = 0; k < chunk_.rank; ++k) {
+          std::memcpy(tile_.H_columns + j * kRankBlock + 2 * k, tile_.H + k * tile_.stride + j, 2 * sizeof(C));
+        }
+      }
+    } else {
+      for (int64_t k = 0; k < chunk_.rank; ++k) {
+        const C* from = tile_.H + k * tile_.stride;
+        for (int64_t j = 0; j < columns_; ++j) tile_.H_columns[j * chunk_.padded_rank + k] = from[j];
+      }
     }
     for (int64_t i = 0; i < chunk_.m; i += tile_.height) add_rows_to_W_sums(i, smaller(tile_.height, chunk_.m - i));
     add_H_to_W_sums();
@@ -249,6 +290,8 @@ class tile_update {
 
  private:
   bool held_whole() const { return chunk_.m <= tile_.height; }
+
+  bool in_pairs() const { return kHoldsPairs<C> && chunk_.padded_rank == kRankBlock; }
 
   void pack_V(int64_t i, int64_t rows) {
     pack(chunk_.V + i * chunk_.V_stride + first_, chunk_.V_stride, rows, columns_, tile_.V, tile_.stride);
@@ -325,31 +368,42 @@ class tile_update {
 
   // to += x H' for rows from i; between them, rows of the next tile are packed, which were fetched just before.
   void multiply_H(int64_t i, int64_t rows, const C* x, double* to) {
-    const right_matrix<C> H{tile_.H_columns, chunk_.padded_rank};
-    const add_in_double<C> sums{to + i * chunk_.padded_rank, chunk_.padded_rank};
+    to += i * chunk_.padded_rank;
     if (!packs_next() || x == tile_.power) {
-      multiply(by_rows<C>{x, tile_.stride}, rows, H, chunk_.padded_rank, columns_, sums);
+      add_products(by_rows<C>{x, tile_.stride}, rows, to);
       return;
     }
     const int64_t columns = smaller(tile_.width, chunk_.last - next_);
     for (int64_t p = 0; p < rows; p += kFetchRows) {
       const int64_t some = smaller(kFetchRows, rows - p);
-      const T* next = chunk_.V + p * chunk_.V_stride + next_;
-      multiply(by_rows_and_fetch<C, T>{x + p * tile_.stride, tile_.stride, next + kFetchRows * chunk_.V_stride,
-                                       chunk_.V_stride},
-               some, H, chunk_.padded_rank, columns_, add_in_double<C>{sums.to + p * sums.stride, sums.stride});
+      const T* const next = chunk_.V + p * chunk_.V_stride + next_;
+      const by_rows_and_fetch<C, T> left{x + p * tile_.stride, tile_.stride, next + kFetchRows * chunk_.V_stride,
+                                         chunk_.V_stride};
+      add_products(left, some, to + p * chunk_.padded_rank);
       pack(next, chunk_.V_stride, some, columns, tile_.V_next + p * tile_.stride, tile_.stride);
     }
   }
 
+  // to (rows, padded_rank) += left times the transpose of H.
+  template <class Left>
+  void add_products(const Left& left, int64_t rows, double* to) {
+    if constexpr (kHoldsPairs<C>) {
+      if (in_pairs()) {
+        multiply_pairs<kVectorRegisters / 2>(left, 0, rows, tile_.H_columns, columns_, to);
+        return;
+      }
+    }
+    multiply(left, rows, right_matrix<C>{tile_.H_columns, chunk_.padded_rank}, chunk_.padded_rank, columns_,
+             add_in_double<C>{to, chunk_.padded_rank});
+  }
+
   void add_H_to_W_sums() {
     if constexpr (kKind == nmf_kind::frobenius) {
-      multiply(by_rows<C>{tile_.H, tile_.stride}, chunk_.rank, right_matrix<C>{tile_.H_columns, chunk_.padded_rank},
-               chunk_.padded_rank, columns_, add_in_double<C>{chunk_.denominator, chunk_.padded_rank});
+      add_products(by_rows<C>{tile_.H, tile_.stride}, chunk_.rank, chunk_.denominator);
     } else if constexpr (kKind == nmf_kind::kullback_leibler) {
-      for (int64_t j = 0; j < columns_; ++j) {
-        const C* h = tile_.H_columns + j * chunk_.padded_rank;
-        for (int64_t k = 0; k < chunk_.rank; ++k) chunk_.denominator[k] += static_cast<double>(h[k]);
+      for (int64_t k = 0; k < chunk_.rank; ++k) {
+        const C* h = tile_.H + k * tile_.stride;
+        for (int64_t j = 0; j < columns_; ++j) chunk_.denominator[k] += static_cast<double>(h[j]);
       }
     }
   }
