@@ -199,7 +199,7 @@ def test_compare_and_the_papers_table(sources: tuple[Path, Path], tmp_path: Path
 
 def test_classify_trains_predicts_and_evaluates(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    rows = ["file,label,split"]
+    rows = ["file,label,split,patient"]
     for seed in range(16):
         label = ("healthy", "unhealthy")[seed % 2]
         image = nmfuse.data.brain_phantom(64, seed=seed).t2.copy()
@@ -207,7 +207,7 @@ def test_classify_trains_predicts_and_evaluates(tmp_path: Path) -> None:
             image[24:32, 20:30] = 1
         (data / label).mkdir(parents=True, exist_ok=True)
         write_image(data / label / f"{seed}.png", (image * 255).astype(np.uint8))
-        rows.append(f"{label}/{seed}.png,{label},{'train' if seed < 8 else 'test'}")
+        rows.append(f"{label}/{seed}.png,{label},{'train' if seed < 8 else 'test'},{seed // 4}")
     split = tmp_path / "split.csv"
     split.write_text("\n".join(rows))
     model = tmp_path / "model.safetensors"
@@ -217,6 +217,14 @@ def test_classify_trains_predicts_and_evaluates(tmp_path: Path) -> None:
     again = run("classify", "train", "--data", data, "-o", model)
     assert again.returncode == 1
     assert "exists already" in again.stderr
+    common = ("classify", "train", "--data", data, "--epochs", "1", "--group", "patient", "-o")
+    first, second = (tmp_path / f"{name}.safetensors" for name in ("first", "second"))
+    torn = run(*common, first)
+    assert (torn.returncode, "but no split; give --split as well" in torn.stderr) == (1, True)
+    assert run(*common, first, "--split", split).returncode == 0
+    assert run(*common, second, "--split", split, "--start", first).returncode == 0
+    frozen = run(*common, tmp_path / "third.safetensors", "--split", split, "--start", model)
+    assert (frozen.returncode, "has frozen branches" in frozen.stderr) == (1, True)
     told = run("classify", "predict", data / "unhealthy" / "15.png", "--model", model, "--heat", tmp_path / "heat")
     assert told.returncode == 0, told.stderr
     assert "probability of unhealthy" in told.stdout
@@ -230,7 +238,7 @@ def test_classify_trains_predicts_and_evaluates(tmp_path: Path) -> None:
     }  # fmt: skip
     assert "| frozen |" in (report / "tables.md").read_text()
     shutil.copy(data / "healthy" / "0.png", data / "healthy" / "copy.png")
-    split.write_text("\n".join([*rows, "healthy/copy.png,healthy,test"]))
+    split.write_text("\n".join([*rows, "healthy/copy.png,healthy,test,9"]))
     found = run("classify", "audit", data, "--split", split)
     assert found.returncode == 0, found.stderr
     assert "same pixels as another image: 1" in found.stdout

@@ -81,6 +81,7 @@ def evaluate_split(
     seeds: int = 5,
     epochs: int = 40,
     start: str | Path | None = None,
+    device: str = "cpu",
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Evaluation:
     """Learn from the training half by each method, and predict the test half once.
@@ -104,6 +105,8 @@ def evaluate_split(
         Of the fine-tuning.
     start : path, optional
         A model file whose fine-tuned branches every fine-tuning starts from.
+    device : str
+        "cpu" or "cuda": where the classifier learns.
     progress : callable, optional
         Called with (done, in all, what).
 
@@ -149,7 +152,7 @@ def evaluate_split(
         else:
             options = {"hannmean_size": 0} if name in RIVALS else VARIANTS[name]
             starts = {} if start is None or {"trainable", "cnn"} & options.keys() else {"start": start}
-            classifier = Classifier(**options, **starts, epochs=epochs, seed=seed)  # type: ignore[arg-type]
+            classifier = Classifier(**options, **starts, epochs=epochs, seed=seed, device=device)  # type: ignore[arg-type]
             classifier.fit(learned, labels[train], together)
             if name in HEADS:
                 tuned = seed, classifier

@@ -363,6 +363,7 @@ def classify_evaluate(
     methods: Annotated[str | None, typer.Option(help="Names, separated by commas; by default all.")] = None,
     seeds: Annotated[int, typer.Option(help="How often the classifier is trained.")] = 5,
     epochs: Annotated[int, typer.Option(help="Of the fine-tuning.")] = 40,
+    device: TrainingDevice = "cpu",
     skip_bad: SkipBad = False,
     allow_leaks: Annotated[
         bool, typer.Option("--allow-leaks", help="Measure a split that copies cross, with a warning.")
@@ -383,6 +384,7 @@ def classify_evaluate(
         epochs,
         group=group,
         start=start,
+        device=device,
         skip_bad=skip_bad,
         allow_leaks=allow_leaks,
         overwrite=overwrite,

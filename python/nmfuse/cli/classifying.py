@@ -119,6 +119,7 @@ def run_evaluate(
     *,
     group: str | None,
     start: Path | None,
+    device: str,
     skip_bad: bool,
     allow_leaks: bool,
     overwrite: bool,
@@ -147,6 +148,7 @@ def run_evaluate(
             seeds=seeds,
             epochs=epochs,
             start=start,
+            device=device,
             progress=progress,
         )
     output.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ LEVELS = 6  # of the pyramid, with its top
 _SHIPPED = {"default": "fusion", "all": "fusion_all"}
 _SILENT = 1e-6
 _FAINT = 1e-10  # energy of coefficients that no screen shows
-_TILE = 256  # pixels: side of what is looked at together where no gradient is asked for; even
+_TILE = {"cpu": 256, "cuda": 1024}  # pixels: side of what is looked at together where no gradient is asked for; even
 _REACH = 4  # pixels: of three convolutions and a head's; even
 _FEW = 1 << 18  # pixels of which features are kept and factorized
 
@@ -122,7 +122,7 @@ class FusionNet(nn.Module):
             if gates is not None:
                 gate_of = a.new_empty(2, len(a), 1, *shapes[level])
                 kept.insert(0, gate_of)
-            for seen, inner, there in _tiles(shapes[level]):
+            for seen, inner, there in _tiles(shapes[level], a.device):
                 with clock("pyramids"):
                     image = _cut(gaussian[level - 1], seen) if level else torch.stack([_cut(a, seen), _cut(b, seen)])
                     parts = _cut(contexts[level - 1], seen) if level else _expand(context, seen, shapes[0])
@@ -163,7 +163,7 @@ class FusionNet(nn.Module):
         kept = features if small is image else None
         energy = image.new_full(image.shape, 0.5)
         sums: Tensor | float = 0.0
-        for seen, inner, there in _tiles((image.shape[-2], image.shape[-1])):
+        for seen, inner, there in _tiles((image.shape[-2], image.shape[-1]), image.device):
             with clock("features"):
                 maps = _cut(self._look(_cut(image, seen)) if kept is None else _cut(kept, seen), inner)
                 sums = sums + torch.cat([maps.sum((2, 3)), maps.square().sum((2, 3))], dim=1)
@@ -205,12 +205,12 @@ class FusionNet(nn.Module):
         return nmf_layer(fused, min(self.rank2, channels, h * w), iterations=20)[0]
 
 
-def _tiles(shape: tuple[int, int]) -> Iterator[tuple[Place, Place, Place]]:
+def _tiles(shape: tuple[int, int], device: torch.device) -> Iterator[tuple[Place, Place, Place]]:
     """Yield what to look at for each tile, which part of that is the tile's, and where the tile is.
 
     With gradients, which keep everything anyway, the image is one tile.
     """
-    sides = shape if torch.is_grad_enabled() else (_TILE, _TILE)
+    sides = shape if torch.is_grad_enabled() else (_TILE[device.type],) * 2
     starts = [range(0, length, side) for length, side in zip(shape, sides, strict=True)]
     for corner in itertools.product(*starts):
         spans = [_span(*axis) for axis in zip(corner, sides, shape, strict=True)]
