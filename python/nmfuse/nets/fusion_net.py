@@ -23,7 +23,8 @@ _SILENT = 1e-6
 _FAINT = 1e-10  # energy of coefficients that no screen shows
 _TILE = {"cpu": 256, "cuda": 1024}  # pixels: side of what is looked at together where no gradient is asked for; even
 _REACH = 4  # pixels: of three convolutions and a head's; even
-_FEW = 1 << 18  # pixels of which features are kept and factorized
+_KEPT = 1 << 18  # pixels of which features are kept
+_FEW = 1 << 14  # pixels of which features are factorized
 
 Clock = Callable[[str], AbstractContextManager[None]]
 Place = tuple[slice, slice]  # rows and columns
@@ -157,10 +158,10 @@ class FusionNet(nn.Module):
         image = gaussian[0]
         small = next((level for level in gaussian if level[0, 0].numel() <= _FEW), gaussian[-1])
         with clock("features"):
-            features = self._look(small)
+            kept = self._look(image) if image[0, 0].numel() <= _KEPT else None
+            features = kept if small is image else self._look(small)
         with clock("nmf"):
-            parts = self._parts(features) if self.context else None
-        kept = features if small is image else None
+            parts = self._parts(features) if self.context and features is not None else None
         energy = image.new_full(image.shape, 0.5)
         sums: Tensor | float = 0.0
         for seen, inner, there in _tiles((image.shape[-2], image.shape[-1]), image.device):
