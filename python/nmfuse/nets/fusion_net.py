@@ -24,7 +24,7 @@ _FAINT = 1e-10  # energy of coefficients that no screen shows
 _TILE = {"cpu": 256, "cuda": 1024}  # pixels: side of what is looked at together where no gradient is asked for; even
 _REACH = 4  # pixels: of three convolutions and a head's; even
 _KEPT = 1 << 18  # pixels of which features are kept
-_FEW = 1 << 14  # pixels of which features are factorized
+_FEW = 1 << 12  # pixels of which features are factorized
 
 Clock = Callable[[str], AbstractContextManager[None]]
 Place = tuple[slice, slice]  # rows and columns
