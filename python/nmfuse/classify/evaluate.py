@@ -156,9 +156,9 @@ def evaluate_split(
             classifier.fit(learned, labels[train], together)
             if name in HEADS:
                 tuned = seed, classifier
+            if seed == 0:
+                curves[name] = classifier.curve_
         probabilities[name].append(classifier.predict_proba(asked)[:, 1])
-        if seed == 0:
-            curves[name] = classifier.curve_
     if progress is not None:
         progress(len(jobs), len(jobs), "done")
     return Evaluation(labels[test], probabilities, curves, None if groups is None else groups[test])

@@ -213,10 +213,10 @@ def draw_curves(path: str | Path, curves: Curves, *, overwrite: bool = False) ->
         epochs, train_loss, train_accuracy, loss, accuracy = _columns(name, rows)
         marker = "." if len(rows) == 1 else ""
         for axes, train, validation in ((left, train_accuracy, accuracy), (right, train_loss, loss)):
-            axes.plot(epochs, train, "--", marker=marker, color=colour, linewidth=1.1, label=f"{name}, training")
-            axes.plot(epochs, validation, "-", marker=marker, color=colour, linewidth=1.6, label=f"{name}, validation")
-    left.set(title="accuracy", xlabel="epoch")
-    right.set(title="loss", xlabel="epoch")
+            axes.plot(epochs, train, "--", marker=marker, color=colour, linewidth=1.1)
+            axes.plot(epochs, validation, "-", marker=marker, color=colour, linewidth=1.6, label=name)
+    left.set(title="accuracy (dashed: training)", xlabel="epoch")
+    right.set(title="loss (dashed: training)", xlabel="epoch")
     right.set_ylim(bottom=0)
     for axes in (left, right):
         axes.xaxis.get_major_locator().set_params(integer=True)

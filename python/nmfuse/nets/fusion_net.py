@@ -140,7 +140,7 @@ class FusionNet(nn.Module):
                     if fused is not None:
                         tile = tile + _expand(fused, seen, shapes[level])
                     if level == 0:
-                        tile = torch.minimum(tile, 2 * functional.max_pool2d(image.amax(0), 3, 1, 1))
+                        tile = torch.minimum(tile, 2 * _greatest_near(image.amax(0)))
                     _cut(whole, there).copy_(_cut(tile, inner))
                 if gate_of is not None:
                     _cut(gate_of, there).copy_(_cut(gate, inner))
@@ -246,6 +246,13 @@ def _mismatch(pair: Tensor) -> Tensor:
     return 1 - (2 * cross / energy.clamp_min(_FAINT)).clamp(0, 1)
 
 
+def _greatest_near(x: Tensor) -> Tensor:
+    """Return the greatest value of 3 x 3 around each pixel."""
+    x = functional.pad(x, (1, 1, 1, 1), mode="replicate")
+    x = torch.maximum(torch.maximum(x[..., :-2], x[..., 2:]), x[..., 1:-1])
+    return torch.maximum(torch.maximum(x[..., :-2, :], x[..., 2:, :]), x[..., 1:-1, :])
+
+
 class _Head(nn.Module):
     """An image's weight and excess from its own features, the other image's, the contexts of both and the scene."""
 
@@ -263,14 +270,25 @@ class _Head(nn.Module):
 
     def forward(self, features: Tensor, context: Tensor, scene: Tensor, level: int) -> Tensor:
         """Return the logit of the weight and of the excess, (2, N, 2, h, w), from all that is known of both images."""
-        seen = torch.cat([features, context], dim=1).contiguous(memory_format=torch.channels_last)
+        n = len(features) // 2
+        # Padded for the last convolution, and side by side, channels last.
+        seen = [functional.pad(x, (1, 1, 1, 1), mode="replicate").permute(0, 2, 3, 1) for x in (features, context)]
+        both = torch.cat([x[image] for image in (slice(n), slice(n, None)) for x in seen], dim=3).permute(0, 3, 1, 2)
         assert self.own.bias is not None
-        kernels = torch.cat([self.own.weight, self.other.weight])  # one pass over what is seen serves both
-        biases = torch.cat([self.own.bias + self.level[level], torch.zeros_like(self.own.bias)])
-        own, other = functional.conv2d(seen, kernels, biases).chunk(2, dim=1)
-        x = functional.relu(own + other.roll(len(seen) // 2, 0) + self.scene(scene)[:, :, None, None])
-        logits: Tensor = self.out(x)
-        return logits.reshape(2, -1, *logits.shape[1:])
+        own, other, out = self.own.weight, self.other.weight, self.out.weight
+        # Each image's hidden channels from the same channels of both: one pass over what is seen serves both.
+        kernels = torch.cat([torch.cat([own, other], dim=1), torch.cat([other, own], dim=1)])
+        biases = self.own.bias + self.level[level] + self.scene(scene)  # (2N, hidden)
+        biases = torch.cat([biases[:n], biases[n:]], dim=1)
+        if n == 1:
+            x = functional.conv2d(both, kernels, biases[0])
+        else:
+            x = functional.conv2d(both, kernels) + biases[:, :, None, None]
+        none = torch.zeros_like(out)
+        kernels = torch.cat([torch.cat([out, none], dim=1), torch.cat([none, out], dim=1)])
+        assert self.out.bias is not None
+        logits = functional.conv2d(functional.relu_(x), kernels, self.out.bias.repeat(2))  # (N, 4, h, w)
+        return logits.reshape(n, 2, 2, *logits.shape[2:]).transpose(0, 1)
 
 
 def load_fusion(name: str | Path = "default", device: str | torch.device = "cpu") -> FusionNet:
