@@ -8,13 +8,14 @@ NMF = {
     "cuda": [(128, 65536, 8), (512, 16384, 16), (512, 65536, 16), (64, 1048576, 8), (2048, 2048, 32)],
 }
 NMF_KL = {"cpu": [(128, 65536, 8), (512, 65536, 16)], "cuda": [(128, 65536, 8), (512, 65536, 16)]}
+NMF_INTEGERS = {"cpu": [(128, 65536, 8), (64, 1048576, 8), (512, 65536, 16)], "cuda": []}
 NMF_ACCELERATED = {"cpu": [(512, 16129, 16)], "cuda": [(512, 16384, 16)]}
 # problems, m, n, rank
 NMF_BATCHED = {"cpu": [(512, 64, 256, 8)], "cuda": [(64, 512, 16384, 16), (4096, 64, 256, 8)]}
 # side of the image, dtype, window
 HANNMEAN = {
     "cpu": [
-        (side, dtype, size) for side in (1024, 4096) for dtype in ("float32", "uint8", "uint16") for size in (3, 9)
+        (side, dtype, size) for side in (1024, 4096) for dtype in ("float32", "uint8", "uint16") for size in (3, 9, 15)
     ],
     "cuda": [(side, dtype, 5) for side in (1024, 4096, 8192) for dtype in ("float32", "uint8")],
 }

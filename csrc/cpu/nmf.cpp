@@ -10,6 +10,7 @@
 #include <memory>
 #include <new>
 #include <numeric>
+#include <type_traits>
 #include <vector>
 
 #include "cpu/isa.h"
@@ -21,6 +22,7 @@ namespace nmfuse {
 namespace {
 
 using std::int64_t;
+using std::uint16_t;
 using std::uint8_t;
 
 constexpr int64_t kTileBytes = 512 << 10;       // a tile of V stays in L2...
@@ -195,10 +197,28 @@ struct nmf_state {
         denominators(memory.take<double>(options.update_W ? cut.chunks * cut.denominators : 0)) {}
 };
 
+// V as bytes, whatever its type: row(b, i) is where a row begins.
+struct any_matrices : image_view<const char> {
+  template <class S>
+  explicit any_matrices(image_view<const S> V)
+      : image_view<const char>{reinterpret_cast<const char*>(V.data),
+                               V.batch,
+                               V.rows,
+                               V.cols,
+                               V.batch_stride * static_cast<int64_t>(sizeof(S)),
+                               V.row_stride * static_cast<int64_t>(sizeof(S))},
+        dtype(std::is_same_v<S, float>     ? nmf_dtype::float32
+              : std::is_same_v<S, double>  ? nmf_dtype::float64
+              : std::is_same_v<S, uint8_t> ? nmf_dtype::uint8
+                                           : nmf_dtype::uint16) {}
+  nmf_values values(int64_t b) const { return {dtype, row(b, 0), row_stride}; }
+  nmf_dtype dtype;
+};
+
 template <class T, class C>
 class nmf_run {
  public:
-  nmf_run(image_view<const T> V, image_view<T> W, image_view<T> H, const uint8_t* active, const nmf_options& options,
+  nmf_run(const any_matrices& V, image_view<T> W, image_view<T> H, const uint8_t* active, const nmf_options& options,
           workspace_view workspace)
       : V_(V),
         W_(W),
@@ -289,8 +309,7 @@ class nmf_run {
     chunk.padded_rank = cut_.padded_rank;
     chunk.first = index * cut_.chunk_columns;
     chunk.last = std::min(chunk.first + cut_.chunk_columns, V_.cols);
-    chunk.V = V_.row(b, 0);
-    chunk.V_stride = V_.row_stride;
+    chunk.V = V_.values(b);
     chunk.H = H_.row(b, 0);
     chunk.H_stride = H_.row_stride;
     chunk.W = s.W;
@@ -334,6 +353,7 @@ class nmf_run {
     rows.updated = s.updated + at;
     rows.numerator = s.numerators + at;
     rows.denominator = s.denominators + (kind_ == nmf_kind::other ? at : 0);
+    rows.inner_iter = options_.inner_iter;
     rows.rule = rule_W_;
     rows.out = W_.row(b, first);
     rows.out_stride = W_.row_stride;
@@ -342,7 +362,7 @@ class nmf_run {
     measure_W(b, block);
   }
 
-  const image_view<const T> V_;
+  const any_matrices V_;
   const image_view<T> W_, H_;
   const uint8_t* const active_;
   const nmf_options options_;
@@ -384,17 +404,17 @@ int64_t nmf_workspace(int64_t batch, int64_t m, int64_t n, int64_t rank, const n
   return std::max({update, objective, normalize});
 }
 
-template <class T>
-void nmf_update(image_view<const T> V, image_view<T> W, image_view<T> H, const uint8_t* active,
+template <class T, class S>
+void nmf_update(image_view<const S> V, image_view<T> W, image_view<T> H, const uint8_t* active,
                 const nmf_options& options, int iterations, workspace_view workspace, stream_handle) {
   if (V.empty() || iterations < 1) return;
   with_computing_type<T>(kind_of(options.beta), [&](auto c) {
-    nmf_run<T, decltype(c)>(V, W, H, active, options, workspace).iterate(iterations);
+    nmf_run<T, decltype(c)>(any_matrices(V), W, H, active, options, workspace).iterate(iterations);
   });
 }
 
-template <class T>
-void nmf_objective(image_view<const T> V, image_view<const T> W, image_view<const T> H, const nmf_options& options,
+template <class T, class S>
+void nmf_objective(image_view<const S> V, image_view<const T> W, image_view<const T> H, const nmf_options& options,
                    double* objective, workspace_view workspace, stream_handle) {
   if (V.empty()) return;
   const nmf_kind with_product = nmf_kind::kullback_leibler;  // what the tile must hold
@@ -411,7 +431,7 @@ void nmf_objective(image_view<const T> V, image_view<const T> W, image_view<cons
       return x;
     };
     shares[item] = divergence<T>({options.beta, V.rows, W.cols, first, std::min(first + cut.chunk_columns, V.cols),
-                                  plane(V), plane(W), plane(H)},
+                                  any_matrices(V).values(b), plane(W), plane(H)},
                                  tile);
   });
   for (int64_t b = 0; b < V.batch; ++b) {
@@ -480,9 +500,17 @@ template int64_t nmf_workspace<float>(int64_t, int64_t, int64_t, int64_t, const 
 template int64_t nmf_workspace<double>(int64_t, int64_t, int64_t, int64_t, const nmf_options&);
 template void nmf_update(image_view<const float>, image_view<float>, image_view<float>, const uint8_t*,
                          const nmf_options&, int, workspace_view, stream_handle);
+template void nmf_update(image_view<const uint8_t>, image_view<float>, image_view<float>, const uint8_t*,
+                         const nmf_options&, int, workspace_view, stream_handle);
+template void nmf_update(image_view<const uint16_t>, image_view<float>, image_view<float>, const uint8_t*,
+                         const nmf_options&, int, workspace_view, stream_handle);
 template void nmf_update(image_view<const double>, image_view<double>, image_view<double>, const uint8_t*,
                          const nmf_options&, int, workspace_view, stream_handle);
 template void nmf_objective(image_view<const float>, image_view<const float>, image_view<const float>,
+                            const nmf_options&, double*, workspace_view, stream_handle);
+template void nmf_objective(image_view<const uint8_t>, image_view<const float>, image_view<const float>,
+                            const nmf_options&, double*, workspace_view, stream_handle);
+template void nmf_objective(image_view<const uint16_t>, image_view<const float>, image_view<const float>,
                             const nmf_options&, double*, workspace_view, stream_handle);
 template void nmf_objective(image_view<const double>, image_view<const double>, image_view<const double>,
                             const nmf_options&, double*, workspace_view, stream_handle);

@@ -43,17 +43,17 @@ struct by_columns {
 };
 
 // By rows, while the rows of another matrix are fetched, a cache line at each step.
-template <class T, class From>
+template <class T>
 struct by_rows_and_fetch {
-  static constexpr int64_t kLine = 64 / sizeof(From), kLines = 8;  // of a row, before the next row's turn
+  static constexpr int64_t kLine = 64, kLines = 8;  // of a row, before the next row's turn
   const T* data;
   int64_t stride;
-  const From* next;
-  int64_t next_stride;
+  const char* next;
+  int64_t next_stride, next_bytes;  // of a row
   T operator()(int64_t p, int64_t s) const { return data[p * stride + s]; }
   void begin(int64_t s) const {
-    __builtin_prefetch(next + (s / kLines) % kFetchRows * next_stride +
-                       (s / kLines / kFetchRows * kLines + s % kLines) * kLine);
+    const int64_t at = (s / kLines / kFetchRows * kLines + s % kLines) * kLine;
+    if (at < next_bytes) __builtin_prefetch(next + (s / kLines) % kFetchRows * next_stride + at);
   }
 };
 
@@ -245,6 +245,32 @@ inline void pack(const From* from, int64_t from_stride, int64_t rows, int64_t co
   }
 }
 
+int64_t bytes_of(nmf_dtype dtype) {
+  return dtype == nmf_dtype::float64 ? 8 : dtype == nmf_dtype::float32 ? 4 : dtype == nmf_dtype::uint16 ? 2 : 1;
+}
+
+// Where an element of V lies.
+const char* address_of(const nmf_values& V, int64_t row, int64_t column) {
+  return V.data + row * V.stride + column * bytes_of(V.dtype);
+}
+
+// Rows and columns of V from (row, column), as `pack`.
+template <class C>
+inline void pack_values(const nmf_values& V, int64_t row, int64_t column, int64_t rows, int64_t columns, C* to,
+                        int64_t to_stride) {
+  const char* const from = address_of(V, row, column);
+  const int64_t stride = V.stride / bytes_of(V.dtype);
+  const auto pack_as = [&](auto type) {
+    pack(reinterpret_cast<const decltype(type)*>(from), stride, rows, columns, to, to_stride);
+  };
+  switch (V.dtype) {
+    case nmf_dtype::float32: return pack_as(float{});
+    case nmf_dtype::float64: return pack_as(double{});
+    case nmf_dtype::uint8: return pack_as(std::uint8_t{});
+    case nmf_dtype::uint16: return pack_as(std::uint16_t{});
+  }
+}
+
 // One tile of columns of one chunk at work.
 template <nmf_kind kKind, class T, class C>
 class tile_update {
@@ -293,9 +319,7 @@ class tile_update {
 
   bool in_pairs() const { return kHoldsPairs<C> && chunk_.padded_rank == kRankBlock; }
 
-  void pack_V(int64_t i, int64_t rows) {
-    pack(chunk_.V + i * chunk_.V_stride + first_, chunk_.V_stride, rows, columns_, tile_.V, tile_.stride);
-  }
+  void pack_V(int64_t i, int64_t rows) { pack_values(chunk_.V, i, first_, rows, columns_, tile_.V, tile_.stride); }
 
   // From V to what is multiplied by the factors in the numerator, and in the denominator for `other`.
   void weigh_V(int64_t i, int64_t rows) {
@@ -376,11 +400,10 @@ class tile_update {
     const int64_t columns = smaller(tile_.width, chunk_.last - next_);
     for (int64_t p = 0; p < rows; p += kFetchRows) {
       const int64_t some = smaller(kFetchRows, rows - p);
-      const T* const next = chunk_.V + p * chunk_.V_stride + next_;
-      const by_rows_and_fetch<C, T> left{x + p * tile_.stride, tile_.stride, next + kFetchRows * chunk_.V_stride,
-                                         chunk_.V_stride};
+      const by_rows_and_fetch<C> left{x + p * tile_.stride, tile_.stride, address_of(chunk_.V, p + kFetchRows, next_),
+                                      chunk_.V.stride, columns * bytes_of(chunk_.V.dtype)};
       add_products(left, some, to + p * chunk_.padded_rank);
-      pack(next, chunk_.V_stride, some, columns, tile_.V_next + p * tile_.stride, tile_.stride);
+      pack_values(chunk_.V, p, next_, some, columns, tile_.V_next + p * tile_.stride, tile_.stride);
     }
   }
 
@@ -442,7 +465,7 @@ void update_H(const nmf_chunk<T, C>& chunk, const nmf_tile<C>& scratch) {
 }
 
 template <nmf_kind kKind, class T, class C>
-void update_W(const nmf_rows<T, C>& rows) {
+void update_W_once(const nmf_rows<T, C>& rows) {
   const int64_t width = rows.padded_rank;
   if constexpr (kKind == nmf_kind::frobenius) {
     multiply(by_rows<C>{rows.W, width}, rows.rows, right_matrix<C>{rows.gram_H, width}, width, rows.rank,
@@ -463,10 +486,16 @@ void update_W(const nmf_rows<T, C>& rows) {
           }
         },
         updated);
-    for (int64_t k = 0; k < rows.rank; ++k) {  // the padding of W stays zero
-      rows.out[i * rows.out_stride + k] = static_cast<T>(updated[k]);
-      rows.W[row + k] = updated[k];
-    }
+    for (int64_t k = 0; k < rows.rank; ++k) rows.W[row + k] = updated[k];  // the padding of W stays zero
+  }
+}
+
+template <nmf_kind kKind, class T, class C>
+void update_W(const nmf_rows<T, C>& rows) {
+  for (int inner = 0; inner < rows.inner_iter; ++inner) update_W_once<kKind>(rows);
+  for (int64_t i = 0; i < rows.rows; ++i) {
+    const C* const row = rows.W + i * rows.padded_rank;
+    for (int64_t k = 0; k < rows.rank; ++k) rows.out[i * rows.out_stride + k] = static_cast<T>(row[k]);
   }
 }
 
@@ -537,7 +566,7 @@ double nmf_divergence(const nmf_residual<T>& residual, const nmf_tile<T>& tile) 
     pack(residual.H.data + first, residual.H.row_stride, residual.rank, columns, tile.H, tile.stride);
     for (int64_t i = 0; i < residual.m; i += tile.height) {
       const int64_t rows = smaller(tile.height, residual.m - i);
-      pack(residual.V.row(0, i) + first, residual.V.row_stride, rows, columns, tile.V, tile.stride);
+      pack_values(residual.V, i, first, rows, columns, tile.V, tile.stride);
       multiply(by_rows<T>{residual.W.row(0, i), residual.W.row_stride}, rows, right_matrix<T>{tile.H, tile.stride},
                width, residual.rank, keep<T>{tile.product, tile.stride});
       for (int64_t p = 0; p < rows; ++p) {  // padding where V = W H costs nothing

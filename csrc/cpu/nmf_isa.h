@@ -13,6 +13,14 @@ inline constexpr std::int64_t kColumnBlock = 32;  // so are the columns of a til
 
 enum class nmf_kind { frobenius, kullback_leibler, other };
 
+// The rows of V, of any type that is taken: they are read in one place, where they are packed.
+enum class nmf_dtype { float32, float64, uint8, uint16 };
+struct nmf_values {
+  nmf_dtype dtype = nmf_dtype::float32;
+  const char* data = nullptr;
+  std::int64_t stride = 0;  // bytes
+};
+
 // x <- max(x (numerator / (denominator + l1 + l2 x))^exponent, kFactorFloor)
 struct nmf_rule {
   double l1 = 0.0;
@@ -42,8 +50,7 @@ struct nmf_chunk {
   double beta = 2.0;
   std::int64_t m = 0, rank = 0, padded_rank = 0;
   std::int64_t first = 0, last = 0;
-  const T* V = nullptr;
-  std::int64_t V_stride = 0;
+  nmf_values V;
   T* H = nullptr;
   std::int64_t H_stride = 0;
   const C* W = nullptr;       // (m, padded_rank)
@@ -65,6 +72,7 @@ struct nmf_rows {
   C* updated = nullptr;               // scratch like W
   const double* numerator = nullptr;  // as in nmf_chunk, these rows
   const double* denominator = nullptr;
+  int inner_iter = 1;
   nmf_rule rule;
   T* out = nullptr;  // the caller's W
   std::int64_t out_stride = 0;
@@ -86,7 +94,8 @@ struct nmf_residual {
   double beta = 2.0;
   std::int64_t m = 0, rank = 0;
   std::int64_t first = 0, last = 0;
-  image_view<const T> V, W, H;  // of one problem
+  nmf_values V;
+  image_view<const T> W, H;  // of one problem
 };
 
 namespace baseline {

@@ -534,7 +534,7 @@ __device__ void process_rows(const problem<T>& p, const shared_tiles<T>& tiles, 
     const std::int64_t row = static_cast<std::int64_t>(item) * p.rows_per_item + done + i;
     const bool inside = done + i < p.rows_per_item && row < m && k < p.rank;
     T w = inside ? p.W.row(b, row)[k] : T(0);
-    if (!only_gram) {
+    for (int inner = 0; inner < (only_gram ? 0 : p.inner_iter); ++inner) {
       __syncthreads();
       rows[i * RP + k] = w;
       __syncthreads();
@@ -550,11 +550,9 @@ __device__ void process_rows(const problem<T>& p, const shared_tiles<T>& tiles, 
         }
       }
       denominator += p.l1_W + p.l2_W * w;
-      if (inside) {
-        w = at_least_floor(w * ratio_power(numerator, denominator, p.exponent_W));
-        p.W.row(b, row)[k] = w;
-      }
+      if (inside) w = at_least_floor(w * ratio_power(numerator, denominator, p.exponent_W));
     }
+    if (inside && !only_gram) p.W.row(b, row)[k] = w;
     __syncthreads();
     rows[i * RP + k] = w;
     __syncthreads();
@@ -874,7 +872,6 @@ void update_large_rank(image_view<const T> V, image_view<T> W, image_view<T> H, 
     if (kind == divergence::frobenius) {
       multiply<false, true>(V, Hc, s.numerator_W, n, stream);
       multiply<false, true>(Hc, Hc, s.gram, n, stream);
-      multiply<false, false>(Wc, image_view<const T>(s.gram), s.denominator_W, rank, stream);
     } else {
       divide();
       multiply<false, true>(image_view<const T>(s.S), Hc, s.numerator_W, n, stream);
@@ -884,7 +881,12 @@ void update_large_rank(image_view<const T> V, image_view<T> W, image_view<T> H, 
         multiply<false, true>(powers, Hc, s.denominator_W, n, stream);
       }
     }
-    scale(W, s.numerator_W, s.denominator_W, kl, false, options.l1_W, options.l2_W);
+    for (int inner = 0; inner < options.inner_iter; ++inner) {
+      if (kind == divergence::frobenius) {
+        multiply<false, false>(Wc, image_view<const T>(s.gram), s.denominator_W, rank, stream);
+      }
+      scale(W, s.numerator_W, s.denominator_W, kl, false, options.l1_W, options.l2_W);
+    }
   }
 }
 
@@ -1120,8 +1122,8 @@ std::int64_t nmf_workspace(std::int64_t batch, std::int64_t m, std::int64_t n, s
   return std::max({objective, normalize, update});
 }
 
-template <class T>
-void nmf_update(image_view<const T> V, image_view<T> W, image_view<T> H, const std::uint8_t* active,
+template <class T, class S>
+void nmf_update(image_view<const S> V, image_view<T> W, image_view<T> H, const std::uint8_t* active,
                 const nmf_options& options, int iterations, workspace_view workspace, stream_handle stream) {
   if (V.empty() || iterations < 1) return;
   require(workspace.bytes >= nmf_workspace<T>(V.batch, V.rows, V.cols, W.cols, options),
@@ -1163,8 +1165,8 @@ void nmf_update(image_view<const T> V, image_view<T> W, image_view<T> H, const s
   launch_fused(p, kind, stream);
 }
 
-template <class T>
-void nmf_objective(image_view<const T> V, image_view<const T> W, image_view<const T> H, const nmf_options& options,
+template <class T, class S>
+void nmf_objective(image_view<const S> V, image_view<const T> W, image_view<const T> H, const nmf_options& options,
                    double* objective, workspace_view workspace, stream_handle stream) {
   if (V.batch == 0) return;
   double* const partial = static_cast<double*>(workspace.data);

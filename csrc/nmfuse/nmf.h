@@ -10,7 +10,7 @@ namespace nmfuse {
 struct nmf_options {
   double beta = 2.0;  // divergence: 2 Frobenius, 1 Kullback-Leibler, 0 Itakura-Saito, any other real
   double l1_W = 0.0, l1_H = 0.0, l2_W = 0.0, l2_H = 0.0;  // added to the objective: l1 sum|.| + l2/2 sum(.)^2
-  int inner_iter = 1;    // H updates per pass over V (accelerated MU, Gillis & Glineur 2012); beta = 2 only
+  int inner_iter = 1;    // updates of each factor per pass over V (Gillis & Glineur 2012); beta = 2 only
   bool update_W = true;  // false: W is fixed and only H is solved for
 };
 
@@ -32,16 +32,17 @@ template <class T>
 std::int64_t nmf_workspace(std::int64_t batch, std::int64_t m, std::int64_t n, std::int64_t rank,
                            const nmf_options& options);
 
-// `iterations` iterations in place, each H first, then W with the new H (Lee & Seung order). T is float or double.
-// V (batch, m, n), W (batch, m, r), H (batch, r, n). active (batch bytes, or nullptr for all): problems with 0 are left
-// as they are. With beta = 2, V is read from memory once an iteration and no m x n or r x n temporary exists.
-template <class T>
-void nmf_update(image_view<const T> V, image_view<T> W, image_view<T> H, const std::uint8_t* active,
+// `iterations` iterations in place, each H first, then W with the new H (Lee & Seung order). T is float or double; S is
+// T, or on the CPU uint8_t or uint16_t, of which T is float. V (batch, m, n), W (batch, m, r), H (batch, r, n). active
+// (batch bytes, or nullptr for all): problems with 0 are left as they are. With beta = 2, V is read from memory once an
+// iteration and no m x n or r x n temporary exists.
+template <class T, class S>
+void nmf_update(image_view<const S> V, image_view<T> W, image_view<T> H, const std::uint8_t* active,
                 const nmf_options& options, int iterations, workspace_view workspace, stream_handle stream);
 
 // objective[b] = d_beta(V | W H) + penalties, accumulated in double, tile by tile. beta = 2 is half the squared error.
-template <class T>
-void nmf_objective(image_view<const T> V, image_view<const T> W, image_view<const T> H, const nmf_options& options,
+template <class T, class S>
+void nmf_objective(image_view<const S> V, image_view<const T> W, image_view<const T> H, const nmf_options& options,
                    double* objective, workspace_view workspace, stream_handle stream);
 
 // still_active[b] = active[b] and before[b] - now[b] >= tol * start[b]: the problems whose objective still falls.

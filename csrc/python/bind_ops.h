@@ -43,8 +43,22 @@ auto visit_dtype(const array& values, Body&& body) {
   }
 }
 
-// Backend: device (the DLPack device type it takes), guard (makes a device current while it lives) and is_capturing
-// (whether a stream records a graph).
+// Calls body(type_tag<S>{}, type_tag<T>{}): S of a matrix V to factorize, T of its factors.
+template <class Backend, class Body>
+void visit_nmf_dtypes(const array& V, const Body& body) {
+  const auto with_factors = [&](auto tag) {
+    using S = typename decltype(tag)::type;
+    body(tag, type_tag<std::conditional_t<std::is_integral_v<S>, float, S>>{});
+  };
+  if constexpr (Backend::nmf_takes_integers) {
+    visit_dtype<float, double, std::uint8_t, std::uint16_t>(V, with_factors);
+  } else {
+    visit_dtype<float, double>(V, with_factors);
+  }
+}
+
+// Backend: device (the DLPack device type it takes), nmf_takes_integers, guard (makes a device current while it lives)
+// and is_capturing (whether a stream records a graph).
 template <class Backend>
 class op_arguments {
  public:
@@ -274,9 +288,9 @@ void bind_ops(py::module_& module) {
         const array v = a.take(V, "V"), w = a.take(W, "W"), h = a.take(H, "H"),
                     scratch = a.take(workspace, "workspace");
         const auto flags = optional_array(a, active, "active");
-        visit_dtype<float, double>(v, [&](auto tag) {
-          using T = typename decltype(tag)::type;
-          const auto v_view = v.view<const T>();
+        visit_nmf_dtypes<Backend>(v, [&](auto of_V, auto of_factors) {
+          using T = typename decltype(of_factors)::type;
+          const auto v_view = v.view<const typename decltype(of_V)::type>();
           const auto w_view = w.view<T>(), h_view = h.view<T>();
           const auto* on = flags ? static_cast<const std::uint8_t*>(flags->data()) : nullptr;
           a.run(v, [&] {
@@ -295,9 +309,9 @@ void bind_ops(py::module_& module) {
         const array v = a.take(V, "V"), w = a.take(W, "W"), h = a.take(H, "H"),
                     scratch = a.take(workspace, "workspace");
         const array result = a.take(objective, "objective");
-        visit_dtype<float, double>(v, [&](auto tag) {
-          using T = typename decltype(tag)::type;
-          const auto v_view = v.view<const T>();
+        visit_nmf_dtypes<Backend>(v, [&](auto of_V, auto of_factors) {
+          using T = typename decltype(of_factors)::type;
+          const auto v_view = v.view<const typename decltype(of_V)::type>();
           const auto w_view = w.view<const T>(), h_view = h.view<const T>();
           a.run(v, [&] {
             nmf_objective<T>(v_view, w_view, h_view, options, static_cast<double*>(result.data()),

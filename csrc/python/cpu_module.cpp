@@ -9,6 +9,7 @@ namespace {
 
 struct cpu_backend {
   static constexpr nmfuse::dlpack::device_type device = nmfuse::dlpack::kCPU;
+  static constexpr bool nmf_takes_integers = true;
   struct guard {
     explicit guard(int) {}
   };

@@ -271,6 +271,32 @@ def test_out_receives_the_factors_and_inputs_stay_as_they_were():
         np.testing.assert_array_equal(x, before)
 
 
+@pytest.mark.parametrize("options", [{}, {"beta": 1.0}, {"beta": 0.5}, {"init": "nndsvda"}, {"inner_iter": 3}], ids=str)
+@pytest.mark.parametrize("shape", [((), 1, 1, 1), ((2,), 37, 530, 11), ((), 400, 2100, 8)], ids=str)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16], ids=lambda t: t.__name__)
+def test_integers_are_factorized_as_the_same_floats(dtype, shape, options):
+    batch, m, n, rank = shape
+    wide = np.random.default_rng(1).integers(0, np.iinfo(dtype).max, (*batch, m, n + 7), dtype, endpoint=True)
+    V = wide[..., 3 : n + 3]
+    expected_W, expected_H, expected = nmf(V.astype(np.float32), rank, max_iter=4, tol=0, **options)
+    assert np.all(expected.objective[-1] <= expected.objective[0])
+    for given in (V, torch.from_numpy(wide)[..., 3 : n + 3]):
+        W, H, info = nmf(given, rank, max_iter=4, tol=0, **options)
+        assert type(W) is type(given)
+        assert str(W.dtype).endswith("float32")
+        np.testing.assert_array_equal(np.asarray(W), expected_W)
+        np.testing.assert_array_equal(np.asarray(H), expected_H)
+        np.testing.assert_array_equal(info.objective, expected.objective)
+    H = nmf(V, fixed_W=expected_W, max_iter=4)[1]
+    np.testing.assert_array_equal(H, nmf(V.astype(np.float32), fixed_W=expected_W, max_iter=4)[1])
+
+
+@pytest.mark.cuda
+def test_integers_on_a_device_are_refused(cuda):
+    with pytest.raises(TypeError, match="V: dtype uint8 is taken on the CPU only; convert it to float32"):
+        nmf(torch.ones(4, 6, dtype=torch.uint8, device="cuda"), 2)
+
+
 def test_torch_comes_back_as_torch():
     V, _, _ = problem(((), 10, 20, 3), np.float32)
     W, H, _ = nmf(torch.from_numpy(V), 3)

@@ -94,14 +94,14 @@ double distance(const dense& a, const dense& b) {
   return worst / largest;
 }
 
-template <class T>
-std::vector<T> factors_of(const matrices<T>& V, matrices<T> W, matrices<T> H, const std::uint8_t* active,
+template <class T, class S>
+std::vector<T> factors_of(const matrices<S>& V, matrices<T> W, matrices<T> H, const std::uint8_t* active,
                           const nmf_options& options, int iterations) {
   std::vector<char> memory(
       static_cast<std::size_t>(nmf_workspace<T>(V.view.batch, V.view.rows, V.view.cols, W.view.cols, options)) + 64);
   void* const aligned = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) % 64;
   const workspace_view workspace{aligned, static_cast<int64_t>(memory.size()) - 64};
-  nmf_update<T>(V.view, W.view, H.view, active, options, iterations, workspace, nullptr);
+  nmf_update(image_view<const S>(V.view), W.view, H.view, active, options, iterations, workspace, nullptr);
   std::vector<T> result = W.storage;
   result.insert(result.end(), H.storage.begin(), H.storage.end());
   return result;
@@ -131,13 +131,28 @@ void test_update(int64_t batch, int64_t m, int64_t n, int64_t rank, const nmf_op
     dense w = plane_of(W.view, b), h = plane_of(H.view, b);
     for (int i = 0; i < 3; ++i) {
       for (int inner = 0; inner < options.inner_iter; ++inner) update_factor(v, w, h, m, n, rank, options, false);
-      if (options.update_W) update_factor(v, w, h, m, n, rank, options, true);
+      for (int inner = 0; inner < (options.update_W ? options.inner_iter : 0); ++inner) {
+        update_factor(v, w, h, m, n, rank, options, true);
+      }
     }
     const double tolerance = sizeof(T) == 4 ? 1e-5 : 1e-12;
     check(distance(plane_of(got_W.view, b), w) < tolerance, "W", m, n, rank, options.beta);
     check(distance(plane_of(got_H.view, b), h) < tolerance, "H", m, n, rank, options.beta);
   }
 }
+
+#if !defined(NMFUSE_SIMT)
+template <class S>
+void test_integers(int64_t m, int64_t n, int64_t rank) {
+  std::mt19937 generator(2);
+  matrices<S> V(2, m, n);
+  matrices<float> same(2, m, n), W(2, m, rank), H(2, rank, n);
+  for (std::size_t e = 0; e < V.storage.size(); ++e) same.storage[e] = V.storage[e] = static_cast<S>(generator());
+  W.fill(generator, 0.05);
+  H.fill(generator, 0.05);
+  check(factors_of(V, W, H, nullptr, {}, 2) == factors_of(same, W, H, nullptr, {}, 2), "integers", m, n, rank, 2);
+}
+#endif
 
 void test_inactive_problems_are_left_alone() {
   std::mt19937 generator(1);
@@ -165,7 +180,7 @@ void test_objective_and_normalize() {
   std::vector<double> memory(static_cast<std::size_t>(nmf_workspace<double>(2, 9, 700, 4, options)) / 8 + 8);
   const workspace_view workspace{memory.data(), static_cast<int64_t>(memory.size() * 8)};
   double before[2], after[2];
-  nmf_objective<double>(V.view, W.view, H.view, options, before, workspace, nullptr);
+  nmf_objective<double>(image_view<const double>(V.view), W.view, H.view, options, before, workspace, nullptr);
   for (int64_t b = 0; b < 2; ++b) {
     const dense v = plane_of(V.view, b), w = plane_of(W.view, b), h = plane_of(H.view, b);
     double expected = 0;
@@ -181,7 +196,7 @@ void test_objective_and_normalize() {
   }
   nmf_normalize<double>(W.view, H.view, workspace, nullptr);
   options.l1_W = 0;
-  nmf_objective<double>(V.view, W.view, H.view, options, after, workspace, nullptr);
+  nmf_objective<double>(image_view<const double>(V.view), W.view, H.view, options, after, workspace, nullptr);
   double last = 1e300;
   for (int64_t k = 0; k < 4; ++k) {
     double w = 0, h = 0;
@@ -208,12 +223,17 @@ int main(int count, char**) {
       test_update<float>(s[0], s[1], s[2], s[3], options);
       if (quick) continue;
       test_update<double>(s[0], s[1], s[2], s[3], options);
-      options.update_W = false;
       options.inner_iter = beta == 2 ? 3 : 1;
+      test_update<double>(s[0], s[1], s[2], s[3], options);
+      options.update_W = false;
       test_update<float>(s[0], s[1], s[2], s[3], options);
     }
     if (quick && s[0] == 1) break;
   }
+#if !defined(NMFUSE_SIMT)
+  test_integers<std::uint8_t>(70, 600, 8);
+  test_integers<std::uint16_t>(130, 700, 11);
+#endif
   test_inactive_problems_are_left_alone();
   test_objective_and_normalize();
   if (failures == 0) std::puts("nmf: all passed");

@@ -13,6 +13,7 @@ from nmfuse.kernels._array import FLOATS, Array
 from nmfuse.kernels._native import native_for
 
 FLOOR = 1e-12  # as kFactorFloor in csrc/nmfuse/nmf.h: a factor that reached zero could not leave it
+_INTEGERS = ("uint8", "uint16")
 _UNINTERRUPTED_FLOPS = 5e9  # at most this much work in one native call, so that Ctrl-C is heard within a second
 
 
@@ -97,8 +98,9 @@ def nmf(
     Parameters
     ----------
     V : array, shape (..., m, n)
-        float32 or float64, finite and non-negative (positive for ``beta <= 0``); NumPy, torch or CuPy. Leading axes
-        are independent problems.
+        float32 or float64, finite and non-negative (positive for ``beta <= 0``); NumPy, torch or CuPy. On the CPU also
+        uint8 or uint16, read as they are: the factors are float32, the same as those of V as float32. Leading axes are
+        independent problems.
     rank : int
         r, from 1 to min(m, n). May be left out with `fixed_W`.
     beta : float
@@ -120,7 +122,8 @@ def nmf(
     fixed_W : array, shape (..., m, r), optional
         Solve for H only, with this W.
     inner_iter : int
-        Updates of H for each pass over V (accelerated multiplicative updates); ``beta=2`` only.
+        Updates of each factor for each pass over V (accelerated multiplicative updates), of which two to ten pay;
+        ``beta=2`` only.
     out : (W, H), optional
         Arrays to write the factors into.
 
@@ -154,7 +157,9 @@ def nmf(
     >>> np.allclose(W @ H, V)
     True
     """
-    V = _array.plain(_array.take(V, "V", dtypes=FLOATS))
+    V = _array.plain(_array.take(V, "V", dtypes=(*FLOATS, *_INTEGERS)))
+    if _array.dtype_of(V) in _INTEGERS and _array.device_of(V)[0] != _array.CPU:
+        raise TypeError(f"V: dtype {_array.dtype_of(V)} is taken on the CPU only; convert it to float32")
     if 0 in V.shape:
         raise ValueError(f"V: shape {tuple(V.shape)} is empty; expected at least one row and one column")
     batch, (m, n) = tuple(V.shape[:-2]), V.shape[-2:]
@@ -175,8 +180,8 @@ def nmf(
         raise ValueError("init, tol: a CUDA graph records work on data not known yet; pass init=(W, H) and tol=0")
 
     given = _start(V, rank, init, seed, fixed_W, positive=beta <= 0, look=not capturing)
-    W = _array.result(None if out is None else out[0], V, (*batch, m, rank))
-    H = _array.result(None if out is None else out[1], V, (*batch, rank, n))
+    W = _array.result(None if out is None else out[0], V, (*batch, m, rank), _dtype_of_factors(V))
+    H = _array.result(None if out is None else out[1], V, (*batch, rank, n), _dtype_of_factors(V))
     if out is not None and any(_array.overlap(V, factor) for factor in (W, H)):
         raise ValueError("out: overlaps V; pass other arrays")
     for factor, start in zip((W, H), given, strict=True):
@@ -206,7 +211,7 @@ class _Solver:
         self.batch = tuple(V.shape[:-2])
         self.count, (m, n), rank = math.prod(self.batch), V.shape[-2:], W.shape[-1]
         self.flops = 4.0 * self.count * m * n * rank
-        needed = native.nmf_workspace(_array.dtype_of(V), self.count, m, n, rank, options)
+        needed = native.nmf_workspace(_array.dtype_of(W), self.count, m, n, rank, options)
         self.workspace = _array.empty(V, (needed,), "uint8")
 
     def update(self, active: Array, iterations: int, inner_iter: int) -> None:
@@ -269,8 +274,14 @@ def _check_numbers(beta: float, seed: int, max_iter: int, tol: float, check_ever
         raise ValueError(f"inner_iter: got {inner_iter} with beta={beta}; accelerated updates need beta=2")
 
 
+def _dtype_of_factors(V: Array) -> str:
+    return "float32" if _array.dtype_of(V) in _INTEGERS else _array.dtype_of(V)
+
+
 def _check_values(x: Array, name: str, *, positive: bool = False) -> None:
     """Refuse what no divergence can factorize."""
+    if _array.dtype_of(x) in _INTEGERS:
+        x = _array.to_numpy(x)  # torch has no least uint16
     low, high = float(x.min()), float(x.max())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"{name}: contains NaN or inf; expected finite entries, replace them first")
@@ -282,14 +293,16 @@ def _check_values(x: Array, name: str, *, positive: bool = False) -> None:
 
 def _mean(V: Array) -> np.ndarray:
     """Return the mean of each problem, in float64 on the host."""
-    if _array.is_torch(V):
+    if _array.is_torch(V) and _array.dtype_of(V) in FLOATS:
         return _array.to_host(V.mean(dim=(-2, -1), dtype=_array.torch_dtype("float64")))
+    if not _array.is_cupy(V):
+        V = _array.to_numpy(V)
     return _array.to_host(V.mean(axis=(-2, -1), dtype=np.float64))
 
 
 def _factor(x: Array, name: str, V: Array, shape: tuple[int | None, ...]) -> Array:
     """Check the kind and shape of a factor that the caller gave against V."""
-    x = _array.take(x, name, dtypes=(_array.dtype_of(V),))
+    x = _array.take(x, name, dtypes=(_dtype_of_factors(V),))
     _array.same_place(x, V, name)
     fits = len(x.shape) == len(shape) and all(
         want is None or size == want for size, want in zip(x.shape, shape, strict=True)
@@ -330,15 +343,15 @@ def _start(
         rng = np.random.default_rng(seed)
         scale = np.sqrt(_mean(V) / rank)[..., None, None]
         W, H = (
-            _array.from_numpy(V, (np.abs(rng.standard_normal((*batch, *shape))) * scale).astype(_array.dtype_of(V)))
+            _array.from_numpy(V, (np.abs(rng.standard_normal((*batch, *shape))) * scale).astype(_dtype_of_factors(V)))
             for shape in ((m, rank), (rank, n))
         )
     elif init == "nndsvda":
         if _array.device_of(V)[0] != _array.CPU:
             raise ValueError("init: 'nndsvda' runs on the CPU only; pass init=(W, H) made there, or 'random'")
         W, H = (
-            _array.from_numpy(V, factor.astype(_array.dtype_of(V)))
-            for factor in _nndsvd(_array.to_numpy(V), rank, _mean(V))
+            _array.from_numpy(V, factor.astype(_dtype_of_factors(V)))
+            for factor in _nndsvd(_array.to_numpy(V).astype(_dtype_of_factors(V), copy=False), rank, _mean(V))
         )
     else:
         raise ValueError(f"init: got {init!r}; expected 'random', 'nndsvda' or (W, H)")

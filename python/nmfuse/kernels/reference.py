@@ -182,7 +182,7 @@ def nmf_update_ref(
     update_W: bool = True,
     iterations: int = 1,
 ) -> tuple[Float64, Float64]:
-    """Multiplicative updates, H first and then W with the new H; `inner_iter` counts the updates of H."""
+    """Multiplicative updates, `inner_iter` of H first and then as many of W with the new H."""
 
     def updated(x: Float64, minus: Float64, plus: Float64, l1: float, l2: float) -> Float64:
         ratio = minus / np.maximum(plus + l1 + l2 * x, _TINY)
@@ -195,7 +195,7 @@ def nmf_update_ref(
     for _ in range(iterations):
         for _ in range(inner_iter):
             H = updated(H, *_nmf_gradient_parts(V, W, H, beta), l1_H, l2_H)
-        if update_W:
+        for _ in range(inner_iter if update_W else 0):
             minus, plus = _nmf_gradient_parts(transposed(V), transposed(H), transposed(W), beta)
             W = updated(W, transposed(minus), transposed(plus), l1_W, l2_W)
     return W, H
