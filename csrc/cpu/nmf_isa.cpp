@@ -208,31 +208,40 @@ struct divide {
   }
 };
 
-// Elements of a factor are updated so many at a time; numerators and denominators may be double where factors are not.
+// As many elements as a double_vec has: for powers, and where numerators are double and factors are not.
 template <class C>
 using factor_vec = vec<C, kLanes<double>>;
 
-template <class C, class From>
-inline factor_vec<C> load_as(const From* from) {
-  return __builtin_convertvector(load<factor_vec<From>>(from), factor_vec<C>);
+template <class Vec, class From>
+inline Vec load_as(const From* from) {
+  return __builtin_convertvector(load<vec<From, sizeof(Vec) / sizeof(Vec{}[0])>>(from), Vec);
 }
 
-// to = the rule for `count` elements of x, a multiple of kRankBlock; denominator(i) gives a factor_vec.
-template <class C, class Numerator, class Denominator>
+// to = the rule for `count` elements of x, a multiple of the vector; denominator(i, v) gives a vector like v, and
+// raise(v) its power.
+template <class Vec, class C, class Numerator, class Denominator, class Raise>
+inline void apply_rule_by(const nmf_rule& rule, int64_t count, const C* x, const Numerator* numerator,
+                          const Denominator& denominator, C* to, const Raise& raise) {
+  const C l1 = static_cast<C>(rule.l1), l2 = static_cast<C>(rule.l2);
+  const Vec least = broadcast<Vec>(kLeastNormal<C>), floor = broadcast<Vec>(static_cast<C>(kFactorFloor));
+  for (int64_t i = 0; i < count; i += sizeof(Vec) / sizeof(C)) {
+    const Vec old = load<Vec>(x + i);
+    const Vec ratio = load_as<Vec>(numerator + i) / larger(denominator(i, Vec{}) + l1 + l2 * old, least);
+    store(to + i, larger(old * raise(ratio), floor));
+  }
+}
+
+template <class Vec, class C, class Numerator, class Denominator>
 inline void apply_rule(const nmf_rule& rule, int64_t count, const C* x, const Numerator* numerator,
                        const Denominator& denominator, C* to) {
-  using vector = factor_vec<C>;
-  const C l1 = static_cast<C>(rule.l1), l2 = static_cast<C>(rule.l2);
-  const vector least = broadcast<vector>(kLeastNormal<C>), floor = broadcast<vector>(static_cast<C>(kFactorFloor));
-  for (int64_t i = 0; i < count; i += kLanes<double>) {
-    const vector old = load<vector>(x + i);
-    vector ratio = load_as<C>(numerator + i) / larger(denominator(i) + l1 + l2 * old, least);
-    if (rule.exponent != 1.0) {
-      const double_vec wide = pow(__builtin_convertvector(ratio, double_vec), rule.exponent);
-      ratio = __builtin_convertvector(wide, vector);
-    }
-    store(to + i, larger(old * ratio, floor));
+  if (rule.exponent == 1.0) {
+    apply_rule_by<Vec>(rule, count, x, numerator, denominator, to, [](Vec ratio) { return ratio; });
+    return;
   }
+  using vector = factor_vec<C>;
+  apply_rule_by<vector>(rule, count, x, numerator, denominator, to, [&](vector ratio) {
+    return __builtin_convertvector(pow(__builtin_convertvector(ratio, double_vec), rule.exponent), vector);
+  });
 }
 
 // Rows [0, rows) of a matrix, converted, with zeros from `columns` to the padded width.
@@ -370,13 +379,13 @@ class tile_update {
     for (int64_t k = 0; k < chunk_.rank; ++k) {
       C* h = tile_.H + k * tile_.stride;
       const C* denominators = tile_.denominator + k * tile_.stride;
-      apply_rule(
+      apply_rule<vec<C>>(
           chunk_.rule, width_, h, tile_.numerator + k * tile_.stride,
-          [&](int64_t j) {
+          [&](int64_t j, auto like) {
             if constexpr (kKind == nmf_kind::kullback_leibler) {
-              return broadcast<factor_vec<C>>(chunk_.sums_W[k]);
+              return broadcast<decltype(like)>(chunk_.sums_W[k]);
             } else {
-              return load<factor_vec<C>>(denominators + j);
+              return load<decltype(like)>(denominators + j);
             }
           },
           h);
@@ -474,15 +483,15 @@ void update_W_once(const nmf_rows<T, C>& rows) {
   for (int64_t i = 0; i < rows.rows; ++i) {
     const int64_t row = i * width;
     C* updated = rows.updated + row;
-    apply_rule(
+    apply_rule<factor_vec<C>>(
         rows.rule, width, rows.W + row, rows.numerator + row,
-        [&](int64_t k) {
+        [&](int64_t k, auto like) {
           if constexpr (kKind == nmf_kind::frobenius) {
-            return load<factor_vec<C>>(updated + k);
+            return load<decltype(like)>(updated + k);
           } else if constexpr (kKind == nmf_kind::kullback_leibler) {
-            return load_as<C>(rows.denominator + k);
+            return load_as<decltype(like)>(rows.denominator + k);
           } else {
-            return load_as<C>(rows.denominator + row + k);
+            return load_as<decltype(like)>(rows.denominator + row + k);
           }
         },
         updated);

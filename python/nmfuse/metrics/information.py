@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from nmfuse.metrics._filters import mean, ratio
 from nmfuse.metrics._input import Images
@@ -14,7 +15,7 @@ _LEVELS = 256
 _Q_CVEJIC = 1.85
 _Q_NAVA = 0.43137
 _TINY = 1e-300  # in place of 0 in a logarithm that is multiplied by 0
-_PIECE = 1 << 13  # windows at a time: their 81 joint probabilities stay in the cache
+_PIECE = 1 << 14  # windows at a time: what is computed of them stays in the cache
 
 
 def entropy(images: Images) -> Tensor:
@@ -165,61 +166,77 @@ def _power(p: Tensor, q: float) -> Tensor:
 
 
 def _fmi(fused: Tensor, sources: tuple[Tensor, ...]) -> Tensor:
-    f = _windows(fused)
-    return torch.stack([mean(_window_information(_windows(s), f)) for s in sources]).mean(0)
+    height, width = fused.shape[-2] - 2, fused.shape[-1] - 2
+    rows = max(1, (_PIECE if fused.is_cpu else _PIECE << 6) // (len(fused) * width))
+    pieces = []
+    for y in range(0, height, rows):
+        f, *others = (_windows(x[..., y : y + rows + 2, :]) for x in (fused, *sources))
+        r = _distribution(f)
+        information = [torch.where((a == f).all(0), 1.0, _coupled_information(_distribution(a), r)) for a in others]
+        pieces.append(torch.stack(information).mean(0).unflatten(0, (len(fused), -1, width)))
+    return mean(torch.cat(pieces, 1))
 
 
 def _windows(x: Tensor) -> Tensor:
-    """Return the nine pixels of every 3 x 3 window, column by column: (9, N, H - 2, W - 2)."""
+    """Return the nine pixels of every 3 x 3 window, column by column: (9, N (H - 2) (W - 2))."""
     h, w = x.shape[-2] - 2, x.shape[-1] - 2
-    return torch.stack([x[..., i : i + h, j : j + w] for j in range(3) for i in range(3)])
-
-
-def _window_information(a: Tensor, f: Tensor) -> Tensor:
-    """Return ``2 I / (H_a + H_f)`` of every window, (N, h, w); 1 where the windows are the same."""
-    out = torch.ones_like(a[0])
-    differ = (a != f).any(0)
-    p, r = _distribution(a[:, differ]), _distribution(f[:, differ])  # (9, windows)
-    step = _PIECE if p.is_cpu else _PIECE << 6
-    pieces = [
-        _coupled_information(*pair) for pair in zip(torch.split(p, step, 1), torch.split(r, step, 1), strict=True)
-    ]
-    if pieces:
-        out[differ] = torch.cat(pieces)
-    return out
+    return torch.stack([x[..., i : i + h, j : j + w] for j in range(3) for i in range(3)]).flatten(1)
 
 
 def _distribution(x: Tensor) -> Tensor:
     """Read (9, n) values, less their minimum, as probabilities; nine equal values are uniform."""
-    x = x - x.amin(0)
+    x = (x - x.amin(0)).float()  # single precision does from here on
     s = x.sum(0)
     return torch.where(s > 0, x / torch.where(s > 0, s, 1.0), 1 / 9)
 
 
 def _coupled_information(p: Tensor, r: Tensor) -> Tensor:
-    """Return ``2 I / (H_p + H_r)`` of (9, n) distributions that are coupled as strongly as they correlate."""
+    """Return ``2 I / (H_p + H_r)`` (n) of (9, n) distributions that are coupled as strongly as they correlate."""
     dp, dr = p - p.mean(0), r - r.mean(0)
     c = ratio((dp * dr).sum(0), ((dp * dp).sum(0) * (dr * dr).sum(0)).sqrt())
     c = c.masked_fill((p.amax(0) == p.amin(0)) | (r.amax(0) == r.amin(0)), 0)  # a flat window correlates with nothing
+    spread = _index_deviation(p) * _index_deviation(r)
     # the lower Frechet bound is the upper bound of p and r reversed, and the covariance changes its sign
     r = torch.where(c < 0, r.flip(0), r)
-    P, R = p.cumsum(0), r.cumsum(0)
-    spread = _index_deviation(p) * _index_deviation(r)
-    # single precision does for the 81 joint probabilities of a window, and takes half the time
-    smaller = torch.minimum(P.float()[:, None], R.float())
-    covariance = smaller.sum((0, 1)).double() - P.sum(0) * R.sum(0)
+    # the upper bound is a staircase: 17 steps between the values of both distribution functions, in cells (i, j)
+    edges, from_p = _merged(p.cumsum(0)[:-1], r.cumsum(0)[:-1])
+    steps = functional.pad(edges, (0, 0, 1, 1)).diff(dim=0)
+    steps[-1] += 1
+    i = functional.pad(from_p.cumsum(0), (0, 0, 1, 0))
+    j = torch.arange(len(steps), device=p.device)[:, None] - i
+    covariance = (i - _index_mean(p)).mul_(j - _index_mean(r)).mul_(steps).sum(0)
     phi = ratio(c.abs() * spread, torch.where(spread > 0, covariance, 0.0))
-    work = torch.minimum((p - P).float()[:, None], (r - R).float())  # the greater of the two bounds below, negated
-    joint = smaller.add_(work).clamp_min_(0).mul_(phi.float())
-    joint.addcmul_((p * (1 - phi)).float()[:, None], r.float())
-    # phi may exceed 1 and then some are negative: the published program takes the logarithm's real part
-    h_joint = -torch.abs(joint, out=work).clamp_min_(torch.finfo(torch.float32).tiny).log_().mul_(joint).sum((0, 1))
-    h = -torch.stack([x * x.clamp_min(_TINY).log() for x in (p, r)]).sum((0, 1))
-    return 2 * ratio(h - h_joint, h)
+    h = -_times_log(p).add_(_times_log(r)).sum(0)
+    # the entropy of the independent part in all 81 cells, and what the steps change in theirs
+    independent = p.gather(0, i).mul_(r.gather(0, j)).mul_(1 - phi)
+    h_independent = (1 - phi) * h - _times_log(1 - phi)
+    h_joint = h_independent - _times_log(steps.mul_(phi).add_(independent)).sub_(_times_log(independent)).sum(0)
+    return 2 * ratio(h - h_joint, h).double()
+
+
+def _merged(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Merge two (8, n) rising float32 sequences in [0, 1]: the values (16, n), and 1 where one comes from x, else 0.
+
+    By a bitonic network on the bits, of which the last says where a value comes from.
+    """
+    bits = torch.cat([x.view(torch.int32) | 1, y.flip(0).view(torch.int32) & ~1])
+    for half in (8, 4, 2, 1):
+        low, high = bits.view(-1, 2, half, bits.shape[-1]).unbind(1)
+        bits = torch.stack([torch.minimum(low, high), torch.maximum(low, high)], 1).flatten(0, 2)
+    return bits.view(torch.float32), bits & 1
+
+
+def _times_log(x: Tensor) -> Tensor:
+    """Return x log |x|: phi may exceed 1, and then the published program takes the real part of the logarithm."""
+    return x.abs().clamp_min_(torch.finfo(x.dtype).tiny).log_().mul_(x)
+
+
+def _index_mean(p: Tensor) -> Tensor:
+    """Return the mean of the index 0..8 under each of (9, n) distributions."""
+    return torch.arange(len(p), dtype=p.dtype, device=p.device) @ p
 
 
 def _index_deviation(p: Tensor) -> Tensor:
-    """Return the standard deviation of the index 1..9 under each of (9, n) distributions."""
-    index = torch.arange(1.0, 10.0, dtype=p.dtype, device=p.device)
-    m = index @ p
-    return (index**2 @ p - m * m).clamp_min(0).sqrt()
+    """Return the standard deviation of the index under each of (9, n) distributions."""
+    index = torch.arange(len(p), dtype=p.dtype, device=p.device)
+    return (index**2 @ p - _index_mean(p) ** 2).clamp_min(0).sqrt()
