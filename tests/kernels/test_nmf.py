@@ -280,9 +280,9 @@ def test_integers_are_factorized_as_the_same_floats(dtype, shape, options):
     V = wide[..., 3 : n + 3]
     expected_W, expected_H, expected = nmf(V.astype(np.float32), rank, max_iter=4, tol=0, **options)
     assert np.all(expected.objective[-1] <= expected.objective[0])
-    for given in (V, torch.from_numpy(wide)[..., 3 : n + 3]):
-        W, H, info = nmf(given, rank, max_iter=4, tol=0, **options)
-        assert type(W) is type(given)
+    for values in (V, torch.from_numpy(wide)[..., 3 : n + 3]):
+        W, H, info = nmf(values, rank, max_iter=4, tol=0, **options)
+        assert type(W) is type(values)
         assert str(W.dtype).endswith("float32")
         np.testing.assert_array_equal(np.asarray(W), expected_W)
         np.testing.assert_array_equal(np.asarray(H), expected_H)
