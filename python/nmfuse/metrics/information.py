@@ -173,7 +173,7 @@ def _fmi(fused: Tensor, sources: tuple[Tensor, ...]) -> Tensor:
         f, *others = (_windows(x[..., y : y + rows + 2, :]) for x in (fused, *sources))
         r = _distribution(f)
         information = [torch.where((a == f).all(0), 1.0, _coupled_information(_distribution(a), r)) for a in others]
-        pieces.append(torch.stack(information).mean(0).unflatten(0, (len(fused), -1, width)))
+        pieces.append(torch.stack(information).mean(0).reshape(len(fused), -1, width))
     return mean(torch.cat(pieces, 1))
 
 
