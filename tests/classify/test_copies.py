@@ -11,6 +11,7 @@ from scipy import ndimage
 from nmfuse import io
 from nmfuse.classify import audit, find_images, group_copies, grouped_split, leaks
 from nmfuse.classify.audit import refuse_leaks, trivial_features
+from nmfuse.classify.copies import join_groups
 from nmfuse.data import brain_phantom
 
 
@@ -100,3 +101,10 @@ def test_trivial_features_see_no_brain():
     features = trivial_features([x, x[::-1], x.T])
     np.testing.assert_allclose(features[0], features[1], rtol=1e-5)
     np.testing.assert_allclose(features[2, :2], [60, 40])
+
+
+def test_joined_groups_are_chained():
+    a, b = np.array([4, 4, 1, 2, 2, 0]), np.array([0, 1, 1, 2, 3, 5])
+    joined = join_groups(a, b)
+    assert [sorted(np.flatnonzero(joined == group)) for group in np.unique(joined)] == [[0, 1, 2], [3, 4], [5]]
+    np.testing.assert_array_equal(joined, join_groups(b, a))

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from nmfuse import io
-from nmfuse.classify.images import find_images, fit_square, read_image, read_images, read_split
+from nmfuse.classify.images import find_images, fit_square, read_groups, read_image, read_images, read_split
 
 
 def folder_of(where: Path, names: tuple[str, str], counts: tuple[int, int] = (2, 2)) -> Path:
@@ -110,3 +110,16 @@ def test_splits(tmp_path, caplog):
     table.write_text("file,split\n")
     with pytest.raises(ValueError, match="has no column label"):
         read_split(table, folder)
+
+
+def test_groups_come_from_a_column(tmp_path):
+    folder = find_images(folder_of(tmp_path, ("no", "yes")))  # no/0, no/1, yes/0, yes/1
+    table = tmp_path / "meta.csv"
+    table.write_text("file,patient\nyes/0.png,anne\nno/1.png,anne\nno/0.png,\nsomewhere/else.png,bob\n")
+    groups = read_groups(table, "patient", folder)
+    assert groups[1] == groups[2]
+    assert len(set(groups)) == 3  # one without a name, and one not listed, stand alone
+    with pytest.raises(ValueError, match="has no column scanner; expected file, scanner"):
+        read_groups(table, "scanner", folder)
+    with pytest.raises(FileNotFoundError):
+        read_groups(tmp_path / "none.csv", "patient", folder)
