@@ -23,6 +23,16 @@ from nmfuse.compare.tables import markdown, ranks
 from nmfuse.metrics import evaluate
 
 
+def read_rivals(path: Path) -> dict[str, dict[str, np.ndarray]]:
+    """Return the ten metrics of each other method, by "kind/pair"."""
+    others: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            values = [float(row["Qabf" if metric == "Q_abf" else metric]) for metric in RANKING]
+            others[f"{row['kind']}/{row['pair']}"][row["method"]] = np.array(values)
+    return others
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", type=Path)
@@ -32,11 +42,7 @@ def main() -> None:
     )
     parser.add_argument("--kinds", help="comma-separated; by default all folders")
     args = parser.parse_args()
-    others: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
-    with args.rivals.open(newline="") as file:
-        for row in csv.DictReader(file):
-            values = [float(row["Qabf" if metric == "Q_abf" else metric]) for metric in RANKING]
-            others[f"{row['kind']}/{row['pair']}"][row["method"]] = np.array(values)
+    others = read_rivals(args.rivals)
     ours = {"learned": Fuser(), "learned-all": Fuser(fusion_network="all"), "paper": Fuser(method="paper")}
     ours |= {name: Fuser(fusion_network=file) for name, _, file in (text.partition("=") for text in args.network)}
     placed: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)  # (kind, method) -> ranks of each pair

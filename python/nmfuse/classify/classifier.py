@@ -521,7 +521,7 @@ def _fit_best(
     """
     kept, held = halves
     by_class = [kept[labels[kept] == label] for label in (0, 1)]
-    steps = max(1, round(len(kept) / batch))
+    steps = max(1, round(2 * len(kept) / batch))
     state = _Kept(net, epochs)
     device = next(net.parameters()).device
 
