@@ -5,6 +5,8 @@
 
 #include <cstring>
 
+#include "cpu/simd.h"
+
 namespace nmfuse::NMFUSE_ISA {
 namespace {
 
@@ -127,6 +129,8 @@ void aggregate(const block_task<T>& task, const image_view<const T>& scores, con
   T* line = values + x.cells + pad;
   T* other = line + x.cells + pad;
   T* means = other + x.cells;
+  T* pixels = means + 2 * x.cells + 1;
+  const bool streams = exceeds_caches(out);
   clear_row(pad, values - pad);
   clear_row(pad, line - pad);
   clear_row(pad, other - pad);
@@ -163,11 +167,17 @@ void aggregate(const block_task<T>& task, const image_view<const T>& scores, con
         add_row(values - x.narrow, x.cells, windows);
         divide_row(windows, x.count, count_y, x.cells, means);
       }
-      T* first_row = out.row(b, begin);
-      expand_row(x, means, first_row);
-      for (int64_t row = begin + 1; row < end; ++row) copy_row(first_row, x.pixels, out.row(b, row));
+      if (streams) {
+        expand_row(x, means, pixels);
+        for (int64_t row = begin; row < end; ++row) stream(pixels, x.pixels, out.row(b, row));
+      } else {
+        T* first_row = out.row(b, begin);
+        expand_row(x, means, first_row);
+        for (int64_t row = begin + 1; row < end; ++row) copy_row(first_row, x.pixels, out.row(b, row));
+      }
     }
   }
+  finish_streaming();
 }
 
 }  // namespace

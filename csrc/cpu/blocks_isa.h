@@ -37,7 +37,7 @@ struct block_task {
 template <class T>
 std::int64_t aggregate_scratch(const block_task<T>& task, std::int64_t cell_rows) {
   const std::int64_t line = task.x.narrow + 1 + task.x.cells;
-  return (cell_rows + task.y.narrow) * task.x.grid + task.x.grid + 3 * line + 2 * task.x.cells + 1;
+  return (cell_rows + task.y.narrow) * task.x.grid + task.x.grid + 3 * line + 2 * task.x.cells + 1 + task.x.pixels;
 }
 
 template <class T>

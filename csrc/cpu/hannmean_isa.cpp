@@ -6,6 +6,8 @@
 
 #include <cstring>
 
+#include "cpu/simd.h"
+
 namespace nmfuse::NMFUSE_ISA {
 namespace {
 
@@ -57,8 +59,12 @@ void convert_row(const T* __restrict from, int64_t count, A* __restrict to) {
 
 // Values are chosen, not multiplied by their weight: an ignored NaN does no harm.
 template <class T, class A>
-void convert_reliable(const T* __restrict from, const uint8_t* __restrict codes, int64_t count, A* __restrict to) {
-  for (int64_t x = 0; x < count; ++x) to[x] = codes[x] == kReliable ? static_cast<A>(from[x]) : A(0);
+void convert_reliable(const T* __restrict from, const uint8_t* __restrict codes, int64_t count, A* __restrict to,
+                      A* __restrict weights) {
+  for (int64_t x = 0; x < count; ++x) {
+    to[x] = codes[x] == kReliable ? static_cast<A>(from[x]) : A(0);
+    weights[x] = codes[x] == kReliable ? A(1) : A(0);
+  }
 }
 
 template <class A>
@@ -70,15 +76,6 @@ void convert_weights(const uint8_t* __restrict codes, int64_t count, A* __restri
 template <class A>
 void clear_background(const uint8_t* __restrict codes, int64_t count, A* __restrict weights) {
   for (int64_t x = 0; x < count; ++x) weights[x] = codes[x] == kBackground ? A(0) : weights[x];
-}
-
-template <class T, class A>
-void normalise(const T* __restrict from, const A* __restrict weights, int64_t count, A* __restrict sums) {
-  for (int64_t x = 0; x < count; ++x) {
-    const A own = static_cast<A>(from[x]), weight = weights[x];
-    const A mean = sums[x] / (weight == 0 ? A(1) : weight);
-    sums[x] = weight == 0 ? own : mean;
-  }
 }
 
 // The nearest integer to a mean of unsigned integers, ties to even, saturated; a float as it is.
@@ -99,6 +96,26 @@ T to_pixel(A mean) {
 template <class T, class A>
 void store_pixels(const A* __restrict means, int64_t count, T* __restrict to) {
   for (int64_t x = 0; x < count; ++x) to[x] = to_pixel<T>(means[x]);
+}
+
+// to = sums / weights, or the pixel's own value where it keeps it.
+template <class T, class A>
+void store_means(const T* __restrict from, const uint8_t* __restrict codes, const A* __restrict sums,
+                 const A* __restrict weights, int64_t count, T* __restrict to) {
+  for (int64_t x = 0; x < count; ++x) {
+    const A own = static_cast<A>(from[x]), weight = codes[x] == kBackground ? A(0) : weights[x];
+    const A mean = sums[x] / (weight == 0 ? A(1) : weight);
+    to[x] = to_pixel<T>(weight == 0 ? own : mean);
+  }
+}
+
+// Calls write(line) for a line of a strip: the image's own, or one in L1 that is then streamed there.
+template <class T, class Write>
+void write_line(T* to, const column_strip& strip, bool streams, Write write) {
+  if (!streams) return write(to);
+  alignas(64) T line[kStrip<hann_sum<T>>];
+  write(line);
+  stream(line, strip.width(), to);
 }
 
 template <class T>
@@ -139,13 +156,17 @@ void sum_vertically(const A* const* rows, const hann_taps<A>& window, const colu
     for (int q = 0; q < kRows; ++q) s[q] = sums[q].values + offset;
 #pragma GCC ivdep
     for (int64_t x = 0; x < count; ++x) {
+      A v[kRows + 2 * kHalf], sum[kRows];  // each row is loaded once, before anything is stored
+#pragma GCC unroll 64
+      for (int i = 0; i < kRows + 2 * kHalf; ++i) v[i] = r[i][x];
 #pragma GCC unroll 4
       for (int q = 0; q < kRows; ++q) {
-        A sum = w[0] * r[q + kHalf][x];
+        sum[q] = w[0] * v[q + kHalf];
 #pragma GCC unroll 16
-        for (int j = 1; j <= kHalf; ++j) sum += w[j] * (r[q + kHalf - j][x] + r[q + kHalf + j][x]);
-        s[q][x] = sum;
+        for (int j = 1; j <= kHalf; ++j) sum[q] += w[j] * (v[q + kHalf - j] + v[q + kHalf + j]);
       }
+#pragma GCC unroll 4
+      for (int q = 0; q < kRows; ++q) s[q][x] = sum[q];
     }
   } else {
     for (int q = 0; q < kRows; ++q) {
@@ -169,6 +190,29 @@ void reflect_columns(const hann_taps<A>& window, const column_strip& strip, stri
   for (int64_t x = strip.cols; x < strip.last + window.half; ++x) s[x] = s[reflect(x, strip.cols)];
 }
 
+#if defined(__AVX512F__)
+// The vector that lies `shift` elements after the beginning of (a, b), which follow each other.
+template <int shift, class A, class Vec>
+inline Vec between(Vec a, Vec b) {
+  constexpr __mmask16 kAll = 0xffff;  // without a mask, GCC 12 warns of its own header
+  constexpr int kWords = shift * static_cast<int>(sizeof(A) / 4);
+  return bits_of<Vec>(_mm512_maskz_alignr_epi32(kAll, bits_of<__m512i>(b), bits_of<__m512i>(a), kWords));
+}
+
+// sum += w[j] (centre[-j] + centre[j]) for j = from ... half, of the vector `here` at `centre`, between its neighbours.
+// Most come from registers, some from L1, so that shuffles and loads take equally long.
+template <int from, int half, class Vec, class A>
+inline void add_neighbours(Vec left, Vec here, Vec right, const A* centre, const A* w, Vec& sum) {
+  if constexpr (from <= half - half / 3) {
+    sum += w[from] * (between<kLanes<A> - from, A>(left, here) + between<from, A>(here, right));
+    add_neighbours<from + 1, half>(left, here, right, centre, w, sum);
+  } else if constexpr (from <= half) {
+    sum += w[from] * (load<Vec>(centre - from) + load<Vec>(centre + from));
+    add_neighbours<from + 1, half>(left, here, right, centre, w, sum);
+  }
+}
+#endif
+
 // out[x] = horizontal sum around column x of the strip.
 template <int kHalf, class A>
 void sum_horizontally(const strip_row<A>& sums, const hann_taps<A>& window, int64_t count, A* __restrict out) {
@@ -176,7 +220,21 @@ void sum_horizontally(const strip_row<A>& sums, const hann_taps<A>& window, int6
   if constexpr (kHalf != kAnyHalf) {
     A w[kHalf + 1];
     for (int j = 0; j <= kHalf; ++j) w[j] = window.taps[j];
-    for (int64_t x = 0; x < count; ++x) {
+    int64_t x = 0;
+#if defined(__AVX512F__)  // where every unaligned load touches two lines of L1
+    using vector = vec<A>;
+    constexpr int n = kLanes<A>;
+    vector left = load<vector>(centre - n), here = load<vector>(centre);
+    for (; x + n <= count; x += n) {
+      const vector right = load<vector>(centre + x + n);
+      vector sum = w[0] * here;
+      add_neighbours<1, kHalf>(left, here, right, centre + x, w, sum);
+      store(out + x, sum);
+      left = here;
+      here = right;
+    }
+#endif
+    for (; x < count; ++x) {
       A sum = w[0] * centre[x];
 #pragma GCC unroll 16
       for (int j = 1; j <= kHalf; ++j) sum += w[j] * (centre[x - j] + centre[x + j]);
@@ -273,18 +331,21 @@ void mean_of_all(const image_view<const T>& x, const hann_taps<hann_sum<T>>& win
   for_each_strip<A>(x.cols, window.half, [&](const column_strip& strip) {
     block_sums<kHalf, A> sums(window, strip);
     source_rows<kHalf, T> source(x, band.b, window.half, strip);
+    const bool streams = exceeds_caches(out);
     for (int64_t y = band.first; y < band.last; y += kRows) {
       source.advance(y, y == band.first);
       sums.start(y, [&](int64_t i) { return source.row(i); });
       for (int q = 0; q < kRows && y + q < band.last; ++q) {
         T* to = out.row(band.b, y + q) + strip.first;
-        if constexpr (std::is_same_v<T, A>) {
-          sums.finish(q, to);
-        } else {
-          strip_row<A> line;
-          sums.finish(q, line.values);
-          store_pixels(line.values, strip.width(), to);
-        }
+        write_line(to, strip, streams, [&](T* line) {
+          if constexpr (std::is_same_v<T, A>) {
+            sums.finish(q, line);
+          } else {
+            strip_row<A> means;
+            sums.finish(q, means.values);
+            store_pixels(means.values, strip.width(), line);
+          }
+        });
       }
     }
   });
@@ -296,13 +357,13 @@ void mean_of_reliable(const image_view<const T>& x, const codes_view& reliabilit
   using A = hann_sum<T>;
   for_each_strip<A>(x.cols, window.half, [&](const column_strip& strip) {
     block_sums<kHalf, A> values(window, strip), weights(window, strip);
+    const bool streams = exceeds_caches(out);
     row_ring<kHalf, A> value_ring, weight_ring;
     for (int64_t y = band.first; y < band.last; y += kRows) {
       value_ring.advance(y, y == band.first, window.half, [&](int64_t i) {
         const T* from = x.row(band.b, reflect(i, x.rows)) + strip.read_first;
         const uint8_t* codes = reliability.row(band.b, reflect(i, x.rows)) + strip.read_first;
-        convert_reliable(from, codes, strip.read_width(), value_ring.row(i));
-        convert_weights(codes, strip.read_width(), weight_ring.row(i));
+        convert_reliable(from, codes, strip.read_width(), value_ring.row(i), weight_ring.row(i));
       });
       values.start(y, [&](int64_t i) { return value_ring.row(i); });
       weights.start(y, [&](int64_t i) { return weight_ring.row(i); });
@@ -310,9 +371,11 @@ void mean_of_reliable(const image_view<const T>& x, const codes_view& reliabilit
         strip_row<A> value, weight;
         values.finish(q, value.values);
         weights.finish(q, weight.values);
-        clear_background(reliability.row(band.b, y + q) + strip.first, strip.width(), weight.values);
-        normalise(x.row(band.b, y + q) + strip.first, weight.values, strip.width(), value.values);
-        store_pixels(value.values, strip.width(), out.row(band.b, y + q) + strip.first);
+        const uint8_t* codes = reliability.row(band.b, y + q) + strip.first;
+        T* to = out.row(band.b, y + q) + strip.first;
+        write_line(to, strip, streams, [&](T* line) {
+          store_means(x.row(band.b, y + q) + strip.first, codes, value.values, weight.values, strip.width(), line);
+        });
       }
     }
   });
@@ -326,6 +389,7 @@ void mean(const image_view<const T>& x, const codes_view& reliability, const han
   } else {
     mean_of_reliable<kHalf>(x, reliability, window, out, band);
   }
+  finish_streaming();
 }
 
 template <int kHalf, class T>

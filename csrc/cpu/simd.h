@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX2__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -51,6 +51,40 @@ inline To bits_of(From x) {
   To y;
   std::memcpy(&y, &x, sizeof(To));
   return y;
+}
+
+// Whether an image, or a batch, had better be written past the caches, so as not to push everything else out of them.
+template <class View>
+inline bool exceeds_caches(const View& out) {
+  constexpr std::int64_t kCaches = 16 << 20;
+  return out.batch * out.rows * out.cols * static_cast<std::int64_t>(sizeof(*out.data)) >= kCaches;
+}
+
+// Copies `count` elements to memory past the caches. Call finish_streaming after the last, before others may read them.
+template <class T>
+inline void stream(const T* from, std::int64_t count, T* to) {
+  std::int64_t i = 0;
+#if defined(__SSE2__)
+  constexpr std::int64_t n = kLanes<T>;
+  const std::int64_t head = -static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(to) / sizeof(T)) & (n - 1);
+  for (; i < head && i < count; ++i) to[i] = from[i];
+  for (; i + n <= count; i += n) {
+#if defined(__AVX512F__)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(to + i), load<__m512i>(from + i));
+#elif defined(__AVX2__)
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(to + i), load<__m256i>(from + i));
+#else
+    _mm_stream_si128(reinterpret_cast<__m128i*>(to + i), load<__m128i>(from + i));
+#endif
+  }
+#endif
+  for (; i < count; ++i) to[i] = from[i];
+}
+
+inline void finish_streaming() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
 }
 
 template <class Vec>

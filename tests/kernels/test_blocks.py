@@ -316,6 +316,19 @@ def test_takes_and_gives_torch():
     np.testing.assert_array_equal(back.numpy(), aggregate_blocks_adjoint(got.numpy(), 5, 2))
 
 
+@pytest.mark.parametrize("stride", [2, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda t: t.__name__)
+def test_what_exceeds_the_caches_has_the_bits_of_what_does_not(dtype, stride):
+    scores, shape = np.random.default_rng(0).random((29, 400)).astype(dtype), (29 * stride + 8, 400 * stride + 9)
+    many = np.tile(scores, (2**24 // (shape[0] * shape[1] * scores.itemsize) + 1, 1, 1))
+    target = np.zeros((len(many), shape[0], shape[1] + 8), dtype)
+    out = target[..., 3:-5]  # rows begin anywhere in a vector
+    aggregate_blocks(many, 8, stride, shape, out=out)
+    np.testing.assert_array_equal(out, np.broadcast_to(aggregate_blocks(scores, 8, stride, shape), out.shape))
+    assert not target[..., :3].any()
+    assert not target[..., -5:].any()
+
+
 @pytest.mark.parametrize("size", [(16, 2), (5, 3), (2, 3)], ids=str)
 def test_same_bits_for_any_number_of_threads(size):
     scores = values((2, 150, 131), np.float32)

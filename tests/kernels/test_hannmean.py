@@ -239,6 +239,20 @@ def test_same_bits_for_any_number_of_threads(masked):
     assert results[0] == results[1] == results[2]
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda t: t.__name__)
+def test_what_exceeds_the_caches_has_the_bits_of_what_does_not(dtype, masked):
+    x = image((61, 1163), dtype)
+    mask = random_codes(x.shape) == 1 if masked else None
+    many = np.tile(x, (2**24 // x.nbytes + 1, 1, 1))
+    target = np.zeros((*many.shape[:2], many.shape[2] + 8), dtype)
+    out = target[..., 3:-5]  # rows begin anywhere in a vector
+    hannmean(many, 7, None if mask is None else np.broadcast_to(mask, many.shape).copy(), out=out)
+    np.testing.assert_array_equal(out, np.broadcast_to(hannmean(x, 7, mask), out.shape))
+    assert not target[..., :3].any()
+    assert not target[..., -5:].any()
+
+
 @pytest.mark.parametrize("size", [0, 1, 2, 4, -3, 65, 3.0, True, "3"])
 def test_refuses_a_bad_size(backend, size):
     for function in (hannmean, hannmean_adjoint):
