@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # nobody's idle threads spi
 
 import json
 import math
+import platform
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,6 +109,7 @@ def compare(request: pytest.FixtureRequest, device: str, benchmark: Any) -> Call
 
 def _environment(config: pytest.Config) -> dict[str, Any]:
     environment: dict[str, Any] = nmfuse.config() | {"date": datetime.now(UTC).isoformat(timespec="seconds")}
+    environment["python"] = platform.python_version()  # without the path of this machine
     environment["processor"] = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         "unknown",
@@ -150,6 +152,7 @@ def _growth_table() -> str:
 
 def _draw_growth(path: Path) -> None:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     names = list(dict.fromkeys(row["what"] for row in GROWTH))
     figure = Figure(figsize=(4 * len(names), 3.6), layout="constrained")
@@ -157,6 +160,8 @@ def _draw_growth(path: Path) -> None:
         for row in (row for row in GROWTH if row["what"] == name):
             label = f"{row['threads']} thread{'s' * (row['threads'] > 1)}, slope {row['slope']:.2f}"
             axes.loglog(row["sizes"], [1000 * seconds for seconds in row["seconds"]], "o-", label=label)
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set(xlabel=name, ylabel="ms")
         axes.legend()
     figure.savefig(path, dpi=100)
