@@ -58,17 +58,17 @@ def test_aggregate(case: int, device: str, compare: Callable[..., None]) -> None
             cv2 = None
         if cv2 is not None:
             here, side_of_window = scores.numpy(), BLOCK // STRIDE
-            ones = np.ones_like(here)
 
-            def opencv() -> np.ndarray:  # sums in windows that end at each cell, their counts, each cell repeated
-                sums, counts = (
-                    cv2.boxFilter(
-                        np.pad(x, ((0, side_of_window - 1),) * 2), -1, (side_of_window,) * 2,
-                        anchor=(side_of_window - 1,) * 2, normalize=False, borderType=cv2.BORDER_CONSTANT,
-                    )
-                    for x in (here, ones)
+            def sums(x: np.ndarray) -> np.ndarray:  # in windows that end at each cell
+                return cv2.boxFilter(
+                    np.pad(x, ((0, side_of_window - 1),) * 2), -1, (side_of_window,) * 2,
+                    anchor=(side_of_window - 1,) * 2, normalize=False, borderType=cv2.BORDER_CONSTANT,
                 )  # fmt: skip
-                return cv2.resize(sums / counts, (side, side), interpolation=cv2.INTER_NEAREST)
+
+            counts = sums(np.ones_like(here))
+
+            def opencv() -> np.ndarray:  # each cell's mean, repeated
+                return cv2.resize(sums(here) / counts, (side, side), interpolation=cv2.INTER_NEAREST)
 
             np.testing.assert_allclose(opencv(), calls["nmfuse"]().numpy(), atol=1e-5)
             np.testing.assert_allclose(calls["integral image in NumPy"](), calls["nmfuse"]().numpy(), atol=1e-5)

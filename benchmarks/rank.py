@@ -30,7 +30,7 @@ def read_rivals(path: Path) -> dict[str, dict[str, np.ndarray]]:
         for row in csv.DictReader(file):
             values = [float(row["Qabf" if metric == "Q_abf" else metric]) for metric in RANKING]
             others[f"{row['kind']}/{row['pair']}"][row["method"]] = np.array(values)
-    return others
+    return dict(others)
 
 
 def main() -> None:

@@ -140,6 +140,9 @@ class array {
     if (ndim < 2) throw py::value_error(name_ + ": expected at least 2 axes, got " + std::to_string(ndim));
     image_view<T> result;
     result.data = static_cast<T*>(data());
+    if (reinterpret_cast<std::uintptr_t>(result.data) % sizeof(T) != 0) {
+      throw py::value_error(name_ + ": the elements are not aligned in memory; pass a copy");
+    }
     result.rows = size(ndim - 2);
     result.cols = size(ndim - 1);
     result.batch = 1;

@@ -171,6 +171,14 @@ def test_read_only_input_is_read_and_read_only_output_refused(values: np.ndarray
         _cpu.hannmean(values, None, 3, Producer(values.copy(), flags=1))
 
 
+def test_unaligned_output_is_refused(values: np.ndarray) -> None:
+    out = LAYOUTS["unaligned"](values)
+    with pytest.raises(ValueError, match=r"out: the last axis must be contiguous, .*, the elements aligned"):
+        nmfuse.hannmean(values, out=out)
+    with pytest.raises(ValueError, match="out: the elements are not aligned in memory; pass a copy"):
+        _cpu.hannmean(values, None, 3, out)
+
+
 def test_unknown_major_version_is_refused(values: np.ndarray) -> None:
     with pytest.raises(TypeError, match="DLPack version 2 is not supported"):
         _cpu.describe(Producer(values, major=2))
@@ -249,6 +257,7 @@ LAYOUTS = {
     "batch": lambda x: np.repeat(x, 3, axis=0)[::3],
     "swapped batch": lambda x: np.ascontiguousarray(np.swapaxes(x, 0, 1)).swapaxes(0, 1),
     "broadcast": lambda x: np.broadcast_to(x[:1], x.shape),
+    "unaligned": lambda x: np.ndarray(x.shape, x.dtype, bytearray(b"-" + x.tobytes()), offset=1),
 }
 
 

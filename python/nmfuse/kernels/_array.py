@@ -114,7 +114,7 @@ def result(out: Array | None, like: Array, shape: tuple[int, ...], dtype: str | 
     if isinstance(out, np.ndarray) and not out.flags.writeable:
         raise ValueError("out: the array is read-only; pass a writable one")
     if not is_plain(out):
-        raise ValueError("out: the last axis must be contiguous and the leading axes evenly spaced")
+        raise ValueError("out: the last axis must be contiguous, the leading axes evenly spaced, the elements aligned")
     return out
 
 
@@ -127,17 +127,19 @@ def same_place(x: Array, like: Array, name: str) -> None:
 def plain(x: Array) -> Array:
     """Return `x` where the kernels can read it in place, else a contiguous copy.
 
-    In place: a contiguous last axis, evenly spaced leading axes and rows, no negative strides.
+    In place: a contiguous last axis, evenly spaced leading axes and rows, no negative strides, aligned elements.
     """
     if is_plain(x):
         return x
     if is_torch(x):
-        return x.contiguous()
+        return x.clone(memory_format=sys.modules["torch"].contiguous_format)
     return x.copy(order="C")
 
 
 def is_plain(x: Array) -> bool:
     """Whether the kernels can read `x` in place (see `plain`)."""
+    if not _is_aligned(x):
+        return False
     if _is_contiguous(x):
         return True
     strides = _strides(x)
@@ -146,6 +148,12 @@ def is_plain(x: Array) -> bool:
         return False
     leading = [(size, stride) for size, stride in zip(x.shape[:-2], strides[:-2], strict=True) if size != 1]
     return all(outer[1] == inner[1] * inner[0] for outer, inner in pairwise(leading))
+
+
+def _is_aligned(x: Array) -> bool:
+    if is_torch(x):
+        return bool(x.data_ptr() % x.element_size() == 0)
+    return bool(not isinstance(x, np.ndarray) or x.flags.aligned)
 
 
 def _is_contiguous(x: Array) -> bool:

@@ -238,5 +238,5 @@ def _index_mean(p: Tensor) -> Tensor:
 
 def _index_deviation(p: Tensor) -> Tensor:
     """Return the standard deviation of the index under each of (9, n) distributions."""
-    index = torch.arange(len(p), dtype=p.dtype, device=p.device)
-    return (index**2 @ p - _index_mean(p) ** 2).clamp_min(0).sqrt()
+    index = torch.arange(len(p), dtype=p.dtype, device=p.device)[:, None]
+    return (index - _index_mean(p)).square_().mul_(p).sum(0).sqrt()
