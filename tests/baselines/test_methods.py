@@ -66,7 +66,7 @@ def test_cnn_liu_gives_its_authors_image(shared_dir: Path) -> None:
     ct, mri = (read_image(folder / name) for name in ("010_CT.tif", "010_MR-T2.tif"))
     fused = METHODS["cnn-liu"].function()(ct / 255.0, mri / 255.0, weights=folder / "cnnmodel.mat")
     grey_levels = 255 * np.clip(fused, 0, 1)  # these round to theirs; the machine's sums decide which way a half goes
-    np.testing.assert_allclose(grey_levels, read_image(folder / "fused.tif"), rtol=0, atol=0.5 + 1e-3)
+    np.testing.assert_allclose(grey_levels, read_image(folder / "fused.tif"), rtol=0, atol=0.5 + 1e-4)
 
 
 def test_cnn_liu_says_whose_weights_it_has(

@@ -138,7 +138,7 @@ def plain(x: Array) -> Array:
 
 def is_plain(x: Array) -> bool:
     """Whether the kernels can read `x` in place (see `plain`)."""
-    if not _is_aligned(x):
+    if _address(x) % x.itemsize != 0:
         return False
     if _is_contiguous(x):
         return True
@@ -150,14 +150,14 @@ def is_plain(x: Array) -> bool:
     return all(outer[1] == inner[1] * inner[0] for outer, inner in pairwise(leading))
 
 
-def _is_aligned(x: Array) -> bool:
-    if is_torch(x):
-        return bool(x.data_ptr() % x.element_size() == 0)
-    return bool(not isinstance(x, np.ndarray) or x.flags.aligned)
-
-
 def _is_contiguous(x: Array) -> bool:
     return bool(x.is_contiguous() if is_torch(x) else x.flags.c_contiguous)
+
+
+def _address(x: Array) -> int:
+    if is_torch(x):
+        return int(x.data_ptr())
+    return int(x.data.ptr if is_cupy(x) else x.__array_interface__["data"][0])
 
 
 def _strides(x: Array) -> tuple[int, ...]:
@@ -176,12 +176,7 @@ def overlap(x: Array, y: Array) -> bool:
 
 
 def _span(x: Array) -> tuple[int, int]:
-    if is_torch(x):
-        start, itemsize = x.data_ptr(), x.element_size()
-    elif is_cupy(x):
-        start, itemsize = x.data.ptr, x.itemsize
-    else:
-        start, itemsize = x.__array_interface__["data"][0], x.itemsize
+    start, itemsize = _address(x), x.itemsize
     if _is_contiguous(x):
         return start, start + itemsize * math.prod(x.shape)
     reach = [(size - 1) * stride for size, stride in zip(x.shape, _strides(x), strict=True)]
