@@ -223,6 +223,19 @@ def test_three_sources(images: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Non
     assert three["CC"] == pytest.approx(sum(v["CC"] for v in alone.values()) / 3)
 
 
+def test_windows_that_are_black_in_all_images_tell_all_in_fmi(
+    images: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> None:
+    """Most of the wide images is black: FMI computes the rest of the windows alone, of the narrow ones all at once."""
+    narrow = [np.pad(image[:, :40], ((0, 0), (3, 0))) for image in images]
+    wide = [np.pad(image, ((0, 0), (158, 0))) for image in narrow]
+    for name in ("FMI_pixel", "FMI_gradient"):
+        few, many = (
+            evaluate(fused, sources, metrics=[name])[name] * (fused.shape[1] - 2) for fused, *sources in (narrow, wide)
+        )
+        assert many == pytest.approx(few + 158, rel=1e-9)
+
+
 @pytest.mark.parametrize("level", [0, 77])
 def test_flat_images_give_no_nan(level: int) -> None:
     flat = np.full((180, 180), level, np.uint8)

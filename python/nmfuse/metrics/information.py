@@ -172,7 +172,7 @@ def _fmi(fused: Tensor, sources: tuple[Tensor, ...]) -> Tensor:
     for y in range(0, height, rows):
         f, *others = (_windows(x[..., y : y + rows + 2, :]) for x in (fused, *sources))
         r = _distribution(f)
-        information = [torch.where((a == f).all(0), 1.0, _coupled_information(_distribution(a), r)) for a in others]
+        information = [_window_information(a, f, r) for a in others]
         pieces.append(torch.stack(information).mean(0).reshape(len(fused), -1, width))
     return mean(torch.cat(pieces, 1))
 
@@ -190,6 +190,23 @@ def _distribution(x: Tensor) -> Tensor:
     return torch.where(s > 0, x / torch.where(s > 0, s, 1.0), 1 / 9)
 
 
+def _window_information(a: Tensor, f: Tensor, r: Tensor) -> Tensor:
+    """Return the information (n) that windows a share with windows f (9, n), whose distributions are r.
+
+    Equal windows share all, and a flat window shares nothing with another: where these are many, only the rest is
+    computed.
+    """
+    equal = (a == f).all(0)
+    rest = ~equal & (a != a[0]).any(0) & (f != f[0]).any(0)
+    count = int(rest.sum())
+    if count > 0.8 * len(rest):
+        return torch.where(equal, 1.0, _coupled_information(_distribution(a), r))
+    information = equal.double()
+    if count:
+        information[rest] = _coupled_information(_distribution(a[:, rest]), r[:, rest])
+    return information
+
+
 def _coupled_information(p: Tensor, r: Tensor) -> Tensor:
     """Return ``2 I / (H_p + H_r)`` (n) of (9, n) distributions that are coupled as strongly as they correlate."""
     dp, dr = p - p.mean(0), r - r.mean(0)
@@ -202,7 +219,8 @@ def _coupled_information(p: Tensor, r: Tensor) -> Tensor:
     edges, from_p = _merged(p.cumsum(0)[:-1], r.cumsum(0)[:-1])
     steps = functional.pad(edges, (0, 0, 1, 1)).diff(dim=0)
     steps[-1] += 1
-    i = functional.pad(from_p.cumsum(0), (0, 0, 1, 0))
+    i = torch.zeros_like(steps, dtype=torch.int64)
+    torch.cumsum(from_p, 0, out=i[1:])
     j = torch.arange(len(steps), device=p.device)[:, None] - i
     covariance = (i - _index_mean(p)).mul_(j - _index_mean(r)).mul_(steps).sum(0)
     phi = ratio(c.abs() * spread, torch.where(spread > 0, covariance, 0.0))
