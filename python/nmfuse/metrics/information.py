@@ -15,6 +15,7 @@ _LEVELS = 256
 _Q_CVEJIC = 1.85
 _Q_NAVA = 0.43137
 _TINY = 1e-300  # in place of 0 in a logarithm that is multiplied by 0
+_MANY = 0.8  # of the windows: picking out so many costs more than computing all
 _PIECE = 1 << 14  # windows at a time: what is computed of them stays in the cache
 
 
@@ -199,8 +200,8 @@ def _window_information(a: Tensor, f: Tensor, r: Tensor) -> Tensor:
     equal = (a == f).all(0)
     rest = ~equal & (a != a[0]).any(0) & (f != f[0]).any(0)
     count = int(rest.sum())
-    if count > 0.8 * len(rest):
-        return torch.where(equal, 1.0, _coupled_information(_distribution(a), r))
+    if count > _MANY * len(rest):
+        return torch.where(rest, _coupled_information(_distribution(a), r), equal.double())
     information = equal.double()
     if count:
         information[rest] = _coupled_information(_distribution(a[:, rest]), r[:, rest])
@@ -208,10 +209,12 @@ def _window_information(a: Tensor, f: Tensor, r: Tensor) -> Tensor:
 
 
 def _coupled_information(p: Tensor, r: Tensor) -> Tensor:
-    """Return ``2 I / (H_p + H_r)`` (n) of (9, n) distributions that are coupled as strongly as they correlate."""
+    """Return ``2 I / (H_p + H_r)`` (n) of (9, n) distributions that are coupled as strongly as they correlate.
+
+    Neither may be uniform: what it is then is chance.
+    """
     dp, dr = p - p.mean(0), r - r.mean(0)
     c = ratio((dp * dr).sum(0), ((dp * dp).sum(0) * (dr * dr).sum(0)).sqrt())
-    c = c.masked_fill((p.amax(0) == p.amin(0)) | (r.amax(0) == r.amin(0)), 0)  # a flat window correlates with nothing
     spread = _index_deviation(p) * _index_deviation(r)
     # the lower Frechet bound is the upper bound of p and r reversed, and the covariance changes its sign
     r = torch.where(c < 0, r.flip(0), r)
