@@ -29,6 +29,7 @@ from nmfuse.classify.features import (
     pool,
     poses,
     prepare,
+    shrink,
     some_columns,
     two_views,
     unpose,
@@ -37,8 +38,9 @@ from nmfuse.io import new_file
 from nmfuse.nets.weights_file import read_weights, write_weights
 from nmfuse.training.loops import OneCycle, Sgd, run_training, training_device
 
-FORMAT = "nmfuse.classifier.2"
-_AT_ONCE = 64  # images looked at together
+FORMAT = "nmfuse.classifier.3"
+_AT_ONCE = {"cpu": 16, "cuda": 64}  # images looked at together: their maps stay in a processor's cache
+_SMALL_SIDE = 64  # pixels: of the images in the first half of fine-tuning
 _SMOOTHING = 0.05  # of the labels, in fine-tuning
 _DROPOUT = 0.3  # of the pooled maps, in fine-tuning
 _HEAD_BATCH = 128
@@ -338,12 +340,17 @@ class Classifier:
                 raise ValueError(f"start: {self.start} has frozen branches; expected a model with fine-tuned ones")
             self.branches_.load_state_dict(started.state_dict())
         net = _FineTuned(self.branches_)
+
+        def learned(chosen: np.ndarray, rng: np.random.Generator, early: bool) -> Tensor:
+            seen = augment(images[chosen], rng)
+            return net(two_views(shrink(seen, _SMALL_SIDE) if early else seen, self.hannmean_size), rng)
+
         recipe = {**self.get_params(), "start": _hash(*net.state_dict().values()), "images": _hash(images, labels)}
         self.curve_ = _fit_best(
             net,
             labels,
             _validation_split(labels, groups, self.validation_fraction, self.seed),
-            lambda chosen, rng: net(two_views(augment(images[chosen], rng), self.hannmean_size), rng),
+            learned,
             lambda chosen: net(two_views(images[chosen], self.hannmean_size)),
             lambda steps: OneCycle(steps, self.lr, self.weight_decay),
             smoothing=_SMOOTHING,
@@ -367,7 +374,7 @@ class Classifier:
             head,
             labels,
             _validation_split(labels, groups, self.validation_fraction, self.seed),
-            lambda chosen, rng: head(seen[chosen, rng.integers(0, seen.shape[1], len(chosen))]),
+            lambda chosen, rng, _: head(seen[chosen, rng.integers(0, seen.shape[1], len(chosen))]),
             lambda chosen: head(seen[chosen].mean(1)),
             lambda steps: Sgd(steps, 0.1, 0.9, 3e-3),
             smoothing=0.0,
@@ -386,7 +393,7 @@ class Classifier:
         if self.rank:
             rng = np.random.default_rng(self.seed)
             share = COLUMNS / sum(m[0, 0].numel() for m in self._seen(images[:1])) / len(images)
-            V = torch.cat([some_columns(self._seen(part), share, rng) for part in torch.split(images, _AT_ONCE)], dim=1)
+            V = torch.cat([some_columns(self._seen(part), share, rng) for part in _parts(images)], dim=1)
             self.W1_ = factorize(V, min(self.rank, *V.shape), self.seed)
         self.scale_ = images.new_ones(1)
         vectors = self._vectors(images)
@@ -412,7 +419,7 @@ class Classifier:
 
     def _vectors(self, images: Tensor) -> Tensor:
         """Return the scaled pooled maps of each pose of images: (N, poses, M)."""
-        seen = [[pool(self._maps(pose)) for pose in poses(part)] for part in torch.split(images, _AT_ONCE)]
+        seen = [[pool(self._maps(pose)) for pose in poses(part)] for part in _parts(images)]
         return torch.cat([torch.stack(part, dim=1) for part in seen]) / self.scale_
 
     def _inputs(self, vectors: Tensor) -> Tensor:
@@ -503,7 +510,7 @@ def _fit_best(
     net: nn.Module,
     labels: np.ndarray,
     halves: tuple[np.ndarray, np.ndarray],
-    learned: Callable[[np.ndarray, np.random.Generator], Tensor],
+    learned: Callable[[np.ndarray, np.random.Generator, bool], Tensor],
     asked: Callable[[np.ndarray], Tensor],
     schedule: Callable[[int], Sgd | OneCycle],
     *,
@@ -517,26 +524,28 @@ def _fit_best(
 ) -> Curve:
     """Train a net on balanced batches, leave it at its best epoch of the second half, and return its curve.
 
-    `learned` and `asked` give the logits of the images at some places, in training and in validation.
+    `learned` and `asked` give the logits of the images at some places, in training and in validation; `learned` is told
+    whether it is the first half of the training.
     """
     kept, held = halves
     by_class = [kept[labels[kept] == label] for label in (0, 1)]
     steps = max(1, round(2 * len(kept) / batch))
     state = _Kept(net, epochs)
     device = next(net.parameters()).device
+    at_once = _AT_ONCE[device.type]
 
     def loss_of(step: int) -> Tensor:
         net.train()
         rng = np.random.default_rng([*seed, step])
         chosen = np.concatenate([rng.choice(of, batch // 2, len(of) < batch // 2) for of in by_class])
-        truth, logits = torch.from_numpy(labels[chosen]).to(device), learned(chosen, rng)
+        truth, logits = torch.from_numpy(labels[chosen]).to(device), learned(chosen, rng, step < epochs // 2 * steps)
         state.right += torch.tensor([float((logits.argmax(1) == truth).sum()), len(chosen)])
         return functional.cross_entropy(logits, truth, label_smoothing=smoothing)
 
     def score() -> float:
         net.eval()
         with torch.no_grad():
-            logits = torch.cat([asked(part) for part in np.split(held, range(_AT_ONCE, len(held), _AT_ONCE))]).cpu()
+            logits = torch.cat([asked(part) for part in np.split(held, range(at_once, len(held), at_once))]).cpu()
         truth = torch.from_numpy(labels[held])
         loss = float(functional.cross_entropy(logits, truth, label_smoothing=smoothing))
         accuracy = float((logits.argmax(1) == truth).float().mean())
@@ -608,6 +617,11 @@ def _validation_split(
 
 def _kind(pairs: bool) -> str:
     return "pairs" if pairs else "single images"
+
+
+def _parts(images: Tensor) -> tuple[Tensor, ...]:
+    """Return images in parts of as many as are looked at together."""
+    return torch.split(images, _AT_ONCE[images.device.type])
 
 
 def _hash(*values: Tensor | np.ndarray) -> str:

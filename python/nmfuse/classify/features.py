@@ -204,6 +204,13 @@ def augment(images: Tensor, rng: np.random.Generator) -> Tensor:
     return moved.clamp_min(_TINY) ** gamma * gain
 
 
+def shrink(images: Tensor, side: int) -> Tensor:
+    """Return images (N, H, W) or pairs (N, 2, H, W) at side x side pixels."""
+    planes = images if images.ndim == 4 else images[:, None]
+    small = functional.interpolate(planes, size=(side, side), mode="bilinear", antialias=True)
+    return small.reshape(*images.shape[:-2], side, side)
+
+
 def _moves(angle: np.ndarray, scale: np.ndarray, flip: np.ndarray, shift: np.ndarray) -> np.ndarray:
     """Return the affine matrices (N, 2, 3) that say where each pixel is taken from."""
     cos, sin = np.cos(angle) * scale, np.sin(angle) * scale

@@ -15,7 +15,7 @@ class DeepBranch(nn.Module):
     """Three convolutions that start at the focus weights, and a residual block: maps at an eighth of the size.
 
     conv 3x3, max-pool 2, conv 3x3, max-pool 2, separable conv 3x3, residual block of stride 2; a batch normalization
-    follows each convolution, and a ReLU each stage.
+    follows each convolution, where there is one after its max-pool, and a ReLU each stage.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ class DeepBranch(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the non-negative maps (N, width, H/8, W/8) of images (N, 1, H, W)."""
-        x = functional.relu(functional.max_pool2d(self.norm1(self.conv1(x)), 2))  # a quarter of the ReLUs, all the same
-        x = functional.relu(functional.max_pool2d(self.norm2(self.conv2(x)), 2))
+        x = functional.relu(self.norm1(functional.max_pool2d(self.conv1(x), 2)))
+        x = functional.relu(self.norm2(functional.max_pool2d(self.conv2(x), 2)))
         x = functional.relu(self.norm3(self.conv3(x)))
         inner = self.norm5(self.conv5(functional.relu(self.norm4(self.conv4(x)))))
         return functional.relu(inner + self.norm_skip(self.skip(x)))
