@@ -6,11 +6,14 @@ import copy
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from nmfuse.classify import Classifier, evaluate_split
 from nmfuse.classify.classifier import _validation_split
 from nmfuse.classify.evaluate import BASELINES, RIVALS, VARIANTS
 from nmfuse.data import brain_phantom
+from nmfuse.nets import DeepBranch
 from nmfuse.nets.weights_file import shipped
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -138,6 +141,22 @@ def test_a_start_from_another_model(tuned, frozen, phantoms, tmp_path):
         Classifier(start=tmp_path / "frozen.safetensors").fit(images[:16], labels[:16])
     with pytest.raises(ValueError, match="but the branches stay as they are"):
         Classifier(start=tmp_path / "tuned.safetensors", trainable=False).fit(images[:16], labels[:16])
+
+
+def test_fine_tuning_sees_small_images_at_first(phantoms, monkeypatch):
+    images, labels = phantoms
+    sides, forward = [], DeepBranch.forward
+
+    def watched(branch: DeepBranch, x: Tensor) -> Tensor:
+        if branch.training and torch.is_grad_enabled():
+            sides.append(x.shape[-1])
+        return forward(branch, x)
+
+    monkeypatch.setattr(DeepBranch, "forward", watched)
+    Classifier(epochs=4, batch=16, rank=4, rank2=2).fit(images[:32], labels[:32])
+    half = len(sides) // 2
+    assert set(sides[:half]) == {64, 32}  # the Hannmean-filtered view is looked at in half size
+    assert set(sides[half:]) == {96, 48}
 
 
 def test_a_head_learned_anew_leaves_the_branches(tuned, phantoms):

@@ -343,7 +343,10 @@ class Classifier:
 
         def learned(chosen: np.ndarray, rng: np.random.Generator, early: bool) -> Tensor:
             seen = augment(images[chosen], rng)
-            return net(two_views(shrink(seen, _SMALL_SIDE) if early else seen, self.hannmean_size), rng)
+            if early:
+                seen = shrink(seen, _SMALL_SIDE)
+            logits: Tensor = net(two_views(seen, self.hannmean_size), rng)
+            return logits
 
         recipe = {**self.get_params(), "start": _hash(*net.state_dict().values()), "images": _hash(images, labels)}
         self.curve_ = _fit_best(

@@ -19,7 +19,7 @@ _FOREGROUND = 0.06  # of white: darker is background
 _MIDDLE = 0.4  # what the median of the foreground becomes
 _BRIGHTEST = 2.0
 _PATCH = 4  # pixels: a part of the image itself, where no network looks
-COLUMNS = 2**16  # of the maps: what the parts are learned from
+COLUMNS = 2**15  # of the maps: what the parts are learned from
 _LIGHT = ((0.8, 1.25), (0.85, 1.2))  # gamma and gain of the augmentation
 _POSES = ((0.0, 1.0, 1.0), (0.0, 1.0, -1.0), (0.2, 1.07, 1.0), (-0.2, 1.07, -1.0), (-0.2, 0.93, 1.0), (0.2, 0.93, -1.0))
 _TINY = 1e-12
@@ -111,7 +111,7 @@ class DeepBranches(nn.Module):
     Examples
     --------
     >>> [tuple(maps.shape) for maps in DeepBranches()(torch.rand(3, 2, 96, 96))]
-    [(3, 256, 12, 12)]
+    [(3, 192, 12, 12)]
     """
 
     emphasis: Tensor

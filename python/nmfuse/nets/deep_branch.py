@@ -29,10 +29,10 @@ class DeepBranch(nn.Module):
     Examples
     --------
     >>> DeepBranch()(torch.rand(2, 1, 96, 96)).shape
-    torch.Size([2, 128, 12, 12])
+    torch.Size([2, 96, 12, 12])
     """
 
-    def __init__(self, width: int = 128) -> None:
+    def __init__(self, width: int = 96) -> None:
         super().__init__()
         self.width = width
         focus = copy.deepcopy(load("lite"))
