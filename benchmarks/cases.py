@@ -24,6 +24,7 @@ HANNMEAN_MASKED = {"cpu": [(1024, 5), (4096, 5)], "cuda": [(4096, 5), (8192, 5)]
 BLOCKS = {"cpu": [1024, 4096], "cuda": [1024, 4096, 8192]}
 # side of the two images
 PIPELINE = {"cpu": [256, 512], "cuda": [256, 1024]}
+METRICS = {"cpu": [512], "cuda": [512]}
 # what must be in memory besides V: m, n, rank, beta; and besides the two images: side
 MEMORY = {"cpu": [(128, 65536, 8, 2), (512, 65536, 16, 2), (512, 65536, 16, 1)], "cuda": []}
 MEMORY_FUSE = {"cpu": [512, 2048, 8192], "cuda": []}

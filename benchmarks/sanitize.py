@@ -24,6 +24,9 @@ def main() -> None:
             nmfuse.hannmean(cupy.asarray(x), size)
         if dtype.startswith("f"):
             nmfuse.hannmean_adjoint(cupy.asarray(x), 5, cupy.asarray(mask))
+            flat = np.where(mask, x, 0)
+            there = nmfuse.kernels.window_information(cupy.asarray(x), cupy.asarray(flat))
+            np.testing.assert_allclose(there.get(), reference.window_information_ref(x, flat), atol=1e-4)
     for block, stride, grid, shape in ((16, 2, (13, 30), (40, 75)), (7, 4, (5, 6), (30, 33)), (3, 5, (4, 4), (20, 20))):
         scores = rng.random(grid).astype(np.float32)
         there = nmfuse.aggregate_blocks(cupy.asarray(scores), block, stride, shape)

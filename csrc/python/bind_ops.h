@@ -14,6 +14,7 @@
 #include "nmfuse/error.h"
 #include "nmfuse/hannmean.h"
 #include "nmfuse/image_view.h"
+#include "nmfuse/information.h"
 #include "nmfuse/nmf.h"
 #include "nmfuse/readback.h"
 #include "python/dlpack.h"
@@ -265,6 +266,20 @@ void bind_ops(py::module_& module) {
       },
       py::arg("grad"), py::arg("block"), py::arg("stride"), py::arg("fill_nearest"), py::arg("out"),
       py::arg("workspace"), py::arg("stream") = py::none());
+
+  module.def(
+      "window_information",
+      [=](const py::object& x, const py::object& y, const py::object& out, const py::object& stream) {
+        const args a(stream);
+        const array first = a.take(x, "x"), second = a.take(y, "y"), target = a.take(out, "out");
+        visit_dtype<float, double>(first, [&](auto tag) {
+          using T = typename decltype(tag)::type;
+          const auto of_x = first.view<const T>(), of_y = second.view<const T>();
+          const auto to = target.view<float>();
+          a.run(first, [&] { window_information<T>(of_x, of_y, to, a.stream()); });
+        });
+      },
+      py::arg("x"), py::arg("y"), py::arg("out"), py::arg("stream") = py::none());
 
   py::class_<nmf_options>(module, "NmfOptions", py::module_local())  // each module has its own
       .def(py::init(&make_nmf_options), py::kw_only(), py::arg("beta") = 2.0, py::arg("l1_W") = 0.0,

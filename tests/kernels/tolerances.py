@@ -32,3 +32,10 @@ NMF = {
     np.dtype(np.float32): 1e-5,
     np.dtype(np.float64): 1e-12,
 }
+
+# Information of windows, in [0, 1]: single precision once the minimum is gone, sums of some forty terms p log p, and
+# for float32 images the rounding of what the minimum leaves.
+INFORMATION = {
+    np.dtype(np.float32): 1e-4,
+    np.dtype(np.float64): 3e-5,
+}

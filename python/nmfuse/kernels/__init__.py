@@ -6,6 +6,7 @@ from nmfuse.kernels.background import detect_background
 from nmfuse.kernels.blocks import aggregate_blocks, aggregate_blocks_adjoint
 from nmfuse.kernels.errors import CudaError, CudaUnavailable
 from nmfuse.kernels.hannmean import hannmean, hannmean_adjoint
+from nmfuse.kernels.information import window_information
 from nmfuse.kernels.nmf import NmfInfo, nmf
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "nmf",
     "num_threads",
     "set_num_threads",
+    "window_information",
 ]

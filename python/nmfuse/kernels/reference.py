@@ -239,3 +239,38 @@ def nmf_normalize_ref(W: ArrayLike, H: ArrayLike) -> tuple[Float64, Float64]:
     order = np.argsort(-np.linalg.norm(H, axis=-1), axis=-1, kind="stable")
     W, H = np.take_along_axis(W, order[..., None, :], -1), np.take_along_axis(H, order[..., :, None], -2)
     return np.maximum(W, FACTOR_FLOOR), np.maximum(H, FACTOR_FLOOR)
+
+
+def window_information_ref(x: ArrayLike, y: ArrayLike) -> Float64:
+    """Share of information of 3 x 3 windows, ``2 I / (H_x + H_y)``, from all 81 cells of the joint distribution."""
+    x, y = (np.asarray(z, np.float64) for z in (x, y))
+    windows = [np.lib.stride_tricks.sliding_window_view(z, (3, 3), (-2, -1)) for z in (x, y)]
+    pairs = [np.swapaxes(w, -2, -1).reshape(-1, 9) for w in windows]  # column by column
+    information = [_coupled_information(a, b) for a, b in zip(*pairs, strict=True)]
+    return np.reshape(information, windows[0].shape[:-2])
+
+
+def _coupled_information(a: Float64, b: Float64) -> float:
+    if (a == b).all():
+        return 1.0
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return 0.0
+    p, r = ((z - z.min()) / (z - z.min()).sum() for z in (a, b))
+    index = np.arange(9)
+    correlation = np.corrcoef(p, r)[0, 1]
+    below_p, below_r = np.cumsum(p)[:, None], np.cumsum(r)
+    bound = np.maximum(below_p + below_r - 1, 0) if correlation < 0 else np.minimum(below_p, below_r)
+    bound = np.diff(np.diff(bound, axis=0, prepend=0), axis=1, prepend=0)
+    means = index @ p, index @ r
+    deviations = np.sqrt((index - means[0]) ** 2 @ p * ((index - means[1]) ** 2 @ r))
+    covariance = (index - means[0]) @ bound @ (index - means[1])
+    phi = correlation * deviations / covariance if covariance else 0.0
+    entropies = [_entropy(z) for z in (p, r, phi * bound + (1 - phi) * np.outer(p, r))]
+    both = entropies[0] + entropies[1]
+    return 2 * (both - entropies[2]) / both if both else 0.0
+
+
+def _entropy(p: Float64) -> float:
+    """Shannon's, in nats; of a negative "probability" the real part of the logarithm."""
+    seen = p[p != 0]
+    return -float(seen @ np.log(np.abs(seen)))

@@ -6,17 +6,15 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from nmfuse.metrics._filters import mean, ratio
+from nmfuse.kernels import window_information
+from nmfuse.metrics._filters import ratio
 from nmfuse.metrics._input import Images
 
 _LEVELS = 256
 _Q_CVEJIC = 1.85
 _Q_NAVA = 0.43137
 _TINY = 1e-300  # in place of 0 in a logarithm that is multiplied by 0
-_MANY = 0.8  # of the windows: picking out so many costs more than computing all
-_PIECE = 1 << 14  # windows at a time: what is computed of them stays in the cache
 
 
 def entropy(images: Images) -> Tensor:
@@ -167,97 +165,5 @@ def _power(p: Tensor, q: float) -> Tensor:
 
 
 def _fmi(fused: Tensor, sources: tuple[Tensor, ...]) -> Tensor:
-    height, width = fused.shape[-2] - 2, fused.shape[-1] - 2
-    rows = max(1, (_PIECE if fused.is_cpu else _PIECE << 6) // (len(fused) * width))
-    pieces = []
-    for y in range(0, height, rows):
-        f, *others = (_windows(x[..., y : y + rows + 2, :]) for x in (fused, *sources))
-        r = _distribution(f)
-        information = [_window_information(a, f, r) for a in others]
-        pieces.append(torch.stack(information).mean(0).reshape(len(fused), -1, width))
-    return mean(torch.cat(pieces, 1))
-
-
-def _windows(x: Tensor) -> Tensor:
-    """Return the nine pixels of every 3 x 3 window, column by column: (9, N (H - 2) (W - 2))."""
-    h, w = x.shape[-2] - 2, x.shape[-1] - 2
-    return torch.stack([x[..., i : i + h, j : j + w] for j in range(3) for i in range(3)]).flatten(1)
-
-
-def _distribution(x: Tensor) -> Tensor:
-    """Read (9, n) values, less their minimum, as probabilities; nine equal values are uniform."""
-    x = (x - x.amin(0)).float()  # single precision does from here on
-    s = x.sum(0)
-    return torch.where(s > 0, x / torch.where(s > 0, s, 1.0), 1 / 9)
-
-
-def _window_information(a: Tensor, f: Tensor, r: Tensor) -> Tensor:
-    """Return the information (n) that windows a share with windows f (9, n), whose distributions are r.
-
-    Equal windows share all, and a flat window shares nothing with another: where these are many, only the rest is
-    computed.
-    """
-    equal = (a == f).all(0)
-    rest = ~equal & (a != a[0]).any(0) & (f != f[0]).any(0)
-    count = int(rest.sum())
-    if count > _MANY * len(rest):
-        return torch.where(rest, _coupled_information(_distribution(a), r), equal.double())
-    information = equal.double()
-    if count:
-        information[rest] = _coupled_information(_distribution(a[:, rest]), r[:, rest])
-    return information
-
-
-def _coupled_information(p: Tensor, r: Tensor) -> Tensor:
-    """Return ``2 I / (H_p + H_r)`` (n) of (9, n) distributions that are coupled as strongly as they correlate.
-
-    Neither may be uniform: what it is then is chance.
-    """
-    dp, dr = p - p.mean(0), r - r.mean(0)
-    c = ratio((dp * dr).sum(0), ((dp * dp).sum(0) * (dr * dr).sum(0)).sqrt())
-    spread = _index_deviation(p) * _index_deviation(r)
-    # the lower Frechet bound is the upper bound of p and r reversed, and the covariance changes its sign
-    r = torch.where(c < 0, r.flip(0), r)
-    # the upper bound is a staircase: 17 steps between the values of both distribution functions, in cells (i, j)
-    edges, from_p = _merged(p.cumsum(0)[:-1], r.cumsum(0)[:-1])
-    steps = functional.pad(edges, (0, 0, 1, 1)).diff(dim=0)
-    steps[-1] += 1
-    i = torch.zeros_like(steps, dtype=torch.int64)
-    torch.cumsum(from_p, 0, out=i[1:])
-    j = torch.arange(len(steps), device=p.device)[:, None] - i
-    covariance = (i - _index_mean(p)).mul_(j - _index_mean(r)).mul_(steps).sum(0)
-    phi = ratio(c.abs() * spread, torch.where(spread > 0, covariance, 0.0))
-    h = -_times_log(p).add_(_times_log(r)).sum(0)
-    # the entropy of the independent part in all 81 cells, and what the steps change in theirs
-    independent = p.gather(0, i).mul_(r.gather(0, j)).mul_(1 - phi)
-    h_independent = (1 - phi) * h - _times_log(1 - phi)
-    h_joint = h_independent - _times_log(steps.mul_(phi).add_(independent)).sub_(_times_log(independent)).sum(0)
-    return 2 * ratio(h - h_joint, h).double()
-
-
-def _merged(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Merge two (8, n) rising float32 sequences in [0, 1]: the values (16, n), and 1 where one comes from x, else 0.
-
-    By a bitonic network on the bits, of which the last says where a value comes from.
-    """
-    bits = torch.cat([x.view(torch.int32) | 1, y.flip(0).view(torch.int32) & ~1])
-    for half in (8, 4, 2, 1):
-        low, high = bits.view(-1, 2, half, bits.shape[-1]).unbind(1)
-        bits = torch.stack([torch.minimum(low, high), torch.maximum(low, high)], 1).flatten(0, 2)
-    return bits.view(torch.float32), bits & 1
-
-
-def _times_log(x: Tensor) -> Tensor:
-    """Return x log |x|: phi may exceed 1, and then the published program takes the real part of the logarithm."""
-    return x.abs().clamp_min_(torch.finfo(x.dtype).tiny).log_().mul_(x)
-
-
-def _index_mean(p: Tensor) -> Tensor:
-    """Return the mean of the index 0..8 under each of (9, n) distributions."""
-    return torch.arange(len(p), dtype=p.dtype, device=p.device) @ p
-
-
-def _index_deviation(p: Tensor) -> Tensor:
-    """Return the standard deviation of the index under each of (9, n) distributions."""
-    index = torch.arange(len(p), dtype=p.dtype, device=p.device)[:, None]
-    return (index - _index_mean(p)).square_().mul_(p).sum(0).sqrt()
+    information = [window_information(source.contiguous(), fused.contiguous()) for source in sources]
+    return torch.stack(information).double().mean((0, -2, -1))

@@ -1,0 +1,62 @@
+"""What the windows of two images tell of each other: the kernel of feature mutual information."""
+
+from __future__ import annotations
+
+from nmfuse.kernels import _array
+from nmfuse.kernels._array import FLOATS, Array
+from nmfuse.kernels._native import native_for
+
+
+def window_information(x: Array, y: Array, *, out: Array | None = None) -> Array:
+    """Return how much the 3 x 3 windows of two images tell of each other, ``2 I / (H_x + H_y)``.
+
+    A window is read column by column as a distribution of nine values: its pixels less their minimum, divided by their
+    sum. The joint distribution is the mixture of the independent one and the Frechet bound that has the correlation of
+    the windows. Equal windows tell all of each other, a flat window and another nothing.
+
+    Parameters
+    ----------
+    x, y : array, shape (..., H, W)
+        float32 or float64; NumPy, torch or CuPy; H and W at least 3. Computed in single precision once a window's
+        minimum is taken away.
+    out : float32 array, shape (..., H - 2, W - 2), optional
+        Where to write; it may overlap neither image.
+
+    Returns
+    -------
+    float32 array, shape (..., H - 2, W - 2)
+        Of the same library and device as `x`.
+
+    Raises
+    ------
+    TypeError
+        For a dtype or kind of array that is not supported.
+    ValueError
+        For shapes or devices that do not match, or images under 3 x 3.
+
+    References
+    ----------
+    Haghighat & Razian, "Fast-FMI: non-reference image fusion metric", AICT 2014.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.arange(16.0).reshape(4, 4)
+    >>> window_information(x, x)
+    array([[1., 1.],
+           [1., 1.]], dtype=float32)
+    """
+    x = _array.plain(_array.take(x, "x", dtypes=FLOATS))
+    y = _array.plain(_array.take(y, "y", dtypes=(_array.dtype_of(x),)))
+    _array.same_place(y, x, "y")
+    shape = tuple(x.shape)
+    if tuple(y.shape) != shape:
+        raise ValueError(f"y: shape {tuple(y.shape)}; expected {shape}, as x")
+    if min(shape[-2:]) < 3:
+        raise ValueError(f"x: shape {shape}; expected at least 3 x 3 pixels")
+    native, stream = native_for(x)
+    target = _array.result(out, x, (*shape[:-2], shape[-2] - 2, shape[-1] - 2), "float32")
+    if out is not None and (_array.overlap(x, target) or _array.overlap(y, target)):
+        raise ValueError("out: overlaps x or y; pass another array")
+    native.window_information(x, y, target, stream)
+    return target
