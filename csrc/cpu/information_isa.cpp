@@ -69,7 +69,7 @@ void find_told(const image_view<const T>& x, const image_view<const T>& y, int64
       sum_x += windows.of_x[k][c];
       sum_y += windows.of_y[k][c];
     }
-    const float of_different = sum_x > 0 && sum_y > 0 ? -1 : 0;
+    const float of_different = sum_x == 0 || sum_y == 0 ? 0 : -1;  // a NaN is no flat window
     windows.told[c] = different ? of_different : 1;
   }
 }

@@ -12,7 +12,7 @@ using std::int64_t;
 
 constexpr int kThreads = 128;
 
-// Reads a window's pixels less their minimum, divided by their sum; false if they are all equal.
+// Reads a window's pixels less their minimum, divided by their sum; false if they are all equal (a NaN is not).
 template <class T>
 __device__ bool read_distribution(const T (&pixels)[kWindowPixels], float (&values)[kWindowPixels]) {
   T least = pixels[0];
@@ -23,7 +23,7 @@ __device__ bool read_distribution(const T (&pixels)[kWindowPixels], float (&valu
     sum += values[k];
   }
   for (int k = 0; k < kWindowPixels; ++k) values[k] /= sum > 0 ? sum : 1;
-  return sum > 0;
+  return sum != 0;
 }
 
 template <class T>

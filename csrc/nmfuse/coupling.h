@@ -15,6 +15,7 @@ namespace nmfuse {
 namespace {
 
 constexpr int kWindowPixels = 9;
+constexpr float kLeastEntropy = 1e-4F;  // nats: less is one bright pixel, and rounding in the others
 
 // F is float or a vector of floats, I the integers of the same number and width.
 template <class F, class I>
@@ -80,7 +81,7 @@ struct coupling {
       const F independent = chosen(p, i) * chosen(r, k - i) * rest;
       h_joint -= times_log(step(k) * phi + independent) - times_log(independent);
     }
-    return 2 * ratio(h - h_joint, h);
+    return h < kLeastEntropy ? F{} : 2 * ratio(h - h_joint, h);
   }
 
  private:

@@ -11,7 +11,7 @@ from nmfuse.kernels import reference, set_num_threads, window_information
 from .tolerances import INFORMATION
 
 DTYPES = [np.float32, np.float64]
-SHAPES = [(3, 3), (4, 3), (3, 140), (21, 34), (2, 3, 9, 10)]
+SHAPES = [(3, 3), (4, 3), (3, 140), (21, 34), (2, 3, 9, 10), (2, 36, 140)]
 
 
 def images(shape, dtype=np.float64, seed=0):
@@ -56,6 +56,27 @@ def test_equal_windows_tell_all_and_flat_ones_nothing(backend):
     np.testing.assert_array_equal(run(backend, np.ones((5, 6)), np.ones((5, 6))), np.ones((3, 4)))
     uneven = np.arange(30.0).reshape(5, 6)
     np.testing.assert_array_equal(run(backend, uneven, np.ones((5, 6))), np.zeros((3, 4)))
+
+
+def test_one_bright_pixel_above_rounding_errors_tells_nothing(backend):
+    x, y = np.random.default_rng(0).random((2, 30, 60)) * 1e-8
+    x[1::3, 1::3] = y[1::3, 2::3] = 1
+    np.testing.assert_array_equal(run(backend, x, y), np.zeros((28, 58)))
+    traces = 1e-3 * np.random.default_rng(1).random((2, 30, 60))
+    expected = reference.window_information_ref(x + traces[0], y + traces[1])
+    np.testing.assert_allclose(run(backend, x + traces[0], y + traces[1]), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_nan_stays_in_its_windows(backend, bad):
+    x, y = np.random.default_rng(0).random((2, 20, 50))
+    x[8, 30] = bad
+    reached = np.zeros((18, 48), bool)
+    reached[6:9, 28:31] = True
+    np.testing.assert_array_equal(np.isnan(run(backend, x, y)), reached)
+    np.testing.assert_array_equal(np.isnan(run(backend, y, x)), reached)
+    if np.isnan(bad):
+        np.testing.assert_array_equal(np.isnan(run(backend, x, x)), reached)
 
 
 def test_neither_order_nor_scale_matters(backend):

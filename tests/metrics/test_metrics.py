@@ -168,14 +168,17 @@ def test_tensors_that_require_gradients_are_read(images: tuple[np.ndarray, np.nd
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.usefixtures("cuda")
 def test_cuda_gives_what_the_cpu_gives(
     images: tuple[np.ndarray, np.ndarray, np.ndarray], values: dict[str, float]
 ) -> None:
     fused, a, b = (torch.from_numpy(x)[None].cuda() for x in images)
     on_device = evaluate(fused, [a, b])
     assert all(v.device == fused.device for v in on_device.values())
-    assert_same({name: v.item() for name, v in on_device.items()}, values, rtol=1e-8)
+    there = {name: v.item() for name, v in on_device.items()}
+    in_single_precision = {name: there.pop(name) for name in list(there) if name.startswith("FMI")}
+    assert_same(there, {name: values[name] for name in there}, rtol=1e-8)
+    assert_same(in_single_precision, {name: values[name] for name in in_single_precision}, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["uint16", ">u2"])
@@ -226,7 +229,7 @@ def test_three_sources(images: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Non
 def test_windows_that_are_black_in_all_images_tell_all_in_fmi(
     images: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
-    """Most of the wide images is black: FMI computes the rest of the windows alone, of the narrow ones all at once."""
+    """The wide images are the narrow ones with black beside them."""
     narrow = [np.pad(image[:, :40], ((0, 0), (3, 0))) for image in images]
     wide = [np.pad(image, ((0, 0), (158, 0))) for image in narrow]
     for name in ("FMI_pixel", "FMI_gradient"):

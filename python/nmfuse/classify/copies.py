@@ -143,15 +143,16 @@ def _signatures(squares: np.ndarray) -> np.ndarray:
     """Return ranks within the circle, of mean 0 and length 1: their products are correlations."""
     y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
     inside = squares[:, np.hypot(y, x) < SIDE / 2]
-    ranks = np.stack([_ranks(values) for values in np.round(inside * 63)])
+    ranks = _ranks(np.round(inside * 63).astype(np.int64))
     ranks -= ranks.mean(1, keepdims=True)
     unit: np.ndarray = (ranks / np.maximum(np.linalg.norm(ranks, axis=1, keepdims=True), 1e-6)).astype(np.float32)
     return unit
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Return the mean rank of each value among all."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = counts.cumsum()
-    mean: np.ndarray = (last - (counts - 1) / 2)[place]
-    return mean
+def _ranks(levels: np.ndarray) -> np.ndarray:
+    """Return the mean rank of each level (N, M), from 0 on, among those of its row."""
+    count, bins = len(levels), int(levels.max()) + 1
+    rows = bins * np.arange(count)[:, None]
+    counts = np.bincount((levels + rows).ravel(), minlength=count * bins).reshape(count, bins)
+    mean: np.ndarray = counts.cumsum(1) - (counts - 1) / 2
+    return np.take_along_axis(mean, levels, 1)

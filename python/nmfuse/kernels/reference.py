@@ -250,6 +250,9 @@ def window_information_ref(x: ArrayLike, y: ArrayLike) -> Float64:
     return np.reshape(information, windows[0].shape[:-2])
 
 
+_LEAST_ENTROPY = 1e-4  # nats
+
+
 def _coupled_information(a: Float64, b: Float64) -> float:
     if (a == b).all():
         return 1.0
@@ -267,7 +270,7 @@ def _coupled_information(a: Float64, b: Float64) -> float:
     phi = correlation * deviations / covariance if covariance else 0.0
     entropies = [_entropy(z) for z in (p, r, phi * bound + (1 - phi) * np.outer(p, r))]
     both = entropies[0] + entropies[1]
-    return 2 * (both - entropies[2]) / both if both else 0.0
+    return 0.0 if both < _LEAST_ENTROPY else 2 * (both - entropies[2]) / both
 
 
 def _entropy(p: Float64) -> float:

@@ -237,7 +237,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure a fused image against the images that it was made of.
 
-    Computed in float64, on the scale 0..255, on the device where the images are. A ratio whose denominator is 0 (two
+    Computed in float64 (FMI: windows in float32), on the scale 0..255, on the device where the images are. A ratio whose denominator is 0 (two
     flat images, say) counts as 0: there is nothing to measure.
 
     Parameters
@@ -264,6 +264,8 @@ def evaluate(
     ValueError
         If shapes or devices differ, an image is empty, RGB or not finite, the range of floating-point values is not
         given, a name is unknown, or a metric is not defined for this size or number of sources.
+    CudaUnavailable
+        For FMI of tensors on a CUDA device, where nmfuse was built without CUDA.
 
     Examples
     --------

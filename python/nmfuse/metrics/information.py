@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nmfuse.kernels import window_information
-from nmfuse.metrics._filters import ratio
+from nmfuse.metrics._filters import mean, ratio
 from nmfuse.metrics._input import Images
 
 _LEVELS = 256
@@ -165,5 +165,4 @@ def _power(p: Tensor, q: float) -> Tensor:
 
 
 def _fmi(fused: Tensor, sources: tuple[Tensor, ...]) -> Tensor:
-    information = [window_information(source.contiguous(), fused.contiguous()) for source in sources]
-    return torch.stack(information).double().mean((0, -2, -1))
+    return torch.stack([mean(window_information(source, fused).double()) for source in sources]).mean(0)
