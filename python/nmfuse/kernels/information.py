@@ -12,9 +12,8 @@ def window_information(x: Array, y: Array, *, out: Array | None = None) -> Array
 
     A window is read column by column as a distribution of nine values: its pixels less their minimum, divided by their
     sum. The joint distribution is the mixture of the independent one and the Frechet bound that has the correlation of
-    the windows. Equal windows tell all of each other, a flat window and another nothing; nor do two
-    whose entropies sum to less than 1e-4 nats: one bright pixel each, and a millionth of it in the others. A window with
-    NaN gives NaN.
+    the windows. Equal windows tell all of each other, a flat window and another nothing; nor do two whose entropies sum
+    to less than 1e-4 nats: one bright pixel each, and a millionth of it in the others. A window with NaN gives NaN.
 
     Parameters
     ----------

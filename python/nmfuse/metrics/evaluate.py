@@ -237,8 +237,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure a fused image against the images that it was made of.
 
-    Computed in float64 (FMI: windows in float32), on the scale 0..255, on the device where the images are. A ratio whose denominator is 0 (two
-    flat images, say) counts as 0: there is nothing to measure.
+    Computed in float64 (FMI: windows in float32), on the scale 0..255, on the device where the images are. A ratio
+    whose denominator is 0 (two flat images, say) counts as 0: there is nothing to measure.
 
     Parameters
     ----------
