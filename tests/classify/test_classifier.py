@@ -153,7 +153,7 @@ def test_fine_tuning_sees_small_images_at_first(phantoms, monkeypatch):
         return forward(branch, x)
 
     monkeypatch.setattr(DeepBranch, "forward", watched)
-    Classifier(epochs=4, batch=16, rank=4, rank2=2).fit(images[:32], labels[:32])
+    Classifier(epochs=2, batch=8, rank=4, rank2=2).fit(images[:16], labels[:16])
     half = len(sides) // 2
     assert set(sides[:half]) == {64, 32}  # the Hannmean-filtered view is looked at in half size
     assert set(sides[half:]) == {96, 48}

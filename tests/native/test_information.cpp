@@ -119,6 +119,7 @@ int main() {
       test_information<double>(2, 5, cols, pad);
     }
   }
+  test_information<float>(1, 60, 150, 0);  // more windows than the SIMT runner's grid has threads
   const image_view<const float> none{nullptr, 0, 5, 5, 25, 5};
   nmfuse::window_information<float>(none, none, {nullptr, 0, 3, 3, 9, 3}, nullptr);
   if (failures == 0) std::puts("information: all passed");

@@ -20,10 +20,11 @@ FLAGS = [
 PARTS = {
     "runner": "csrc/simt/runner.cpp",
     "fiber": "csrc/simt/fiber.cpp",
+    "test_information": "tests/native/test_information.cpp",
     "test_nmf": "tests/native/test_nmf.cpp",
     "test_cuda_kernels_simt": "tests/native/test_cuda_kernels_simt.cpp",
 }
-KERNELS = ("blocks", "hannmean", "nmf")
+KERNELS = ("blocks", "hannmean", "information", "nmf")
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,11 @@ MUTATIONS = {
     "blocks: rows beyond the image": Mutation(
         "blocks", "r < args.pixel_rows && y0 + r < args.out.rows;", "r < args.pixel_rows;", OUTSIDE
     ),
+    "information: one pass of the grid": Mutation(
+        "information", "for (int64_t i = first; i < count;", "for (int64_t i = first; i < count && i == first;", WRONG
+    ),
+    "information: windows beyond the image": Mutation("information", "i < count; i +=", "i < count + 3; i +=", OUTSIDE),
+    "information: equal windows are not told": Mutation("information", "equal ? 1 : 0;", "0;", WRONG),
     "nmf: H is overwritten while it is read": Mutation("nmf", "    __syncthreads();  // all have read H\n", "", RACE),
     "nmf: no barrier before the products": Mutation(
         "nmf", "column, place, p.panel_rows);\n      __syncthreads();", "column, place, p.panel_rows);", RACE,
@@ -135,7 +141,8 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(objects: Path, kernel: str, changed: str) -> subprocess.CompletedProcess[str]:
     """Link the native test of a kernel with `changed` in its place, and run it."""
-    test, others = ("test_nmf", []) if kernel == "nmf" else ("test_cuda_kernels_simt", ["blocks", "hannmean"])
+    both = ["blocks", "hannmean"]
+    test, others = ("test_cuda_kernels_simt", both) if kernel in both else (f"test_{kernel}", [])
     parts = [changed, test, "runner", "fiber", *(other for other in others if other != kernel)]
     program = objects / f"run_{changed}"
     files = [objects / f"{part}.o" for part in parts]
