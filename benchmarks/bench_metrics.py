@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-import torch
-from torch.nn import functional
 
 import cases
 import nmfuse
@@ -15,9 +13,7 @@ from nmfuse.metrics import evaluate
 
 @pytest.mark.cases(cases.METRICS)
 def test_metrics(case: int, device: str, compare: Callable[..., None]) -> None:
-    phantom = nmfuse.data.brain_phantom(256)
-    pair = torch.stack([torch.from_numpy(x) for x in (phantom.t2, phantom.ct)])
-    a, b = functional.interpolate(pair[None], size=(case, case), mode="bilinear")[0].to(device)
+    a, b = cases.phantom_pair(case, device)
     fused = nmfuse.fuse(a, b).clamp(0, 1)
     values = evaluate(fused, [a, b], data_range=1.0)
     compare(

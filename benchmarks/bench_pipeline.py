@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 import cases
 import nmfuse
@@ -30,9 +29,7 @@ def liu(a: Tensor, b: Tensor) -> Tensor:
 
 @pytest.mark.cases(cases.PIPELINE)
 def test_pipeline(case: int, device: str, compare: Callable[..., None]) -> None:
-    phantom = nmfuse.data.brain_phantom(256)
-    pair = torch.stack([torch.from_numpy(x) for x in (phantom.t2, phantom.ct)])
-    a, b = functional.interpolate(pair[None], size=(case, case), mode="bilinear")[0].to(device)
+    a, b = cases.phantom_pair(case, device)
     calls: dict[str, Callable[[], object]] = {"nmfuse": lambda: nmfuse.fuse(a, b)}
     calls["method='paper'"] = lambda: nmfuse.fuse(a, b, method="paper")
     if case <= 1024:

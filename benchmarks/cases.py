@@ -1,6 +1,11 @@
-"""The shapes that are measured, for the CPU and CUDA alike."""
+"""The shapes that are measured, for the CPU and CUDA alike, and the pair that is fused."""
 
 from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from nmfuse.data import brain_phantom
 
 # m, n, rank: skinny spectra, features of a 256 x 256 pair, of a 512 x 512 pair, long series, square
 NMF = {
@@ -39,6 +44,14 @@ GROWTH = {
     ],
     "cuda": [],
 }
+
+
+def phantom_pair(side: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return T2 and CT of a digital brain phantom (side, side) on a device, brought to that size from 256 pixels."""
+    phantom = brain_phantom(256)
+    pair = torch.stack([torch.from_numpy(x) for x in (phantom.t2, phantom.ct)])
+    a, b = functional.interpolate(pair[None], size=(side, side), mode="bilinear")[0].to(device)
+    return a, b
 
 
 def chosen(cases: dict[str, list], device: str, *, quick: bool) -> list:

@@ -17,7 +17,8 @@ constexpr int kStrip = 128;  // windows
 struct strip {
   alignas(64) float of_x[kWindowPixels][kStrip];
   alignas(64) float of_y[kWindowPixels][kStrip];
-  alignas(64) float told[kStrip];  // what is known without looking: 1 of equal windows, 0 of a flat one, else -1
+  float sum_x[kStrip], sum_y[kStrip];  // of a window's pixels less their minimum: 0 where it is flat
+  alignas(64) float told[kStrip];      // what is known without looking: 1 of equal windows, 0 of a flat one, else -1
 };
 
 // Functions of one row: pointers and counts are arguments, so that the compiler vectorises them.
@@ -46,12 +47,12 @@ const T* pixels(const image_view<const T>& x, int64_t b, int64_t row, int64_t fi
   return x.row(b, row + k % 3) + first + k / 3;
 }
 
-// The pixels of `count` windows less their minimum, divided by their sum; zeros where that is 0.
+// The pixels of `count` windows less their minimum, divided by their sum; zeros where that is 0. The sums are kept.
 template <class T>
 void read_distributions(const image_view<const T>& x, int64_t b, int64_t row, int64_t first, int64_t count,
-                        float (&values)[kWindowPixels][kStrip]) {
+                        float (&values)[kWindowPixels][kStrip], float (&sums)[kStrip]) {
   T least[kStrip];
-  float sums[kStrip] = {};
+  for (int64_t c = 0; c < count; ++c) sums[c] = 0;
   std::memcpy(least, pixels(x, b, row, first, 0), static_cast<std::size_t>(count) * sizeof(T));
   for (int k = 1; k < kWindowPixels; ++k) keep_least(pixels(x, b, row, first, k), count, least);
   for (int k = 0; k < kWindowPixels; ++k) subtract(pixels(x, b, row, first, k), least, count, values[k], sums);
@@ -63,13 +64,10 @@ void find_told(const image_view<const T>& x, const image_view<const T>& y, int64
                int64_t count, strip& windows) {
   for (int64_t c = 0; c < count; ++c) {
     int different = 0;
-    float sum_x = 0, sum_y = 0;
     for (int k = 0; k < kWindowPixels; ++k) {
       different |= pixels(x, b, row, first, k)[c] != pixels(y, b, row, first, k)[c];
-      sum_x += windows.of_x[k][c];
-      sum_y += windows.of_y[k][c];
     }
-    const float of_different = sum_x == 0 || sum_y == 0 ? 0 : -1;  // a NaN is no flat window
+    const float of_different = windows.sum_x[c] == 0 || windows.sum_y[c] == 0 ? 0 : -1;  // a NaN is no flat window
     windows.told[c] = different ? of_different : 1;
   }
 }
@@ -81,8 +79,8 @@ void inform(const image_view<const T>& x, const image_view<const T>& y, const im
   strip windows{};
   for (int64_t first = 0; first < out.cols; first += kStrip) {
     const int64_t count = out.cols - first < kStrip ? out.cols - first : kStrip;
-    read_distributions(x, b, row, first, count, windows.of_x);
-    read_distributions(y, b, row, first, count, windows.of_y);
+    read_distributions(x, b, row, first, count, windows.of_x, windows.sum_x);
+    read_distributions(y, b, row, first, count, windows.of_y, windows.sum_y);
     find_told(x, y, b, row, first, count, windows);
     for (int64_t c = 0; c < count; c += lanes) {
       bool all_told = true;
