@@ -22,13 +22,22 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module")
 def images():
     phantom = brain_phantom(128)
-    fused = np.maximum(phantom.t2, phantom.ct) * 0.9 + 0.05 * phantom.t1
-    return [torch.from_numpy(x)[None] for x in (phantom.t2, phantom.ct, fused.astype(np.float32))]
+    fused = np.maximum(phantom.t2, phantom.ct) * np.float32(0.9) + np.float32(0.05) * phantom.t1
+    return [torch.from_numpy(np.rint(255 * x) / np.float32(255))[None] for x in (phantom.t2, phantom.ct, fused)]
 
 
 @pytest.mark.parametrize(
     ("name", "tolerance"),
-    [("VIF", 0.01), ("VIF_min", 0.01), ("SSIM", 0.01), ("SCD", 0.001), ("Q_abf", 0.05), ("Q_over", 0.08)],
+    [
+        ("EN", 0.001),
+        ("MI", 0.001),
+        ("VIF", 0.01),
+        ("VIF_min", 0.01),
+        ("SSIM", 0.01),
+        ("SCD", 0.001),
+        ("Q_abf", 0.05),
+        ("Q_over", 0.08),
+    ],
 )
 def test_smooth_metrics_are_near_the_metrics(name, tolerance, images):
     smooth = float(fusion_scores(*images)[name])
@@ -37,13 +46,23 @@ def test_smooth_metrics_are_near_the_metrics(name, tolerance, images):
     assert smooth == pytest.approx(exact, rel=tolerance)
 
 
+def test_information_of_an_image_between_the_grey_levels(images):
+    a, b, _ = images
+    fused = 0.85 * torch.maximum(a, b) + 0.05 * (a + b)
+    smooth = fusion_scores(a, b, fused)
+    sources = [np.rint(255 * x[0].numpy()).astype(np.uint8) for x in (a, b)]
+    exact = evaluate(np.rint(255 * fused[0].numpy()).astype(np.uint8), sources, metrics=["EN", "MI"])
+    assert float(smooth["EN"]) == pytest.approx(exact["EN"], rel=0.02)
+    assert 0.85 * exact["MI"] < float(smooth["MI"]) < exact["MI"]  # its pixels are in two bins each
+
+
 def test_mutual_information_of_coarse_bins():
     x, y = torch.rand(2, 1, 128, 128, generator=torch.Generator().manual_seed(0))
-    own, entropy = (float(value) for value in mutual_information(x, x))
+    own, entropy = (float(value) for value in mutual_information(x, x, bins=64))
     assert entropy == pytest.approx(6, abs=0.03)  # 64 equal bins
     assert own > 4.5  # less than the entropy: bins overlap
-    assert float(mutual_information(x, y)[0]) < 0.2
-    assert float(mutual_information(x, 1 - x)[0]) == pytest.approx(own, rel=1e-3)
+    assert float(mutual_information(x, y, bins=64)[0]) < 0.2
+    assert float(mutual_information(x, 1 - x, bins=64)[0]) == pytest.approx(own, rel=1e-3)
 
 
 def test_contrast_and_spatial_frequency_on_their_own_scale(images):
@@ -127,6 +146,23 @@ def test_pairs_of_photographs_and_phantoms(data):
             assert x.shape == (64, 64)
             assert x.dtype == np.float32
             assert 0 <= x.min() <= x.max() <= 1
+    a, b, _ = pairs.draw("training", 8, 64, rng)
+    for x in (a, b):
+        assert x.dtype == np.float32
+        assert np.array_equal(x, np.rint(255 * x) / np.float32(255))  # as files have them
+
+
+def test_phantoms_are_shown_as_scanners_show_heads():
+    pairs = pair_set(None, None, 2).training
+    rng = np.random.default_rng(0)
+    views = {kind: [pairs[kind](256, rng) for _ in range(24)] for kind in ("mri_ct", "mri_pet", "mri_spect")}
+    white = [float((ct == 1).mean()) for _, ct in views["mri_ct"]]
+    assert max(white) > 0.06 > 0.05 > min(white)  # windows of soft tissue, where bone is white, and wide ones
+    black = [float((mri == 0).mean()) > 0.2 for mri, _ in views["mri_ct"]]
+    assert 0.5 < np.mean(black) < 1  # the air is masked more often than not
+    bright = [np.mean([x[x > 0.05].mean() for _, x in views[kind]]) for kind in ("mri_pet", "mri_spect")]
+    assert bright[0] > bright[1] + 0.05
+    assert all(x.max() <= 0.9 for _, x in views["mri_spect"])
 
 
 def test_real_pairs_go_before_made_ones(data):

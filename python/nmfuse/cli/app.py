@@ -240,7 +240,7 @@ def train_fusion(
     phantoms: Annotated[int, typer.Option(help="How many digital brain phantoms to draw.")] = 0,
     steps: Annotated[int | None, typer.Option(help="Batches; by default the shipped file's.")] = None,
     context: Annotated[bool, typer.Option(help="Whether the NMF takes part.")] = True,
-    specific: Annotated[bool, typer.Option(help="Whether the second image has a first layer of its own.")] = False,
+    specific: Annotated[bool, typer.Option(help="Whether the second image has first layers of its own.")] = False,
     seed: Annotated[int, typer.Option(help="Of the crops and the start.")] = 0,
     device: TrainingDevice = "cpu",
     checkpoint: Annotated[

@@ -16,8 +16,9 @@ from nmfuse import pyramids
 from nmfuse.nets.layers import nmf_layer
 from nmfuse.nets.weights_file import fit_weights, load_once, read_weights, shipped
 
-FORMAT = "nmfuse.fusion.2"
+FORMAT = "nmfuse.fusion.3"
 LEVELS = 6  # of the pyramid, with its top
+_NOTES = 4  # maps that a level hands down to the next finer one, of each image
 _SHIPPED = {"default": "fusion", "all": "fusion_all"}
 _SILENT = 1e-6
 _FAINT = 1e-10  # energy of coefficients that no screen shows
@@ -33,20 +34,21 @@ Place = tuple[slice, slice]  # rows and columns
 class FusionNet(nn.Module):
     """Fuses two images through a Laplacian pyramid whose every coefficient is gated by what both images show there.
 
-    One branch of shared weights looks at each level of both images' Gaussian pyramids. From the features of level 1,
-    stage 1 of NMF factorizes both images' maps together, stage 2 the maps fused by each component's share; how strongly
-    an image shows the parts found is its context, one map. The mean and the root mean square of the features of both
-    images tell what kind of pair it is: the scene. A head sees an image's own features, the other's, the contexts and
-    the scene, and gives that image a weight and an excess. The gate of image A is ``w_A + (1 - M) x_A``: weights sum to
-    one, and the excess, -1 to 1, counts as far as the coefficients do not match (``M``, as in the pyramid rule). So
-    both images' details may be shown in full where they differ, an image fused with itself is itself, and exchanging
-    the images exchanges the gates. No pixel becomes brighter than twice what either image shows within 3 x 3: black
-    stays black.
+    Each level of both images' Gaussian pyramids has a branch that looks at it, with the same weights for both images.
+    From the features of level 1, stage 1 of NMF factorizes both images' maps together, stage 2 the maps fused by each
+    component's share; how strongly an image shows the parts found is its context, one map. The mean and the root mean
+    square of the features of both images tell what kind of pair it is: the scene. From the top down, the head of a
+    level sees an image's own features, the other's, the contexts, the scene and the notes of the coarser level, and
+    gives that image a weight, an excess and notes for the next finer level. The gate of image A is
+    ``w_A + (1 - M) x_A``: weights sum to one, and the excess, -1 to 1, counts as far as the coefficients do not match
+    (``M``, as in the pyramid rule). So both images' details may be shown in full where they differ, an image fused with
+    itself is itself, and exchanging the images exchanges the gates. No pixel becomes brighter than twice what either
+    image shows within 3 x 3: black stays black.
 
     Parameters
     ----------
     channels : int
-        Of the branch.
+        Of the branches.
     hidden : int
         Of the heads.
     rank, rank2 : int
@@ -54,7 +56,7 @@ class FusionNet(nn.Module):
     context : bool
         False leaves the NMF out: its maps are 1/2.
     specific : bool
-        True gives the second image a first layer of its own: then the order of the images matters, in use as in
+        True gives the second image first layers of its own: then the order of the images matters, in use as in
         training.
 
     Examples
@@ -76,23 +78,16 @@ class FusionNet(nn.Module):
     ) -> None:
         super().__init__()
         self.rank, self.rank2, self.context = rank, rank2, context
-        self.branch = nn.Sequential(
-            nn.Conv2d(1, channels, 3, padding=1, padding_mode="replicate"),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="replicate"),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="replicate"),
-            nn.ReLU(inplace=True),
-        )
-        self.first_b = nn.Conv2d(1, channels, 3, padding=1, padding_mode="replicate") if specific else None
-        self.detail = _Head(channels, hidden, excess=0.5)
-        self.base = _Head(channels, hidden, excess=0.0)
+        self.branches = nn.ModuleList(_branch(channels) for _ in range(LEVELS))
+        self.firsts_b = nn.ModuleList(_convolution(1, channels) for _ in range(LEVELS)) if specific else None
+        detail = [_Head(channels, hidden, _NOTES, _NOTES if level else 0, excess=0.5) for level in range(LEVELS - 1)]
+        self.heads = nn.ModuleList([*detail, _Head(channels, hidden, 0, _NOTES, excess=0.0)])  # the last is the top's
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # three times faster on a CPU
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the fused images: (N, 1, H, W) in [0, 1] twice, H and W at least 16, to the same; not clipped.
 
-        Without gradients, the levels are worked on in tiles: above the images, memory holds about three more.
+        Without gradients, the levels are worked on in tiles: above the images, memory holds about five more.
         """
         return self.explain(a, b)[0]
 
@@ -111,15 +106,16 @@ class FusionNet(nn.Module):
         shapes = [(a.shape[2], a.shape[3])]
         with clock("pyramids"):  # of level 0 there is no stack
             first = torch.stack([pyramids.reduce(a), pyramids.reduce(b)])
-            gaussian = pyramids.gaussian_pyramid(first, min(LEVELS, pyramids.max_levels(shapes[0])) - 1)
+            gaussian = pyramids.gaussian_pyramid(first, LEVELS - 1)
             shapes += [(level.shape[3], level.shape[4]) for level in gaussian]
         features, scene, context = self._survey(gaussian, clock)
         with clock("pyramids"):
             contexts = pyramids.gaussian_pyramid(context, len(gaussian))
         kept: list[Tensor] = []
-        fused = None
-        for level in reversed(range(len(shapes))):
+        fused = notes = None
+        for level in reversed(range(LEVELS)):
             whole, gate_of = a.new_empty(len(a), 1, *shapes[level]), None
+            handed = a.new_empty(2, len(a), _NOTES if level else 0, *shapes[level])
             if gates is not None:
                 gate_of = a.new_empty(2, len(a), 1, *shapes[level])
                 kept.insert(0, gate_of)
@@ -128,13 +124,14 @@ class FusionNet(nn.Module):
                     image = _cut(gaussian[level - 1], seen) if level else torch.stack([_cut(a, seen), _cut(b, seen)])
                     parts = _cut(contexts[level - 1], seen) if level else _expand(context, seen, shapes[0])
                     shown = image
-                    if fused is not None:
+                    if notes is not None:
                         shown = image - _expand(gaussian[level], seen, shapes[level])
+                        parts = torch.cat([parts, _expand(notes, seen, shapes[level])], dim=2)
                 with clock("gates"):
-                    maps = _cut(features, seen) if level == 1 and features is not None else self._look(image)
-                    head = self.base if fused is None else self.detail
-                    logits = head(maps, parts.flatten(0, 1), scene, level)  # (2, N, 2, h, w)
-                    gate = logits[:, :, :1].softmax(0) + _mismatch(shown) * torch.tanh(logits[:, :, 1:])
+                    maps = _cut(features, seen) if level == 1 and features is not None else self._look(image, level)
+                    logits = self.heads[level](maps, parts.flatten(0, 1), scene)  # (2, N, 2 + notes, h, w)
+                    gate = logits[:, :, :1].softmax(0) + _mismatch(shown) * torch.tanh(logits[:, :, 1:2])
+                    _cut(handed, there).copy_(_cut(logits[:, :, 2:], inner))
                 with clock("pyramids"):
                     tile = (gate * shown).sum(0)
                     if fused is not None:
@@ -144,7 +141,7 @@ class FusionNet(nn.Module):
                     _cut(whole, there).copy_(_cut(tile, inner))
                 if gate_of is not None:
                     _cut(gate_of, there).copy_(_cut(gate, inner))
-            fused = whole
+            fused, notes = whole, handed
         if gates is not None:
             gates += kept
         assert fused is not None
@@ -153,20 +150,20 @@ class FusionNet(nn.Module):
     def _survey(self, gaussian: list[Tensor], clock: Clock) -> tuple[Tensor | None, Tensor, Tensor]:
         """Return the features of level 1 where they are few enough to be kept, the scene, and the contexts.
 
-        The parts are those of level 1, or of the first level that is small enough.
+        The parts are those of level 1, or of the first level that is small enough, always by the branch of level 1.
         """
         image = gaussian[0]
         small = next((level for level in gaussian if level[0, 0].numel() <= _FEW), gaussian[-1])
         with clock("features"):
-            kept = self._look(image) if image[0, 0].numel() <= _KEPT else None
-            features = kept if small is image else self._look(small)
+            kept = self._look(image, 1) if image[0, 0].numel() <= _KEPT else None
+            features = kept if small is image else self._look(small, 1)
         with clock("nmf"):
             parts = self._parts(features) if self.context and features is not None else None
         energy = image.new_full(image.shape, 0.5)
         sums: Tensor | float = 0.0
         for seen, inner, there in _tiles((image.shape[-2], image.shape[-1]), image.device):
             with clock("features"):
-                maps = _cut(self._look(_cut(image, seen)) if kept is None else _cut(kept, seen), inner)
+                maps = _cut(self._look(_cut(image, seen), 1) if kept is None else _cut(kept, seen), inner)
                 sums = sums + torch.cat([maps.sum((2, 3)), maps.square().sum((2, 3))], dim=1)
             if parts is not None:
                 with clock("nmf"):
@@ -183,13 +180,15 @@ class FusionNet(nn.Module):
             energy = energy / energy.sum(0)
         return kept, scene, energy
 
-    def _look(self, pair: Tensor) -> Tensor:
-        """Return the features (2N, C, h, w) of (2, N, 1, h, w)."""
-        if self.first_b is not None:
-            seen = torch.cat([self.branch[0](pair[0]), self.first_b(pair[1])])
-            features: Tensor = self.branch[1:](seen.contiguous(memory_format=torch.channels_last))
+    def _look(self, pair: Tensor, level: int) -> Tensor:
+        """Return the features (2N, C, h, w) of (2, N, 1, h, w), by the branch of a level."""
+        branch = self.branches[level]
+        assert isinstance(branch, nn.Sequential)
+        if self.firsts_b is not None:
+            seen = torch.cat([branch[0](pair[0]), self.firsts_b[level](pair[1])])
+            features: Tensor = branch[1:](seen.contiguous(memory_format=torch.channels_last))
         else:
-            features = self.branch(pair.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+            features = branch(pair.flatten(0, 1).contiguous(memory_format=torch.channels_last))
         return features
 
     def _parts(self, features: Tensor) -> Tensor:
@@ -253,23 +252,36 @@ def _greatest_near(x: Tensor) -> Tensor:
     return torch.maximum(torch.maximum(x[..., :-2, :], x[..., 2:, :]), x[..., 1:-1, :])
 
 
-class _Head(nn.Module):
-    """An image's weight and excess from its own features, the other image's, the contexts of both and the scene."""
+def _convolution(seen: int, channels: int) -> nn.Conv2d:
+    return nn.Conv2d(seen, channels, 3, padding=1, padding_mode="replicate")
 
-    def __init__(self, channels: int, hidden: int, excess: float) -> None:
+
+def _branch(channels: int) -> nn.Sequential:
+    layers = [(_convolution(seen, channels), nn.ReLU(inplace=True)) for seen in (1, channels, channels)]
+    return nn.Sequential(*itertools.chain(*layers))
+
+
+class _Head(nn.Module):
+    """An image's weight, excess and notes from what is known of it, the same of the other image, and the scene.
+
+    What is known are its features, its context and the notes `read` from the coarser level; `written` go to the finer.
+    """
+
+    def __init__(self, channels: int, hidden: int, read: int, written: int, *, excess: float) -> None:
         super().__init__()
-        self.own = nn.Conv2d(channels + 1, hidden, 1)
-        self.other = nn.Conv2d(channels + 1, hidden, 1, bias=False)
-        self.level = nn.Parameter(torch.zeros(LEVELS, hidden))
+        self.own = nn.Conv2d(channels + 1 + read, hidden, 1)
+        self.other = nn.Conv2d(channels + 1 + read, hidden, 1, bias=False)
         last = nn.Linear(hidden, hidden)
         nn.init.zeros_(last.weight)
         self.scene = nn.Sequential(nn.Linear(4 * channels, hidden), nn.ReLU(inplace=True), last)
-        self.out = nn.Conv2d(hidden, 2, 3, padding=1, padding_mode="replicate")
-        nn.init.zeros_(self.out.weight)
-        self.out.bias = nn.Parameter(torch.tensor([0.0, math.atanh(excess)]))
+        self.out = _convolution(hidden, 2 + written)
+        assert self.out.bias is not None
+        with torch.no_grad():
+            self.out.weight[:2] = 0
+            self.out.bias[:2] = torch.tensor([0.0, math.atanh(excess)])
 
-    def forward(self, features: Tensor, context: Tensor, scene: Tensor, level: int) -> Tensor:
-        """Return the logit of the weight and of the excess, (2, N, 2, h, w), from all that is known of both images."""
+    def forward(self, features: Tensor, context: Tensor, scene: Tensor) -> Tensor:
+        """Return the logits of the weight and the excess, and the notes, (2, N, 2 + written, h, w), of both images."""
         n = len(features) // 2
         # Padded for the last convolution, and side by side, channels last.
         seen = [functional.pad(x, (1, 1, 1, 1), mode="replicate").permute(0, 2, 3, 1) for x in (features, context)]
@@ -278,7 +290,7 @@ class _Head(nn.Module):
         own, other, out = self.own.weight, self.other.weight, self.out.weight
         # Each image's hidden channels from the same channels of both: one pass over what is seen serves both.
         kernels = torch.cat([torch.cat([own, other], dim=1), torch.cat([other, own], dim=1)])
-        biases = self.own.bias + self.level[level] + self.scene(scene)  # (2N, hidden)
+        biases = self.own.bias + self.scene(scene)  # (2N, hidden)
         biases = torch.cat([biases[:n], biases[n:]], dim=1)
         if n == 1:
             x = functional.conv2d(both, kernels, biases[0])
@@ -287,8 +299,8 @@ class _Head(nn.Module):
         none = torch.zeros_like(out)
         kernels = torch.cat([torch.cat([out, none], dim=1), torch.cat([none, out], dim=1)])
         assert self.out.bias is not None
-        logits = functional.conv2d(functional.relu_(x), kernels, self.out.bias.repeat(2))  # (N, 4, h, w)
-        return logits.reshape(n, 2, 2, *logits.shape[2:]).transpose(0, 1)
+        logits = functional.conv2d(functional.relu_(x), kernels, self.out.bias.repeat(2))  # (N, 4 + 2 written, h, w)
+        return logits.reshape(n, 2, len(out), *logits.shape[2:]).transpose(0, 1)
 
 
 def load_fusion(name: str | Path = "default", device: str | torch.device = "cpu") -> FusionNet:

@@ -97,7 +97,7 @@ def correlation(x: Tensor, y: Tensor) -> Tensor:
     return (x * y).sum((1, 2)) / ((x * x).sum((1, 2)) * (y * y).sum((1, 2)) + _EPS).sqrt()
 
 
-def mutual_information(x: Tensor, y: Tensor, bins: int = 64) -> tuple[Tensor, Tensor]:
+def mutual_information(x: Tensor, y: Tensor, bins: int = 256) -> tuple[Tensor, Tensor]:
     """Mutual information of (N, H, W) twice, and the entropy of y, in bits, from triangular bins: (N,) each."""
     at = [z.flatten(1).clamp(0, 1) * (bins - 1) for z in (x, y)]
     lower = [z.detach().floor().clamp_max(bins - 2) for z in at]

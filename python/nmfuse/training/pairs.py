@@ -30,11 +30,12 @@ class PairSet:
     files: list[Path]
 
     def draw(self, half: str, count: int, side: int, rng: np.random.Generator) -> tuple[Image, Image, list[str]]:
-        """Return crops (N, side, side) of both images, and their kinds, each kind as likely as any other."""
+        """Return crops (N, side, side) of both images, in 255ths, and their kinds, each as likely as any other."""
         makers: dict[str, Maker] = getattr(self, half)
         kinds = [list(makers)[rng.integers(len(makers))] for _ in range(count)]
-        a, b = zip(*(makers[kind](side, rng) for kind in kinds), strict=True)
-        return np.stack(a), np.stack(b), kinds
+        drawn = zip(*(makers[kind](side, rng) for kind in kinds), strict=True)
+        a, b = (np.rint(255 * np.stack(x)) / np.float32(255) for x in drawn)  # as 8-bit files are: it tells in MI
+        return a, b, kinds
 
 
 def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
@@ -82,7 +83,7 @@ def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
         for kind, change in _OF_PHOTOS.items():
             made[kind] = _made_from(_others(grey), change), _made_from(grey[::_HELD_OUT], change)
     if phantoms > 0:
-        heads = [brain_phantom(224, seed) for seed in range(phantoms)]
+        heads = [brain_phantom(256, seed) for seed in range(phantoms)]
         for kind, views in _OF_PHANTOMS.items():
             made[kind] = _views_of(_others(heads) or heads, views), _views_of(heads[::_HELD_OUT], views)
     for kind in made.keys() - training.keys():
@@ -181,27 +182,50 @@ def _views_of(heads: list[BrainPhantom], views: Callable[[BrainPhantom, np.rando
 
 
 def _magnetic(head: BrainPhantom, rng: np.random.Generator) -> Image:
-    """T1, T2, or tissues of random brightness."""
-    view = int(rng.integers(3))
-    return _random_contrast(head, rng) if view == 2 else (head.t1, head.t2)[view]
+    """Blend of T1 and T2 or tissues of random brightness, with more noise; black around the head, or not."""
+    share = rng.random()
+    view = share * head.t1 + (1 - share) * head.t2 if rng.random() < 0.7 else _random_contrast(head, rng)
+    view = view + rng.normal(0, rng.uniform(0, 0.04), view.shape) * (head.labels > 0)
+    if rng.random() < 0.7:
+        view = view * (head.labels > 0)
+    return np.clip(view * rng.uniform(0.6, 1.5), 0, 1).astype(np.float32)
 
 
-def _random_contrast(head: BrainPhantom, rng: np.random.Generator) -> Image:
+def _random_contrast(head: BrainPhantom, rng: np.random.Generator) -> np.ndarray:
     tones = rng.random(len(head.label_names)) * (rng.random(len(head.label_names)) < 0.8)
     tones[0] = 0
-    view: np.ndarray = ndimage.gaussian_filter(tones[head.labels], rng.uniform(0.4, 1.0))
-    return np.clip(view + rng.normal(0, 0.01, view.shape) * (view > 0), 0, 1).astype(np.float32)
+    return np.asarray(ndimage.gaussian_filter(tones[head.labels], rng.uniform(0.4, 1.0)))
 
 
-def _blurred(image: Image, rng: np.random.Generator) -> Image:
-    blurred: Image = ndimage.gaussian_filter(image, rng.uniform(1.5, 3))
-    return blurred
+def _windowed(head: BrainPhantom, rng: np.random.Generator) -> Image:
+    """CT in a random window, of soft tissue, where bone is white, or a wider one."""
+    low, high = rng.uniform(0, 0.2), rng.uniform(0.35, 0.5) if rng.random() < 0.7 else rng.uniform(0.5, 1)
+    return np.asarray(np.clip((head.ct - low) / (high - low), 0, 1), np.float32)
+
+
+def _positron(head: BrainPhantom, rng: np.random.Generator) -> Image:
+    """PET: bright nearly everywhere."""
+    return _coloured(head.pet, np.sort(rng.random(5)) ** 0.5, rng.uniform(0.8, 1), rng)
+
+
+def _single_photon(head: BrainPhantom, rng: np.random.Generator) -> Image:
+    """SPECT: blurred, and darker."""
+    blurred = ndimage.gaussian_filter(head.pet, rng.uniform(2, 4))
+    return _coloured(blurred, np.sort(rng.random(5)), rng.uniform(0.5, 0.9), rng)
+
+
+def _coloured(uptake: Image, tones: np.ndarray, top: float, rng: np.random.Generator) -> Image:
+    """Brightness, up to `top`, of an uptake shown in colours of about these tones: it need not grow with the uptake."""
+    tones = np.clip(tones + rng.normal(0, 0.15, len(tones)), 0, None)
+    tones = np.append(0, top * tones / tones.max())
+    shown = np.interp(uptake / uptake.max(), np.linspace(0, 1, len(tones)), tones)
+    return np.asarray(ndimage.gaussian_filter(shown, 0.5), np.float32)
 
 
 _OF_PHOTOS = {"ir_vis": _two_modalities, "multi_exposure": _two_exposures, "multi_focus": _two_depths}
 _OF_PHANTOMS: dict[str, Callable[[BrainPhantom, np.random.Generator], Pair]] = {
-    "mri_ct": lambda head, rng: (_magnetic(head, rng), head.ct),
-    "mri_pet": lambda head, rng: (_magnetic(head, rng), head.pet),
-    "mri_spect": lambda head, rng: (_magnetic(head, rng), _blurred(head.pet, rng)),
-    "mri_t1_t2": lambda head, rng: (head.t1, _random_contrast(head, rng) if rng.random() < 0.5 else head.t2),
+    "mri_ct": lambda head, rng: (_magnetic(head, rng), _windowed(head, rng)),
+    "mri_pet": lambda head, rng: (_magnetic(head, rng), _positron(head, rng)),
+    "mri_spect": lambda head, rng: (_magnetic(head, rng), _single_photon(head, rng)),
+    "mri_t1_t2": lambda head, rng: (_magnetic(head, rng), _magnetic(head, rng)),
 }
