@@ -205,9 +205,9 @@ def test_a_run_writes_weights_curves_and_recipe(tmp_path, data):
 
 
 def test_learning_raises_the_score(tmp_path):
-    result = train_fusion(tmp_path / "x.safetensors", phantoms=3, steps=60, batch=2, crop=64, context=False)
+    result = train_fusion(tmp_path / "x.safetensors", phantoms=3, steps=120, batch=2, crop=64, context=False)
     first = train_fusion(tmp_path / "y.safetensors", phantoms=3, steps=1, batch=2, crop=64, context=False)
-    assert result.score > first.score + 0.3
+    assert result.score > first.score + 0.5
 
 
 def test_a_killed_run_continues_to_the_same_weights(tmp_path, monkeypatch):
