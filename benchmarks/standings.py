@@ -3,8 +3,8 @@
     python benchmarks/standings.py RIVALS.csv > python/nmfuse/training/standings.csv
 
 RIVALS.csv holds the ten metrics of every pair for every other method (columns kind, method, pair, EN, SD, ...). Each
-method's metric is taken relative to the mean of "average" and "maximum" on the same pair and averaged over the pairs of
-a kind; 15 quantiles of the methods are kept.
+method's metric is taken relative to the mean of "average", "maximum" and, twice, "laplacian" on the same pair and
+averaged over the pairs of a kind; 15 quantiles of the methods are kept.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def main() -> None:
             for (of_kind, _), methods in table.items():
                 if of_kind != kind:
                     continue
-                plain = (methods["average"][metric] + methods["maximum"][metric]) / 2
+                average, maximum, laplacian = (methods[name][metric] for name in ("average", "maximum", "laplacian"))
+                plain = (average + maximum + 2 * laplacian) / 4
                 for name, values in methods.items():
                     placed[name].append(values[metric] / plain if metric in RATIOS else values[metric] - plain)
             others = np.quantile([np.mean(each) for each in placed.values()], np.linspace(0, 1, QUANTILES))

@@ -8,12 +8,20 @@ import numpy as np
 import pytest
 import torch
 
+from nmfuse.baselines import plain
 from nmfuse.data import brain_phantom
 from nmfuse.io import write_image
 from nmfuse.metrics import evaluate
 from nmfuse.nets import load_fusion
 from nmfuse.training.fusion import train_fusion
-from nmfuse.training.losses import METRICS, expected_ranks, fusion_scores, load_standings, mutual_information
+from nmfuse.training.losses import (
+    METRICS,
+    expected_ranks,
+    fusion_scores,
+    load_standings,
+    mutual_information,
+    plain_fusions,
+)
 from nmfuse.training.pairs import pair_set
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -65,6 +73,16 @@ def test_mutual_information_of_coarse_bins():
     assert float(mutual_information(x, 1 - x, bins=64)[0]) == pytest.approx(own, rel=1e-3)
 
 
+def test_plain_fusions_are_the_baselines(images):
+    a, b, _ = images
+    fused = plain_fusions(a, b)
+    for own, method in zip(fused, (plain.average, plain.maximum, plain.laplacian), strict=True):
+        exact = 255 * method(a[0].double().numpy(), b[0].double().numpy()).clip(0, 1)
+        grey = 255 * own[0].numpy()
+        assert np.abs(grey - exact).max() < 0.501, method
+        assert np.abs(grey - np.rint(grey)).max() < 1e-3, method
+
+
 def test_contrast_and_spatial_frequency_on_their_own_scale(images):
     scores = fusion_scores(*images)
     assert tuple(scores) == METRICS
@@ -78,11 +96,11 @@ def test_ranks_say_how_many_others_are_better(images):
     a, b, fused = images
     standings = torch.stack([torch.linspace(0.5, 1.5, 15) if name in ("SD", "SF", "MI", "VIF", "VIF_min")
                              else torch.linspace(-1, 1, 15) for name in METRICS])[None]  # fmt: skip
-    plain = [fusion_scores(a, b, x) for x in ((a + b) / 2, torch.maximum(a, b))]
+    average, maximum, laplacian = (fusion_scores(a, b, x) for x in plain_fusions(a, b))
     ranks = expected_ranks(a, b, fused, standings)
     assert ranks.shape == (1, 10)
     for i, (name, value) in enumerate(fusion_scores(a, b, fused).items()):
-        reference = (plain[0][name] + plain[1][name]) / 2
+        reference = (average[name] + maximum[name] + 2 * laplacian[name]) / 4
         others = (
             standings[0, i] * reference if name in ("SD", "SF", "MI", "VIF", "VIF_min") else standings[0, i] + reference
         )
@@ -163,6 +181,25 @@ def test_phantoms_are_shown_as_scanners_show_heads():
     bright = [np.mean([x[x > 0.05].mean() for _, x in views[kind]]) for kind in ("mri_pet", "mri_spect")]
     assert bright[0] > bright[1] + 0.05
     assert all(x.max() <= 0.9 for _, x in views["mri_spect"])
+
+
+@pytest.mark.parametrize(("size", "least", "most"), [(256, 0.15, 0.55), (200, 0, 0)])
+def test_phantoms_take_on_textures_of_large_photographs(tmp_path, size, least, most):
+    stripes = np.rint(127.5 + 100 * np.cos(2 * np.pi * np.arange(size) / 8)).astype(np.uint8)
+    write_image(tmp_path / "1_held_out.png", np.full((size, size), 128, np.uint8))
+    write_image(tmp_path / "2_learned.png", np.tile(stripes, (size, 1)))
+    pairs = pair_set(None, tmp_path, 2)
+    rng = np.random.default_rng(0)
+
+    def striped(make, image: int) -> float:
+        """Return the share of 40 views where waves of 8 pixels are five times those of about that length."""
+        spectra = [np.abs(np.fft.rfft2(make(256, rng)[image])) for _ in range(40)]
+        return np.mean([max(s[0, 32] / s[0, 28:31].mean(), s[32, 0] / s[28:31, 0].mean()) > 5 for s in spectra])
+
+    for image in (0, 1):
+        assert least <= striped(pairs.training["mri_pet"], image) <= most, image
+        assert striped(pairs.held_out["mri_pet"], image) == 0, image
+    assert striped(pairs.training["mri_ct"], 1) == 0
 
 
 def test_real_pairs_go_before_made_ones(data):

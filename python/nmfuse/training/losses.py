@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nmfuse import pyramids
+
 _NOISE = 2 / 255**2  # of VIF
 _EPS = 1e-8
 METRICS = ("EN", "SD", "SF", "MI", "SCD", "VIF", "Q_abf", "SSIM", "VIF_min", "Q_over")
@@ -146,18 +148,31 @@ def fusion_scores(a: Tensor, b: Tensor, f: Tensor) -> dict[str, Tensor]:
     }
 
 
+def plain_fusions(a: Tensor, b: Tensor) -> list[Tensor]:
+    """Return the average, the maximum and the Laplacian fusion of a and b, (N, H, W) each, in 255ths.
+
+    Laplacian fusion as `nmfuse.baselines.plain.laplacian` (Burt & Adelson 1983), but b's detail where both are as
+    large; halves of the average are rounded as float32 has them.
+    """
+    pyramid_a, pyramid_b = (pyramids.laplacian_pyramid(x, 5) for x in (a, b))
+    details = [torch.where(p.abs() > q.abs(), p, q) for p, q in zip(pyramid_a[:-1], pyramid_b[:-1], strict=True)]
+    laplacian = pyramids.collapse_laplacian([*details, (pyramid_a[-1] + pyramid_b[-1]) / 2]).clamp(0, 1)
+    return [torch.round(255 * x) / 255 for x in ((a + b) / 2, torch.maximum(a, b), laplacian)]
+
+
 def expected_ranks(a: Tensor, b: Tensor, f: Tensor, standings: Tensor) -> Tensor:
     """Return at what rank fused images (N, H, W) would stand among other methods, for each metric: (N, 10).
 
     `standings` (N, 10, K) says where K other methods stand, from `load_standings`: relative to the mean of the metric
-    of the sources' average and of their maximum, as a ratio for `RATIOS`, as a difference for the others. A rank is
-    smooth: each other method counts by a logistic function whose width is 0.3 of the methods' standard deviation.
+    over `plain_fusions`, Laplacian fusion counted twice, as a ratio for `RATIOS`, as a difference for the others. A
+    rank is smooth: each other method counts by a logistic function whose width is 0.3 of the methods' standard
+    deviation.
     """
     with torch.no_grad():
-        plain = [fusion_scores(a, b, x) for x in ((a + b) / 2, torch.maximum(a, b))]
+        average, maximum, laplacian = (fusion_scores(a, b, x) for x in plain_fusions(a, b))
     ranks = []
     for i, (name, value) in enumerate(fusion_scores(a, b, f).items()):
-        reference = ((plain[0][name] + plain[1][name]) / 2)[:, None]
+        reference = ((average[name] + maximum[name] + 2 * laplacian[name]) / 4)[:, None]
         others = standings[:, i] * reference if name in RATIOS else standings[:, i] + reference
         width = (_WIDTH * others.std(1, keepdim=True)).clamp_min(_LEAST_WIDTH)
         ranks.append(1 + torch.sigmoid((others - value[:, None]) / width).sum(1))

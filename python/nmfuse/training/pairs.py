@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ Image = NDArray[np.float32]  # (H, W) luminance in [0, 1]
 Pair = tuple[Image, Image]
 Maker = Callable[[int, np.random.Generator], Pair]  # a crop of a side, at random
 _HELD_OUT = 5  # every fifth patient, photograph or phantom is held out
+_TEXTURED = 0.5  # share of the views of phantoms with textures of photographs
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
         of two modalities (ir_vis) are made of them.
     phantoms : int
         How many digital brain phantoms are drawn, each seen by two modalities (mri_ct, mri_pet, mri_spect, mri_t1_t2).
+        Half of the time T1, T2 and the uptake take on textures of the photographs, of those of at least 256 pixels.
 
     A kind that `data` holds is drawn from there alone.
 
@@ -76,6 +78,7 @@ def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
             if held:
                 held_out[folder.name] = _crops_of([p for p, name in zip(both, names, strict=True) if name in held])
     made: dict[str, tuple[Maker, Maker]] = {}  # for training and held out
+    grey: list[Image] = []
     if photos is not None:
         paths = find_images(photos)
         files += paths
@@ -85,7 +88,10 @@ def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
     if phantoms > 0:
         heads = [brain_phantom(256, seed) for seed in range(phantoms)]
         for kind, views in _OF_PHANTOMS.items():
-            made[kind] = _views_of(_others(heads) or heads, views), _views_of(heads[::_HELD_OUT], views)
+            made[kind] = (
+                _views_of(_others(heads) or heads, views, _others(grey)),
+                _views_of(heads[::_HELD_OUT], views, grey[::_HELD_OUT]),
+            )
     for kind in made.keys() - training.keys():
         training[kind], held_out[kind] = made[kind]
     if not training:
@@ -144,11 +150,12 @@ def _crops_of(pairs: list[Pair]) -> Maker:
 
 
 def _made_from(pictures: list[Image], change: Callable[[Image, np.random.Generator], Pair]) -> Maker:
-    def make(side: int, rng: np.random.Generator) -> Pair:
-        picture = pictures[rng.integers(len(pictures))]
-        return change(_crop((picture, picture), side, rng)[0], rng)
+    return lambda side, rng: change(_cut_from(pictures, side, rng), rng)
 
-    return make
+
+def _cut_from(pictures: list[Image], side: int, rng: np.random.Generator) -> Image:
+    picture = pictures[rng.integers(len(pictures))]
+    return _crop((picture, picture), side, rng)[0]
 
 
 def _two_depths(x: Image, rng: np.random.Generator) -> Pair:
@@ -177,8 +184,37 @@ def _two_modalities(x: Image, rng: np.random.Generator) -> Pair:
     return a.astype(np.float32), ndimage.gaussian_filter(b, rng.uniform(0, 1.5)).astype(np.float32)
 
 
-def _views_of(heads: list[BrainPhantom], views: Callable[[BrainPhantom, np.random.Generator], Pair]) -> Maker:
-    return lambda side, rng: _crop(views(heads[rng.integers(len(heads))], rng), side, rng)
+def _views_of(
+    heads: list[BrainPhantom], views: Callable[[BrainPhantom, np.random.Generator], Pair], pictures: list[Image]
+) -> Maker:
+    large = [x for x in pictures if min(x.shape) >= heads[0].labels.shape[0]]
+
+    def make(side: int, rng: np.random.Generator) -> Pair:
+        head = heads[rng.integers(len(heads))]
+        if large and rng.random() < _TEXTURED:
+            head = _textured(head, large, rng)
+        return _crop(views(head, rng), side, rng)
+
+    return make
+
+
+def _textured(head: BrainPhantom, pictures: list[Image], rng: np.random.Generator) -> BrainPhantom:
+    """Give MRI and, blurred, the uptake textures of photographs, half of the time of the same one, to a random degree.
+
+    The uptake may exceed 1.
+    """
+    tissue = _texture(head.labels.shape[0], pictures, rng)
+    uptake = tissue if rng.random() < 0.5 else _texture(head.labels.shape[0], pictures, rng)
+    uptake = ndimage.gaussian_filter(uptake, rng.uniform(0.5, 2.5))
+    tissue, uptake = (1 + share * (x - 1) for share, x in zip(rng.random(2), (tissue, uptake), strict=True))
+    t1, t2 = (np.clip(x * tissue, 0, 1).astype(np.float32) for x in (head.t1, head.t2))
+    return replace(head, t1=t1, t2=t2, pet=(head.pet * uptake).astype(np.float32))
+
+
+def _texture(side: int, pictures: list[Image], rng: np.random.Generator) -> Image:
+    """Return a square of a photograph whose mean is 1, or less where it is very dark."""
+    square = _cut_from(pictures, side, rng)
+    return square / max(float(square.mean()), 0.1)
 
 
 def _magnetic(head: BrainPhantom, rng: np.random.Generator) -> Image:
