@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nmfuse.training.losses import METRICS, RATIOS
+from nmfuse.training.losses import METRICS, RATIOS, reference
 
 QUANTILES = 15
 
@@ -37,8 +37,7 @@ def main() -> None:
             for (of_kind, _), methods in table.items():
                 if of_kind != kind:
                     continue
-                average, maximum, laplacian = (methods[name][metric] for name in ("average", "maximum", "laplacian"))
-                plain = (average + maximum + 2 * laplacian) / 4
+                plain = reference(*(methods[name][metric] for name in ("average", "maximum", "laplacian")))
                 for name, values in methods.items():
                     placed[name].append(values[metric] / plain if metric in RATIOS else values[metric] - plain)
             others = np.quantile([np.mean(each) for each in placed.values()], np.linspace(0, 1, QUANTILES))

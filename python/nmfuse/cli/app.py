@@ -236,7 +236,7 @@ def train_fusion(
     data: Annotated[
         Path | None, typer.Option(help="Folder with one folder of NAME_A.*, NAME_B.* a kind, and index.csv.")
     ] = None,
-    photos: Annotated[Path | None, typer.Option(help="Folder of photographs to make pairs of.")] = None,
+    photos: Annotated[Path | None, typer.Option(help="Folder of photographs: pairs, and textures of phantoms.")] = None,
     phantoms: Annotated[int, typer.Option(help="How many digital brain phantoms to draw.")] = 0,
     steps: Annotated[int | None, typer.Option(help="Batches; by default the shipped file's.")] = None,
     context: Annotated[bool, typer.Option(help="Whether the NMF takes part.")] = True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from importlib.resources import files
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ METRICS = ("EN", "SD", "SF", "MI", "SCD", "VIF", "Q_abf", "SSIM", "VIF_min", "Q_
 RATIOS = ("SD", "SF", "MI", "VIF", "VIF_min")  # compared by their ratio, the others by their difference
 _WIDTH = 0.3
 _LEAST_WIDTH = 1e-4
+_Value = TypeVar("_Value", float, Tensor)
 
 
 def _taps(size: int, sigma: float, x: Tensor) -> Tensor:
@@ -160,20 +162,24 @@ def plain_fusions(a: Tensor, b: Tensor) -> list[Tensor]:
     return [torch.round(255 * x) / 255 for x in ((a + b) / 2, torch.maximum(a, b), laplacian)]
 
 
+def reference(average: _Value, maximum: _Value, laplacian: _Value) -> _Value:
+    """Return what standings are relative to, from a metric of each of the `plain_fusions`."""
+    return (average + maximum + 2 * laplacian) / 4
+
+
 def expected_ranks(a: Tensor, b: Tensor, f: Tensor, standings: Tensor) -> Tensor:
     """Return at what rank fused images (N, H, W) would stand among other methods, for each metric: (N, 10).
 
-    `standings` (N, 10, K) says where K other methods stand, from `load_standings`: relative to the mean of the metric
-    over `plain_fusions`, Laplacian fusion counted twice, as a ratio for `RATIOS`, as a difference for the others. A
-    rank is smooth: each other method counts by a logistic function whose width is 0.3 of the methods' standard
-    deviation.
+    `standings` (N, 10, K) says where K other methods stand, from `load_standings`: relative to the `reference` of the
+    `plain_fusions`, as a ratio for `RATIOS`, as a difference for the others. A rank is smooth: each other method counts
+    by a logistic function whose width is 0.3 of the methods' standard deviation.
     """
     with torch.no_grad():
-        average, maximum, laplacian = (fusion_scores(a, b, x) for x in plain_fusions(a, b))
+        plain = [fusion_scores(a, b, x) for x in plain_fusions(a, b)]
     ranks = []
     for i, (name, value) in enumerate(fusion_scores(a, b, f).items()):
-        reference = ((average[name] + maximum[name] + 2 * laplacian[name]) / 4)[:, None]
-        others = standings[:, i] * reference if name in RATIOS else standings[:, i] + reference
+        level = reference(*(scores[name] for scores in plain))[:, None]
+        others = standings[:, i] * level if name in RATIOS else standings[:, i] + level
         width = (_WIDTH * others.std(1, keepdim=True)).clamp_min(_LEAST_WIDTH)
         ranks.append(1 + torch.sigmoid((others - value[:, None]) / width).sum(1))
     return torch.stack(ranks, dim=1)
