@@ -89,7 +89,7 @@ def test_tiles_give_what_the_whole_gives(monkeypatch):
     net = net_with_random_weights()
     with torch.inference_mode():
         whole = net(a, b)
-        monkeypatch.setitem(fusion_net._TILE, "cpu", 8)
+        monkeypatch.setitem(fusion_net._TILE, "cpu", (8, 12))
         torch.testing.assert_close(net(a, b), whole, rtol=0, atol=1e-9)
         monkeypatch.setattr(fusion_net, "_REACH", 3)
         assert not torch.allclose(net(a, b), whole, rtol=0, atol=1e-5)  # the test would see a seam
@@ -100,7 +100,7 @@ def test_seams_of_a_large_image_cannot_be_found(monkeypatch):
     a, b = (torch.from_numpy(x).tile(4, 4)[None, None] for x in (tile.t2, tile.ct))
     with torch.inference_mode():
         tiled = load_fusion()(a, b)
-        monkeypatch.setitem(fusion_net._TILE, "cpu", 1024)
+        monkeypatch.setitem(fusion_net._TILE, "cpu", (1024, 1024))
         torch.testing.assert_close(load_fusion()(a, b), tiled, rtol=0, atol=2e-6)
 
 

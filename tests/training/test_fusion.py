@@ -81,6 +81,19 @@ def test_plain_fusions_are_the_baselines(images):
         grey = 255 * own[0].numpy()
         assert np.abs(grey - exact).max() < 0.501, method
         assert np.abs(grey - np.rint(grey)).max() < 1e-3, method
+    exact = 255 * plain.average(a[0].double().numpy(), b[0].double().numpy())
+    halves = np.abs(exact % 1 - 0.5) < 1e-3
+    assert halves.any()
+    assert (255 * fused[0, 0].numpy() > exact)[halves].all()  # rounded up
+
+
+def test_images_fused_together_score_as_each_alone(images):
+    a, b, _ = images
+    together = plain_fusions(a, b)
+    scores = fusion_scores(a, b, together)
+    for i, alone in enumerate(together):
+        for name, value in fusion_scores(a, b, alone).items():
+            torch.testing.assert_close(scores[name][i], value, rtol=1e-5, atol=1e-6, msg=name)
 
 
 def test_contrast_and_spatial_frequency_on_their_own_scale(images):

@@ -22,7 +22,8 @@ _NOTES = 4  # maps that a level hands down to the next finer one, of each image
 _SHIPPED = {"default": "fusion", "all": "fusion_all"}
 _SILENT = 1e-6
 _FAINT = 1e-10  # energy of coefficients that no screen shows
-_TILE = {"cpu": 256, "cuda": 1024}  # pixels: side of what is looked at together where no gradient is asked for; even
+# Pixels: height and width of what is looked at together where no gradient is asked for; even. A cache holds the first.
+_TILE = {"cpu": (128, 256), "cuda": (1024, 1024)}
 _REACH = 4  # pixels: of three convolutions and a head's; even
 _KEPT = 1 << 18  # pixels of which features are kept
 _FEW = 1 << 12  # pixels of which features are factorized
@@ -210,7 +211,7 @@ def _tiles(shape: tuple[int, int], device: torch.device) -> Iterator[tuple[Place
 
     With gradients, which keep everything anyway, the image is one tile.
     """
-    sides = shape if torch.is_grad_enabled() else (_TILE[device.type],) * 2
+    sides = shape if torch.is_grad_enabled() else _TILE[device.type]
     starts = [range(0, length, side) for length, side in zip(shape, sides, strict=True)]
     for corner in itertools.product(*starts):
         spans = [_span(*axis) for axis in zip(corner, sides, shape, strict=True)]
