@@ -27,9 +27,8 @@ _Value = TypeVar("_Value", float, Tensor)
 
 
 @functools.cache
-def _windows(length: int, size: int, step: int, like: tuple[torch.dtype, torch.device]) -> Tensor:
+def _windows(length: int, size: int, step: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Gaussian weights of every `step`-th whole window along `length` pixels: (windows, length)."""
-    dtype, device = like
     sigma = 1.5 if size == _SSIM_SIZE else size / 5
     k = torch.arange(size, dtype=torch.float64) - size // 2
     taps = torch.exp(-(k**2) / (2 * sigma**2))
@@ -41,7 +40,7 @@ def _windows(length: int, size: int, step: int, like: tuple[torch.dtype, torch.d
 
 def _smooth(x: Tensor, size: int, step: int = 1) -> Tensor:
     """Gaussian means of (..., H, W) over whole windows, as two matrix products: far faster than a convolution."""
-    rows, columns = (_windows(n, size, step, (x.dtype, x.device)) for n in x.shape[-2:])
+    rows, columns = (_windows(n, size, step, x.dtype, x.device) for n in x.shape[-2:])
     return rows @ x @ columns.mT
 
 
@@ -61,8 +60,7 @@ def ssim(s: Tensor, f: Tensor) -> Tensor:
 
 def vif(s: Tensor, f: Tensor) -> Tensor:
     """Pixel-domain visual information fidelity of (..., H, W) twice, 41 x 41 or more: (...). Sheikh & Bovik 2006."""
-    kept: Tensor | float = 0.0
-    given: Tensor | float = 0.0
+    kept, given = f.new_zeros(()), f.new_zeros(())
     for scale, size in enumerate((17, 9, 5, 3)):
         if scale > 0:
             s, f = (_smooth(x, size, 2) for x in (s, f))
@@ -106,7 +104,8 @@ def correlation(x: Tensor, y: Tensor) -> Tensor:
 
 def mutual_information(x: Tensor, y: Tensor, bins: int = 256) -> tuple[Tensor, Tensor]:
     """Mutual information of (..., H, W) twice, and the entropy of y, in bits, from triangular bins: (...) each."""
-    at = [z.flatten(-2).clamp(0, 1) * (bins - 1) for z in torch.broadcast_tensors(x, y)]
+    shape = (x + y).shape
+    at = [z.expand(shape).flatten(-2).clamp(0, 1) * (bins - 1) for z in (x, y)]
     lower = [z.detach().floor().clamp_max(bins - 2) for z in at]
     share = [z - low for z, low in zip(at, lower, strict=True)]  # of the upper one of two bins
     cell = (lower[0] * bins + lower[1]).long()
@@ -114,7 +113,7 @@ def mutual_information(x: Tensor, y: Tensor, bins: int = 256) -> tuple[Tensor, T
     for i, p in enumerate((1 - share[0], share[0])):
         for j, q in enumerate((1 - share[1], share[1])):
             joint = joint.scatter_add(-1, cell + (i * bins + j), p * q)
-    joint = joint.unflatten(-1, (bins, bins)) / cell.shape[-1]
+    joint = joint.reshape(*cell.shape[:-1], bins, bins) / cell.shape[-1]
 
     def entropy(p: Tensor) -> Tensor:
         return -(p * torch.log2(p + 1e-9))
