@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -81,19 +82,35 @@ def test_plain_fusions_are_the_baselines(images):
         grey = 255 * own[0].numpy()
         assert np.abs(grey - exact).max() < 0.501, method
         assert np.abs(grey - np.rint(grey)).max() < 1e-3, method
-    exact = 255 * plain.average(a[0].double().numpy(), b[0].double().numpy())
-    halves = np.abs(exact % 1 - 0.5) < 1e-3
-    assert halves.any()
-    assert (255 * fused[0, 0].numpy() > exact)[halves].all()  # rounded up
+
+
+def test_plain_fusions_round_halves_up_and_average_ties():
+    dark, bright = (torch.full((1, 64, 64), grey / 255) for grey in (100, 101))
+    for fused in plain_fusions(dark, bright):
+        torch.testing.assert_close(255 * fused, torch.full_like(fused, 101))
+    rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    board = ((rows + columns) % 2)[None] * 100 / 255
+    inverse = 100 / 255 - board  # its details are those of the board, negated
+    inside = 255 * plain_fusions(board, inverse)[2, 0, 8:-8, 8:-8]
+    torch.testing.assert_close(inside, torch.full_like(inside, 50))
 
 
 def test_images_fused_together_score_as_each_alone(images):
-    a, b, _ = images
+    a, b = (torch.cat([x, y.flip(1)]) for x, y in (images[:2], images[1::-1]))
     together = plain_fusions(a, b)
     scores = fusion_scores(a, b, together)
-    for i, alone in enumerate(together):
-        for name, value in fusion_scores(a, b, alone).items():
-            torch.testing.assert_close(scores[name][i], value, rtol=1e-5, atol=1e-6, msg=name)
+    for i, j in itertools.product(range(3), range(2)):
+        for name, value in fusion_scores(a[[j]], b[[j]], together[i, [j]]).items():
+            torch.testing.assert_close(scores[name][i, j], value[0], rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_scores_may_be_asked_for_without_gradients_first():
+    x = torch.rand(1, 53, 53, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        fusion_scores(x, x, x)
+    x.requires_grad_()
+    fusion_scores(x.detach(), x.detach(), x)["VIF"].backward()
+    assert x.grad is not None
 
 
 def test_contrast_and_spatial_frequency_on_their_own_scale(images):

@@ -18,7 +18,7 @@ _NOISE = 2 / 255**2  # of VIF
 _EPS = 1e-8
 _PIXELS = (-2, -1)
 _SSIM_SIZE = 11  # of the window, whose sigma is 1.5; those of VIF have a fifth of their size
-_HALF = 0.5 + 1e-4  # float32 puts some halves a little low
+_HALF = 0.5 + 1e-4  # float32 puts halves of a Laplacian fusion a little low
 METRICS = ("EN", "SD", "SF", "MI", "SCD", "VIF", "Q_abf", "SSIM", "VIF_min", "Q_over")
 RATIOS = ("SD", "SF", "MI", "VIF", "VIF_min")  # compared by their ratio, the others by their difference
 _WIDTH = 0.3
@@ -29,13 +29,14 @@ _Value = TypeVar("_Value", float, Tensor)
 @functools.cache
 def _windows(length: int, size: int, step: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Gaussian weights of every `step`-th whole window along `length` pixels: (windows, length)."""
-    sigma = 1.5 if size == _SSIM_SIZE else size / 5
-    k = torch.arange(size, dtype=torch.float64) - size // 2
-    taps = torch.exp(-(k**2) / (2 * sigma**2))
-    rows = torch.zeros((length - size) // step + 1, length, dtype=torch.float64)
-    for i, row in enumerate(rows):
-        row[i * step : i * step + size] = taps / taps.sum()
-    return rows.to(device, dtype)
+    with torch.inference_mode(False):  # kept for whoever asks next, who may want gradients
+        sigma = 1.5 if size == _SSIM_SIZE else size / 5
+        k = torch.arange(size, dtype=torch.float64) - size // 2
+        taps = torch.exp(-(k**2) / (2 * sigma**2))
+        rows = torch.zeros((length - size) // step + 1, length, dtype=torch.float64)
+        for i, row in enumerate(rows):
+            row[i * step : i * step + size] = taps / taps.sum()
+        return rows.to(device, dtype)
 
 
 def _smooth(x: Tensor, size: int, step: int = 1) -> Tensor:
@@ -152,7 +153,7 @@ def fusion_scores(a: Tensor, b: Tensor, f: Tensor) -> dict[str, Tensor]:
 def plain_fusions(a: Tensor, b: Tensor) -> Tensor:
     """Return the average, the maximum and the Laplacian fusion of a and b, (3, N, H, W), in 255ths.
 
-    As `nmfuse.baselines.plain` has them; halves are rounded up.
+    As `nmfuse.baselines.plain` has them; halves are rounded up, as those that standings were taken with.
     """
     *details, top = pyramids.laplacian_pyramid(torch.stack([a, b]), 5)
     larger = [torch.where(p.abs() == q.abs(), (p + q) / 2, torch.where(p.abs() > q.abs(), p, q)) for p, q in details]
