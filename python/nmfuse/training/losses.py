@@ -17,7 +17,6 @@ from nmfuse import pyramids
 _NOISE = 2 / 255**2  # of VIF
 _EPS = 1e-8
 _PIXELS = (-2, -1)
-_SSIM_SIZE = 11  # of the window, whose sigma is 1.5; those of VIF have a fifth of their size
 _HALF = 0.5 + 1e-4  # float32 puts halves of a Laplacian fusion a little low
 METRICS = ("EN", "SD", "SF", "MI", "SCD", "VIF", "Q_abf", "SSIM", "VIF_min", "Q_over")
 RATIOS = ("SD", "SF", "MI", "VIF", "VIF_min")  # compared by their ratio, the others by their difference
@@ -27,10 +26,9 @@ _Value = TypeVar("_Value", float, Tensor)
 
 
 @functools.cache
-def _windows(length: int, size: int, step: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _windows(length: int, size: int, sigma: float, step: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Gaussian weights of every `step`-th whole window along `length` pixels: (windows, length)."""
     with torch.inference_mode(False):  # kept for whoever asks next, who may want gradients
-        sigma = 1.5 if size == _SSIM_SIZE else size / 5
         k = torch.arange(size, dtype=torch.float64) - size // 2
         taps = torch.exp(-(k**2) / (2 * sigma**2))
         rows = torch.zeros((length - size) // step + 1, length, dtype=torch.float64)
@@ -39,21 +37,21 @@ def _windows(length: int, size: int, step: int, dtype: torch.dtype, device: torc
         return rows.to(device, dtype)
 
 
-def _smooth(x: Tensor, size: int, step: int = 1) -> Tensor:
+def _smooth(x: Tensor, size: int, sigma: float, step: int = 1) -> Tensor:
     """Gaussian means of (..., H, W) over whole windows, as two matrix products: far faster than a convolution."""
-    rows, columns = (_windows(n, size, step, x.dtype, x.device) for n in x.shape[-2:])
+    rows, columns = (_windows(n, size, sigma, step, x.dtype, x.device) for n in x.shape[-2:])
     return rows @ x @ columns.mT
 
 
-def _moments(s: Tensor, f: Tensor, size: int) -> tuple[Tensor, ...]:
+def _moments(s: Tensor, f: Tensor, size: int, sigma: float) -> tuple[Tensor, ...]:
     """Means, variances and covariance: the sources' own and f's own are looked at once."""
-    m_s, m_f, ss, ff, sf = (_smooth(x, size) for x in (s, f, s * s, f * f, s * f))
+    m_s, m_f, ss, ff, sf = (_smooth(x, size, sigma) for x in (s, f, s * s, f * f, s * f))
     return m_s, m_f, (ss - m_s * m_s).clamp_min(0), (ff - m_f * m_f).clamp_min(0), sf - m_s * m_f
 
 
 def ssim(s: Tensor, f: Tensor) -> Tensor:
     """Mean SSIM of (..., H, W) twice: (...). Wang et al. 2004."""
-    m_s, m_f, v_s, v_f, cov = _moments(s, f, _SSIM_SIZE)
+    m_s, m_f, v_s, v_f, cov = _moments(s, f, 11, 1.5)
     c1, c2 = 0.01**2, 0.03**2
     top = (2 * m_s * m_f + c1) * (2 * cov + c2)
     return (top / ((m_s**2 + m_f**2 + c1) * (v_s + v_f + c2))).mean(_PIXELS)
@@ -64,8 +62,8 @@ def vif(s: Tensor, f: Tensor) -> Tensor:
     kept, given = f.new_zeros(()), f.new_zeros(())
     for scale, size in enumerate((17, 9, 5, 3)):
         if scale > 0:
-            s, f = (_smooth(x, size, 2) for x in (s, f))
-        _, _, v_s, v_f, cov = _moments(s, f, size)
+            s, f = (_smooth(x, size, size / 5, 2) for x in (s, f))
+        _, _, v_s, v_f, cov = _moments(s, f, size, size / 5)
         g = (cov / (v_s + _EPS)).clamp_min(0)
         noise = (v_f - g * cov).clamp_min(_EPS)
         kept = kept + torch.log1p(g**2 * v_s / (noise + _NOISE)).sum(_PIXELS)
