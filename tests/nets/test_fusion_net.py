@@ -146,7 +146,7 @@ def test_shipped_weights(name, file):
 def test_wrong_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="expected 'default', 'all' or a file that `nmfuse train fusion` wrote"):
         load_fusion(tmp_path / "no.safetensors")
-    with pytest.raises(ValueError, match=r"its format is 'nmfuse\.siamese\.1', expected 'nmfuse\.fusion\.3'"):
+    with pytest.raises(ValueError, match=r"its format is 'nmfuse\.siamese\.1', expected 'nmfuse\.fusion\.4'"):
         load_fusion(shipped("lite"))
     path = tmp_path / "x.safetensors"
     write_weights(path, {"branches.0.0.weight": torch.zeros(3)}, FORMAT, {"context": "1"})

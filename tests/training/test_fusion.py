@@ -13,7 +13,8 @@ from nmfuse.baselines import plain
 from nmfuse.data import brain_phantom
 from nmfuse.io import write_image
 from nmfuse.metrics import evaluate
-from nmfuse.nets import load_fusion
+from nmfuse.nets.fusion_net import FORMAT, load_fusion, weight_file
+from nmfuse.nets.weights_file import read_weights
 from nmfuse.training.fusion import train_fusion
 from nmfuse.training.losses import (
     METRICS,
@@ -213,6 +214,27 @@ def test_phantoms_are_shown_as_scanners_show_heads():
     assert all(x.max() <= 0.9 for _, x in views["mri_spect"])
 
 
+@pytest.mark.parametrize("kind", ["mri_pet", "mri_spect"])
+def test_uptake_is_often_shown_by_repeated_pixels(kind):
+    make = pair_set(None, None, 2).training[kind]
+    rng = np.random.default_rng(0)
+    views = [make(256, rng)[1] for _ in range(32)]
+    repeated = [np.array_equal(x, x[::2, ::2].repeat(2, 0).repeat(2, 1)) for x in views]
+    assert 0.5 < np.mean(repeated) < 0.95
+
+
+def test_the_hottest_is_not_always_the_brightest():
+    make = pair_set(None, None, 2).training["mri_pet"]
+    hot = brain_phantom(256, 1).pet > 0.85  # the one that is not held out
+    rng = np.random.default_rng(0)
+    shares = []
+    for _ in range(32):
+        view = make(256, rng)[1]
+        turned = [np.rot90(x, turns) for x in (hot, hot[:, ::-1]) for turns in range(4)]
+        shares.append(max(view[x].mean() for x in turned) / view.max())
+    assert min(shares) < 0.6 < 0.8 < max(shares)
+
+
 @pytest.mark.parametrize(("size", "least", "most"), [(256, 0.15, 0.55), (200, 0, 0)])
 def test_phantoms_take_on_textures_of_large_photographs(tmp_path, size, least, most):
     stripes = np.rint(127.5 + 100 * np.cos(2 * np.pi * np.arange(size) / 8)).astype(np.uint8)
@@ -259,9 +281,6 @@ def test_a_run_writes_weights_curves_and_recipe(tmp_path, data):
     net = load_fusion(output)
     a = torch.rand(1, 1, 40, 40)
     assert net(a, 1 - a).shape == a.shape
-    from nmfuse.nets.fusion_net import FORMAT
-    from nmfuse.nets.weights_file import read_weights
-
     _, metadata = read_weights(output, FORMAT)
     recipe = json.loads(metadata["recipe"])
     assert recipe["steps"] == 3
@@ -295,6 +314,31 @@ def test_a_killed_run_continues_to_the_same_weights(tmp_path, monkeypatch):
     whole, resumed = (load_fusion(tmp_path / f"{name}.safetensors") for name in ("whole", "x"))
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_training_goes_on_from_given_weights(tmp_path):
+    options = {"phantoms": 2, "batch": 1, "crop": 64}
+    before = {name: value.clone() for name, value in load_fusion().state_dict().items()}
+    known = train_fusion(tmp_path / "x.safetensors", start="default", steps=1, lr=1e-6, **options)
+    new = train_fusion(tmp_path / "y.safetensors", steps=1, lr=1e-6, **options)
+    assert known.score > new.score + 1
+    further = load_fusion(tmp_path / "x.safetensors").state_dict()
+    moved = [(further[name] - value).abs().max() for name, value in before.items()]
+    assert 0 < max(moved) < 1e-4
+    shipped = load_fusion()  # is as it was, and frozen
+    assert all(torch.equal(value, before[name]) for name, value in shipped.state_dict().items())
+    assert not any(weight.requires_grad for weight in shipped.parameters())
+    recipes = [json.loads(read_weights(tmp_path / f"{name}.safetensors", FORMAT)[1]["recipe"]) for name in "xy"]
+    assert recipes[0]["start"] == json.loads(read_weights(weight_file("default"), FORMAT)[1]["recipe"])
+    assert recipes[1]["start"] is None
+    assert recipes[0]["start_sha256"] != recipes[1]["start_sha256"]
+
+
+def test_a_start_that_does_not_fit_gets_a_sentence(tmp_path):
+    with pytest.raises(ValueError, match=r"start: default has \(context, specific\) = \(True, False\); asked for"):
+        train_fusion(tmp_path / "x.safetensors", phantoms=1, start="default", context=False)
+    with pytest.raises(FileNotFoundError, match="no such weight file"):
+        train_fusion(tmp_path / "x.safetensors", phantoms=1, start=tmp_path / "none.safetensors")
 
 
 @pytest.mark.parametrize("option", [{"steps": 0}, {"batch": 0}, {"crop": 32}, {"seed": -1}, {"lr": 0.0}])

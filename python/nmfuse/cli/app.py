@@ -238,7 +238,11 @@ def train_fusion(
     ] = None,
     photos: Annotated[Path | None, typer.Option(help="Folder of photographs: pairs, and textures of phantoms.")] = None,
     phantoms: Annotated[int, typer.Option(help="How many digital brain phantoms to draw.")] = 0,
+    start: Annotated[
+        str | None, typer.Option(help="Weights to go on from: default, all, or a file; best with a smaller --lr.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Batches; by default the shipped file's.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Greatest learning rate; by default the shipped file's.")] = None,
     context: Annotated[bool, typer.Option(help="Whether the NMF takes part.")] = True,
     specific: Annotated[bool, typer.Option(help="Whether the second image has first layers of its own.")] = False,
     seed: Annotated[int, typer.Option(help="Of the crops and the start.")] = 0,
@@ -253,12 +257,13 @@ def train_fusion(
     """Train the fusion network end to end."""
     from nmfuse.cli.training import run_train_fusion
 
-    options: dict[str, Any] = {} if steps is None else {"steps": steps}
+    options = {name: value for name, value in (("steps", steps), ("lr", lr)) if value is not None}
     run_train_fusion(
         output,
         data=data,
         photos=photos,
         phantoms=phantoms,
+        start=start,
         context=context,
         specific=specific,
         seed=seed,

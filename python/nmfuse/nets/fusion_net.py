@@ -16,7 +16,7 @@ from nmfuse import pyramids
 from nmfuse.nets.layers import nmf_layer
 from nmfuse.nets.weights_file import fit_weights, load_once, read_weights, shipped
 
-FORMAT = "nmfuse.fusion.3"
+FORMAT = "nmfuse.fusion.4"
 LEVELS = 6  # of the pyramid, with its top
 _NOTES = 4  # maps that a level hands down to the next finer one, of each image
 _SHIPPED = {"default": "fusion", "all": "fusion_all"}
@@ -39,9 +39,10 @@ class FusionNet(nn.Module):
     From the features of level 1, stage 1 of NMF factorizes both images' maps together, stage 2 the maps fused by each
     component's share; how strongly an image shows the parts found is its context, one map. The mean and the root mean
     square of the features of both images tell what kind of pair it is: the scene. From the top down, the head of a
-    level sees an image's own features, the other's, the contexts, the scene and the notes of the coarser level, and
-    gives that image a weight, an excess and notes for the next finer level. The gate of image A is
-    ``w_A + (1 - M) x_A``: weights sum to one, and the excess, -1 to 1, counts as far as the coefficients do not match
+    level sees an image's own features, the other's, the contexts and the notes of the coarser level, by hidden channels
+    to which the scene gives a bias and a gain (Perez et al., FiLM, AAAI 2018), and gives that image a weight, an excess
+    and notes for the next finer level. The gate of image A is ``w_A + (1 - M) x_A``: weights sum to one, and the
+    excess, -1 to 1, counts as far as the coefficients do not match
     (``M``, as in the pyramid rule). So both images' details may be shown in full where they differ, an image fused with
     itself is itself, and exchanging the images exchanges the gates. No pixel becomes brighter than twice what either
     image shows within 3 x 3: black stays black.
@@ -272,8 +273,9 @@ class _Head(nn.Module):
         super().__init__()
         self.own = nn.Conv2d(channels + 1 + read, hidden, 1)
         self.other = nn.Conv2d(channels + 1 + read, hidden, 1, bias=False)
-        last = nn.Linear(hidden, hidden)
+        last = nn.Linear(hidden, 2 * hidden)  # to each hidden channel a bias and a gain
         nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
         self.scene = nn.Sequential(nn.Linear(4 * channels, hidden), nn.ReLU(inplace=True), last)
         self.out = _convolution(hidden, 2 + written)
         assert self.out.bias is not None
@@ -291,16 +293,16 @@ class _Head(nn.Module):
         own, other, out = self.own.weight, self.other.weight, self.out.weight
         # Each image's hidden channels from the same channels of both: one pass over what is seen serves both.
         kernels = torch.cat([torch.cat([own, other], dim=1), torch.cat([other, own], dim=1)])
-        biases = self.own.bias + self.scene(scene)  # (2N, hidden)
-        biases = torch.cat([biases[:n], biases[n:]], dim=1)
-        if n == 1:
-            x = functional.conv2d(both, kernels, biases[0])
-        else:
-            x = functional.conv2d(both, kernels) + biases[:, :, None, None]
+        biases, gains = self.scene(scene).reshape(2, n, 2, -1).transpose(0, 1).unbind(2)  # (N, 2, hidden)
+        biases, gains = (self.own.bias + biases).flatten(1), 1 + gains.flatten(1)
         none = torch.zeros_like(out)
-        kernels = torch.cat([torch.cat([out, none], dim=1), torch.cat([none, out], dim=1)])
+        outs = torch.cat([torch.cat([out, none], dim=1), torch.cat([none, out], dim=1)])
+        if n == 1:
+            x, outs = functional.relu_(functional.conv2d(both, kernels, biases[0])), outs * gains[0, :, None, None]
+        else:
+            x = functional.relu_(functional.conv2d(both, kernels) + biases[:, :, None, None]) * gains[:, :, None, None]
         assert self.out.bias is not None
-        logits = functional.conv2d(functional.relu_(x), kernels, self.out.bias.repeat(2))  # (N, 4 + 2 written, h, w)
+        logits = functional.conv2d(x, outs, self.out.bias.repeat(2))  # (N, 4 + 2 written, h, w)
         return logits.reshape(n, 2, len(out), *logits.shape[2:]).transpose(0, 1)
 
 
@@ -327,8 +329,12 @@ def load_fusion(name: str | Path = "default", device: str | torch.device = "cpu"
     >>> sum(weight.numel() for weight in load_fusion().parameters()) < 60_000
     True
     """
-    path = shipped(_SHIPPED[str(name)]) if name in _SHIPPED else Path(name)
-    return load_once(path, _read, "'default', 'all' or a file that `nmfuse train fusion` wrote", device)
+    return load_once(weight_file(name), _read, "'default', 'all' or a file that `nmfuse train fusion` wrote", device)
+
+
+def weight_file(name: str | Path) -> Path:
+    """Return the path of the file that `load_fusion` reads for this name."""
+    return shipped(_SHIPPED[str(name)]) if name in _SHIPPED else Path(name)
 
 
 def _read(path: Path) -> FusionNet:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,8 +15,8 @@ import torch
 from torch import Tensor
 
 from nmfuse.io import new_file
-from nmfuse.nets.fusion_net import FORMAT, FusionNet
-from nmfuse.nets.weights_file import write_weights
+from nmfuse.nets.fusion_net import FORMAT, FusionNet, load_fusion, weight_file
+from nmfuse.nets.weights_file import read_weights, write_weights
 from nmfuse.training.loops import CurvePoint, OneCycle, output_files, run_training, training_device, write_curves
 from nmfuse.training.losses import METRICS, expected_ranks, load_standings
 from nmfuse.training.pairs import Image, PairSet, pair_set
@@ -51,6 +53,7 @@ def train_fusion(
     data: str | Path | None = None,
     photos: str | Path | None = None,
     phantoms: int = 0,
+    start: str | Path | None = None,
     steps: int = STEPS,
     batch: int = 4,
     crop: int = 128,
@@ -77,6 +80,9 @@ def train_fusion(
         The weight file, ending in .safetensors.
     data, photos, phantoms
         What to learn from; see `nmfuse.training.pairs.pair_set`.
+    start : str or path, optional
+        Weights to go on from, as `nmfuse.nets.fusion_net.load_fusion` takes them; their recipe is kept, and their
+        `context` and `specific` must be those asked for. A smaller `lr`, such as 1e-3, keeps more of what they know.
     steps, batch, crop : int
         Steps, pairs a step, and pixels along a crop.
     lr : float
@@ -86,7 +92,7 @@ def train_fusion(
     specific : bool
         Whether the second image has first layers of its own.
     seed : int
-        Of the crops and of the starting weights.
+        Of the crops and, without `start`, of the starting weights.
     device : str
         Where to train: "cpu" or "cuda".
     checkpoint : path, optional
@@ -105,9 +111,9 @@ def train_fusion(
     Raises
     ------
     FileNotFoundError, FileExistsError
-        If a folder is missing; if an output file exists.
+        If a folder or `start` is missing; if an output file exists.
     ValueError
-        For an option out of range, images that cannot be used, or a loss that becomes NaN or inf.
+        For an option out of range, images or a `start` that cannot be used, or a loss that becomes NaN or inf.
 
     Examples
     --------
@@ -122,6 +128,7 @@ def train_fusion(
     schedule, where = OneCycle(steps, lr), training_device(device)
     checkpoint = None if checkpoint is None else Path(checkpoint)
     files = output_files(Path(output), checkpoint, overwrite=overwrite)
+    net = _starting_net(start, seed, context=context, specific=specific).to(where)
     pairs = pair_set(None if data is None else Path(data), None if photos is None else Path(photos), phantoms)
     recipe = {
         **asdict(schedule),
@@ -133,10 +140,9 @@ def train_fusion(
         "kinds": sorted(pairs.training),
         "phantoms": phantoms,
         "data_sha256": hash_files(pairs.files),
+        "start": None if start is None else json.loads(read_weights(weight_file(start), FORMAT)[1]["recipe"]),
+        "start_sha256": _hash_weights(net),
     }
-    with torch.random.fork_rng(devices=[]):  # leaves the caller's random numbers alone
-        torch.default_generator.manual_seed(seed)
-        net = FusionNet(context=context, specific=specific).to(where)
     standings = load_standings()
     held_out = pairs.draw("held_out" if pairs.held_out else "training", _HELD_OUT_CROPS, crop, np.random.default_rng(1))
 
@@ -169,6 +175,25 @@ def train_fusion(
     with new_file(files[0], overwrite=True) as temporary:
         write_weights(temporary, net.state_dict(), FORMAT, metadata)
     return result
+
+
+def _starting_net(start: str | Path | None, seed: int, *, context: bool, specific: bool) -> FusionNet:
+    if start is None:
+        with torch.random.fork_rng(devices=[]):  # leaves the caller's random numbers alone
+            torch.default_generator.manual_seed(seed)
+            return FusionNet(context=context, specific=specific)
+    net = copy.deepcopy(load_fusion(start)).requires_grad_(True).train()
+    found, asked = (net.context, net.firsts_b is not None), (context, specific)
+    if found != asked:
+        raise ValueError(f"start: {start} has (context, specific) = {found}; asked for {asked}: ask for the file's own")
+    return net
+
+
+def _hash_weights(net: FusionNet) -> str:
+    digest = hashlib.sha256()
+    for name, value in net.state_dict().items():
+        digest.update(name.encode() + b"\0" + value.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _loss(

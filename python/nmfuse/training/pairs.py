@@ -20,6 +20,7 @@ Pair = tuple[Image, Image]
 Maker = Callable[[int, np.random.Generator], Pair]  # a crop of a side, at random
 _HELD_OUT = 5  # every fifth patient, photograph or phantom is held out
 _TEXTURED = 0.5  # share of the views of phantoms with textures of photographs
+_REPEATED = 0.75  # share of the views of uptake whose pixels are repeated
 
 
 @dataclass(frozen=True)
@@ -240,8 +241,9 @@ def _windowed(head: BrainPhantom, rng: np.random.Generator) -> Image:
 
 
 def _positron(head: BrainPhantom, rng: np.random.Generator) -> Image:
-    """PET: bright nearly everywhere."""
-    return _coloured(head.pet, np.sort(rng.random(5)) ** 0.5, rng.uniform(0.8, 1), rng)
+    """PET: bright nearly everywhere; the hottest may be darker again, as in scales that end in red."""
+    tones = np.roll(np.sort(rng.random(5)) ** 0.5, -rng.integers(3))
+    return _coloured(head.pet, tones, rng.uniform(0.8, 1), rng)
 
 
 def _single_photon(head: BrainPhantom, rng: np.random.Generator) -> Image:
@@ -251,11 +253,17 @@ def _single_photon(head: BrainPhantom, rng: np.random.Generator) -> Image:
 
 
 def _coloured(uptake: Image, tones: np.ndarray, top: float, rng: np.random.Generator) -> Image:
-    """Brightness, up to `top`, of an uptake shown in colours of about these tones: it need not grow with the uptake."""
+    """Brightness, up to `top`, of an uptake shown in colours of about these tones: it need not grow with the uptake.
+
+    More or less sharpened, and most often repeated 2 x 2: scanners of few pixels are shown at the size of the MRI.
+    """
+    uptake = np.clip(uptake + rng.uniform(0, 1.5) * (uptake - ndimage.gaussian_filter(uptake, 3.0)), 0, None)
     tones = np.clip(tones + rng.normal(0, 0.15, len(tones)), 0, None)
     tones = np.append(0, top * tones / tones.max())
-    shown = np.interp(uptake / uptake.max(), np.linspace(0, 1, len(tones)), tones)
-    return np.asarray(ndimage.gaussian_filter(shown, 0.5), np.float32)
+    saturated = uptake.max() * rng.uniform(0.7, 1)
+    shown = np.interp(uptake / saturated, np.linspace(0, 1, len(tones)), tones)
+    shown = np.asarray(ndimage.gaussian_filter(shown, 0.5), np.float32)
+    return shown[::2, ::2].repeat(2, 0).repeat(2, 1) if rng.random() < _REPEATED else shown
 
 
 _OF_PHOTOS = {"ir_vis": _two_modalities, "multi_exposure": _two_exposures, "multi_focus": _two_depths}
