@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import inspect
 import json
 from collections.abc import Callable, Sequence
@@ -36,7 +35,7 @@ from nmfuse.classify.features import (
 )
 from nmfuse.io import new_file
 from nmfuse.nets.weights_file import read_weights, write_weights
-from nmfuse.training.loops import OneCycle, Sgd, run_training, training_device
+from nmfuse.training.loops import OneCycle, Sgd, hash_arrays, run_training, training_device
 
 FORMAT = "nmfuse.classifier.3"
 _AT_ONCE = {"cpu": 16, "cuda": 64}  # images looked at together: their maps stay in a processor's cache
@@ -348,7 +347,11 @@ class Classifier:
             logits: Tensor = net(two_views(seen, self.hannmean_size), rng)
             return logits
 
-        recipe = {**self.get_params(), "start": _hash(*net.state_dict().values()), "images": _hash(images, labels)}
+        recipe = {
+            **self.get_params(),
+            "start": hash_arrays(*net.state_dict().values()),
+            "images": hash_arrays(images, labels),
+        }
         self.curve_ = _fit_best(
             net,
             labels,
@@ -625,10 +628,3 @@ def _kind(pairs: bool) -> str:
 def _parts(images: Tensor) -> tuple[Tensor, ...]:
     """Return images in parts of as many as are looked at together."""
     return torch.split(images, _AT_ONCE[images.device.type])
-
-
-def _hash(*values: Tensor | np.ndarray) -> str:
-    digest = hashlib.sha256()
-    for value in values:
-        digest.update(np.ascontiguousarray(value.cpu().numpy() if isinstance(value, Tensor) else value).tobytes())
-    return digest.hexdigest()

@@ -241,8 +241,12 @@ def train_fusion(
     start: Annotated[
         str | None, typer.Option(help="Weights to go on from: default, all, or a file; best with a smaller --lr.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Batches; by default the shipped file's.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Greatest learning rate; by default the shipped file's.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Batches; by default those of the shipped file's first pass.")
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Greatest learning rate; by default that of the shipped file's first pass.")
+    ] = None,
     context: Annotated[bool, typer.Option(help="Whether the NMF takes part.")] = True,
     specific: Annotated[bool, typer.Option(help="Whether the second image has first layers of its own.")] = False,
     seed: Annotated[int, typer.Option(help="Of the crops and the start.")] = 0,

@@ -42,10 +42,9 @@ class FusionNet(nn.Module):
     level sees an image's own features, the other's, the contexts and the notes of the coarser level, by hidden channels
     to which the scene gives a bias and a gain (Perez et al., FiLM, AAAI 2018), and gives that image a weight, an excess
     and notes for the next finer level. The gate of image A is ``w_A + (1 - M) x_A``: weights sum to one, and the
-    excess, -1 to 1, counts as far as the coefficients do not match
-    (``M``, as in the pyramid rule). So both images' details may be shown in full where they differ, an image fused with
-    itself is itself, and exchanging the images exchanges the gates. No pixel becomes brighter than twice what either
-    image shows within 3 x 3: black stays black.
+    excess, -1 to 1, counts as far as the coefficients do not match (``M``, as in the pyramid rule). So both images'
+    details may be shown in full where they differ, an image fused with itself is itself, and exchanging the images
+    exchanges the gates. No pixel becomes brighter than twice what either image shows within 3 x 3: black stays black.
 
     Parameters
     ----------

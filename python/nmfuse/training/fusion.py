@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,7 +16,15 @@ from torch import Tensor
 from nmfuse.io import new_file
 from nmfuse.nets.fusion_net import FORMAT, FusionNet, load_fusion, weight_file
 from nmfuse.nets.weights_file import read_weights, write_weights
-from nmfuse.training.loops import CurvePoint, OneCycle, output_files, run_training, training_device, write_curves
+from nmfuse.training.loops import (
+    CurvePoint,
+    OneCycle,
+    hash_arrays,
+    output_files,
+    run_training,
+    training_device,
+    write_curves,
+)
 from nmfuse.training.losses import METRICS, expected_ranks, load_standings
 from nmfuse.training.pairs import Image, PairSet, pair_set
 from nmfuse.training.patches import hash_files
@@ -141,7 +148,7 @@ def train_fusion(
         "phantoms": phantoms,
         "data_sha256": hash_files(pairs.files),
         "start": None if start is None else json.loads(read_weights(weight_file(start), FORMAT)[1]["recipe"]),
-        "start_sha256": _hash_weights(net),
+        "start_sha256": hash_arrays(*net.state_dict().values()),
     }
     standings = load_standings()
     held_out = pairs.draw("held_out" if pairs.held_out else "training", _HELD_OUT_CROPS, crop, np.random.default_rng(1))
@@ -187,13 +194,6 @@ def _starting_net(start: str | Path | None, seed: int, *, context: bool, specifi
     if found != asked:
         raise ValueError(f"start: {start} has (context, specific) = {found}; asked for {asked}: ask for the file's own")
     return net
-
-
-def _hash_weights(net: FusionNet) -> str:
-    digest = hashlib.sha256()
-    for name, value in net.state_dict().items():
-        digest.update(name.encode() + b"\0" + value.cpu().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _loss(

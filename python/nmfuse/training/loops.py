@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nmfuse.io import new_file
@@ -111,6 +115,14 @@ def training_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: got 'cuda', but torch sees no CUDA device here; train on 'cpu'")
     return device
+
+
+def hash_arrays(*arrays: Tensor | NDArray[Any]) -> str:
+    """Return the SHA-256 of the arrays' contents, in this order."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array.cpu().numpy() if isinstance(array, Tensor) else array).tobytes())
+    return digest.hexdigest()
 
 
 def run_training(
