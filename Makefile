@@ -55,11 +55,11 @@ weights: $(VENV)/installed  ## the shipped weight files, from PHOTOS=folder of p
 	$(BIN)/nmfuse train focus --images "$(PHOTOS)" --variant full -o python/nmfuse/nets/weights/full.safetensors --overwrite
 	$(BIN)/nmfuse train fusion --photos "$(PHOTOS)" --phantoms 40 -o python/nmfuse/nets/weights/fusion.safetensors --overwrite
 	$(BIN)/nmfuse train fusion --photos "$(PHOTOS)" --phantoms 40 -o python/nmfuse/nets/weights/fusion.safetensors --overwrite \
-	  --start python/nmfuse/nets/weights/fusion.safetensors --steps 2000 --lr 0.001 --seed 1 \
+	  --start python/nmfuse/nets/weights/fusion.safetensors --steps 3000 --lr 0.001 --seed 1 \
 	  --notes "Trained on free material alone: photographs (Kodak; CID22, CC BY-SA 4.0) with synthetic focus, exposure and modality changes, and our own digital brain phantoms, some with textures of these photographs."
 	$(BIN)/nmfuse train fusion --data "$(PAIRS)" --photos "$(PHOTOS)" --phantoms 40 -o python/nmfuse/nets/weights/fusion_all.safetensors --overwrite
 	$(BIN)/nmfuse train fusion --data "$(PAIRS)" --photos "$(PHOTOS)" --phantoms 40 -o python/nmfuse/nets/weights/fusion_all.safetensors --overwrite \
-	  --start python/nmfuse/nets/weights/fusion_all.safetensors --steps 2000 --lr 0.001 --seed 1 \
+	  --start python/nmfuse/nets/weights/fusion_all.safetensors --steps 3000 --lr 0.001 --seed 1 \
 	  --notes "Trained on registered MRI-CT, MRI-PET, MRI-SPECT and infrared-visible pairs that carry no licence, and on photographs and phantoms: for research only."
 	$(BIN)/nmfuse train dictionaries --images "$(PHOTOS)" -o python/nmfuse/baselines/dictionaries.npz --overwrite
 	rm -f python/nmfuse/nets/weights/*.csv python/nmfuse/nets/weights/*.png

@@ -21,6 +21,7 @@ Maker = Callable[[int, np.random.Generator], Pair]  # a crop of a side, at rando
 _HELD_OUT = 5  # every fifth patient, photograph or phantom is held out
 _TEXTURED = 0.5  # share of the views of phantoms with textures of photographs
 _REPEATED = 0.75  # share of the views of uptake whose pixels are repeated
+_FEW_GREYS = 0.75  # share of the views of phantoms in few greys
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
     phantoms : int
         How many digital brain phantoms are drawn, each seen by two modalities (mri_ct, mri_pet, mri_spect, mri_t1_t2).
         Half of the time T1, T2 and the uptake take on textures of the photographs, of those of at least 256 pixels.
+        Most often an image has few greys.
 
     A kind that `data` holds is drawn from there alone.
 
@@ -174,15 +176,16 @@ def _two_exposures(x: Image, rng: np.random.Generator) -> Pair:
 
 
 def _two_modalities(x: Image, rng: np.random.Generator) -> Pair:
-    """Two random tone curves of one scene; in one of them, things of the other's own, dark elsewhere, and a blur."""
+    """Two random tone curves of one scene; the second is flatter and blurred, and has objects of its own."""
     knots = np.linspace(0, 1, 6)
     a, b = (np.interp(x, knots, rng.random(6)) for _ in range(2))
+    b = b.mean() + rng.uniform(0.2, 1) * (b - b.mean())
     spots = ndimage.gaussian_filter(rng.standard_normal(x.shape), rng.uniform(3, 10))
     shown = (spots - spots.min()) / max(float(np.ptp(spots)), 1e-6) > rng.uniform(0.4, 0.7)
     hot = ndimage.gaussian_filter(shown.astype(np.float64), rng.uniform(0.5, 3))
     uptake_on_black, warm_objects = hot * (0.5 * b + 0.5), (1 - hot) * b + hot * rng.uniform(0.7, 1)
-    b = uptake_on_black if rng.random() < 0.5 else warm_objects
-    return a.astype(np.float32), ndimage.gaussian_filter(b, rng.uniform(0, 1.5)).astype(np.float32)
+    b = uptake_on_black if rng.random() < 0.2 else warm_objects
+    return a.astype(np.float32), ndimage.gaussian_filter(b, rng.uniform(0, 2)).astype(np.float32)
 
 
 def _views_of(
@@ -194,9 +197,16 @@ def _views_of(
         head = heads[rng.integers(len(heads))]
         if large and rng.random() < _TEXTURED:
             head = _textured(head, large, rng)
-        return _crop(views(head, rng), side, rng)
+        a, b = (_in_greys(view, rng) for view in views(head, rng))
+        return _crop((a, b), side, rng)
 
     return make
+
+
+def _in_greys(view: Image, rng: np.random.Generator) -> Image:
+    """Show a view in 32 to 96 greys, as many an archive keeps it, or in all."""
+    steps = rng.integers(31, 96) if rng.random() < _FEW_GREYS else 255
+    return np.asarray(np.rint(steps * view) / steps, np.float32)
 
 
 def _textured(head: BrainPhantom, pictures: list[Image], rng: np.random.Generator) -> BrainPhantom:
@@ -225,7 +235,7 @@ def _magnetic(head: BrainPhantom, rng: np.random.Generator) -> Image:
     view = view + rng.normal(0, rng.uniform(0, 0.04), view.shape) * (head.labels > 0)
     if rng.random() < 0.7:
         view = view * (head.labels > 0)
-    return np.clip(view * rng.uniform(0.6, 1.5), 0, 1).astype(np.float32)
+    return np.clip(view * rng.uniform(0.4, 1.5), 0, 1).astype(np.float32)
 
 
 def _random_contrast(head: BrainPhantom, rng: np.random.Generator) -> np.ndarray:
@@ -248,7 +258,7 @@ def _positron(head: BrainPhantom, rng: np.random.Generator) -> Image:
 
 def _single_photon(head: BrainPhantom, rng: np.random.Generator) -> Image:
     """SPECT: blurred, and darker."""
-    blurred = ndimage.gaussian_filter(head.pet, rng.uniform(2, 4))
+    blurred = ndimage.gaussian_filter(head.pet, rng.uniform(2, 5))
     return _coloured(blurred, np.sort(rng.random(5)), rng.uniform(0.5, 0.9), rng)
 
 
