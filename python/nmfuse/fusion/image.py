@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 LEAST_SIDE = 16  # pixels: one patch of the Siamese network
 _AT_ONCE = 1 << 22  # values converted together
+_WHOLE = 0.1  # grey levels: what is as near to a level as this is rounded to it
 
 # Liu's and the field's analogue YUV; the inverse is the exact matrix inverse, so grey stays grey.
 _YUV = torch.tensor([[0.299, 0.587, 0.114], [-0.147, -0.289, 0.436], [0.615, -0.515, -0.100]], dtype=torch.float64)
@@ -74,6 +76,38 @@ def give_back(image: Tensor, form: ImageFormat) -> Any:
         values = values[0]
     values = values.contiguous()
     return values if form.is_tensor else values.numpy()
+
+
+def round_informed(y: Tensor, a: Tensor, b: Tensor, form: ImageFormat) -> Tensor:
+    """Return a fused luminance (H, W) of 8-bit images in whole grey levels, chosen to tell more of both sources.
+
+    Of the two levels that a value lies between it gets the one which more of the pixels have that look alike in the
+    sources, for how many pixels of that level there are: a step up the gradient of I(A; F) + I(B; F) + H(F) from the
+    nearest levels. Nothing moves by a whole level.
+    """
+
+    def levels(image: Tensor) -> Tensor:
+        return image * (form.high - form.low) + form.low
+
+    joint = torch.zeros(2, 256 * 256, device=y.device)
+    for rows in _rows(y[None]):
+        nearest = levels(y[rows]).round().int()
+        for count, source in zip(joint, (a, b), strict=True):
+            cells = levels(source[rows]).round().int().mul_(256).add_(nearest)
+            count += torch.bincount(cells.flatten(), minlength=len(count))
+    joint = joint.reshape(2, 256, 256)
+    told = torch.log1p(joint) - 1.5 * torch.log1p(joint.sum(1, keepdim=True))
+    gain = functional.pad(told.diff(dim=2), (0, 1)).flatten(1)  # of the next level
+
+    def chosen(pixels: Tensor) -> Tensor:
+        value, *sources = levels(pixels)
+        lower = value.floor()
+        cells = [(256 * s.round() + lower).int().flatten() for s in sources]
+        up = sum(g.index_select(0, cell) for g, cell in zip(gain, cells, strict=True)).reshape(value.shape)
+        free = ((value - lower - 0.5).abs() < 0.5 - _WHOLE) & (up != 0)
+        return (torch.where(free, lower + (up > 0), value.round()) - form.low) / (form.high - form.low)
+
+    return torch.cat([chosen(torch.stack([y[rows], a[rows], b[rows]])) for rows in _rows(y[None])])
 
 
 def luminance(image: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ _CHOICES = {
     "weighting": ("cnn+nmf", "cnn", "nmf", "half"),
     "vote": ("hard", "soft"),
     "pyramid": ("laplacian", "contrast"),
+    "rounding": ("informed", "nearest"),
 }
 
 
@@ -71,6 +72,9 @@ class Fuser:
     fusion_network : str or path
         Weights of the learned method: "default", trained on free material alone; "all", trained also on medical and
         infrared pairs that carry no licence; or a file that ``nmfuse train fusion`` wrote.
+    rounding : {"informed", "nearest"}
+        How the learned method's luminance comes to the whole grey levels of 8-bit images: to that of the two nearest
+        which keeps more of what both images tell (`nmfuse.fusion.image.round_informed`), or to the nearest.
     network : str or path
         Weights of the Siamese network: "lite", "full", or a file that ``nmfuse train focus`` wrote.
     denoise : {"weights", "off", "all"}
@@ -127,6 +131,7 @@ class Fuser:
 
     method: str | None = None
     fusion_network: str | Path = "default"
+    rounding: str = "informed"
     network: str | Path = "lite"
     denoise: str = "weights"
     hannmean_size: int = 3
@@ -244,6 +249,8 @@ class Fuser:
             y, low, high = self._by_rules(y_a, y_b, named, clock)
         with clock("post-processing"):
             y = self._finish(y, low, high)
+            if self.method == "learned" and self.rounding == "informed" and form.dtype == "uint8":
+                y = image.round_informed(y, y_a, y_b, form)
         with clock("colour"):
             fused = image.give_back(image.with_chroma(y, image.chroma(image_a, image_b)), form)
         if steps is not None:

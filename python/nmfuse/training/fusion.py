@@ -78,7 +78,7 @@ def train_fusion(
 
     Each step fuses a batch of random crops, drawn from all kinds of pairs alike, and lowers the mean rank over ten
     metrics at which the fused images would stand among other methods: differentiable forms of the metrics against what
-    the others reach on that kind of pair (`nmfuse.training.losses.expected_ranks`), with Adam and a one-cycle schedule.
+    the others reach on that kind of pair (`nmfuse.training.losses.expected_ranks`), with Muon and a one-cycle schedule.
     A fifth of the patients, photographs and phantoms is held out.
 
     Parameters
@@ -132,7 +132,7 @@ def train_fusion(
     for name, value, least in (("steps", steps, 1), ("batch", batch, 1), ("crop", crop, 64), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name}: got {value}; expected an int of at least {least}")
-    schedule, where = OneCycle(steps, lr), training_device(device)
+    schedule, where = OneCycle(steps, lr, muon=True), training_device(device)
     checkpoint = None if checkpoint is None else Path(checkpoint)
     files = output_files(Path(output), checkpoint, overwrite=overwrite)
     net = _starting_net(start, seed, context=context, specific=specific).to(where)

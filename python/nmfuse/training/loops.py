@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from nmfuse.io import new_file
 from nmfuse.nets.weights_file import read_weights, write_weights
+from nmfuse.training.muon import Muon
 
 CHECKPOINT_FORMAT = "nmfuse.checkpoint.1"
 _DROPS = (0.6, 0.9)  # of the steps: where the learning rate falls to a tenth
@@ -55,12 +56,12 @@ class Sgd:
 
 @dataclass(frozen=True)
 class OneCycle:
-    """AdamW with a rate that rises to `lr` over 30 % of the steps and falls to a thousandth of it, along cosines.
+    """AdamW or Muon; the rate rises to `lr` over 30 % of the steps and falls to a thousandth of it, along cosines.
 
     Raises
     ------
     ValueError
-        For a rate that is not positive, or a decay outside [0, 1).
+        For a rate that is not positive, a decay outside [0, 1), or a decay with Muon, which has none.
 
     References
     ----------
@@ -70,9 +71,12 @@ class OneCycle:
     steps: int
     lr: float
     weight_decay: float = 0.0
+    muon: bool = False
 
     def __post_init__(self) -> None:
         _require_rates(self, "weight_decay")
+        if self.muon and self.weight_decay > 0:
+            raise ValueError(f"weight_decay: got {self.weight_decay}; expected 0 with muon")
 
     def lr_at(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
@@ -85,6 +89,8 @@ class OneCycle:
 
     def optimizer(self, net: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer of a net's parameters."""
+        if self.muon:
+            return Muon(net.parameters(), lr=self.lr)
         return torch.optim.AdamW(net.parameters(), lr=self.lr, weight_decay=self.weight_decay)
 
 

@@ -1,0 +1,82 @@
+"""Whole grey levels of 8-bit images, chosen to tell more of both sources."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from nmfuse.data import brain_phantom
+from nmfuse.fusion import Fuser, image
+from nmfuse.metrics import evaluate
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[np.ndarray, np.ndarray]:
+    """A phantom in 40 greys, as archives keep such images."""
+    phantom = brain_phantom(96)
+    return tuple((6 * np.rint(40 * x)).astype(np.uint8) for x in (phantom.t2, phantom.ct))
+
+
+def rounded_by_hand(y: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The rule, pixel by pixel, in float64; a, b and the result in grey levels."""
+    nearest, result = np.rint(y).astype(int), np.zeros(y.shape, int)
+    tables = [np.zeros((256, 256)) for _ in range(2)]
+    for table, source in zip(tables, (a, b), strict=True):
+        np.add.at(table, (source, nearest), 1)
+    own = np.log1p(tables[0].sum(0))
+    for at, value in np.ndenumerate(y):
+        low = int(np.floor(value))
+        gain = 0.0
+        if low < 255:
+            for table, source in zip(tables, (a, b), strict=True):
+                pixels = np.log1p(table[source[at], low : low + 2])
+                gain += pixels[1] - pixels[0] - 1.5 * (own[low + 1] - own[low])
+        free = 0.1 < value - low < 0.9 and abs(gain) > 1e-5
+        result[at] = low + (gain > 0) if free else nearest[at]
+    return result
+
+
+@pytest.mark.parametrize("data_range", [None, (0.0, 255.0), (-20.0, 300.0)])
+def test_levels_are_chosen_by_the_rule(data_range: tuple[float, float] | None) -> None:
+    rng = np.random.default_rng(5)
+    a, b = (rng.integers(0, 12, (40, 33), np.uint8) * step for step in (20, 7))
+    planes_a, planes_b, form = image.take_pair(a, b, data_range)
+    y = 0.6 * planes_a[0] + 0.4 * planes_b[0] + 0.004 * torch.from_numpy(rng.random(a.shape, np.float32))
+    rounded = image.round_informed(y, planes_a[0], planes_b[0], form)
+    values, got = (x.double().numpy() * (form.high - form.low) + form.low for x in (y, rounded))
+    np.testing.assert_allclose(got, np.rint(got), atol=1e-4)
+    assert (np.rint(got) == rounded_by_hand(values, a, b)).mean() > 0.998  # float32 at the edge of what may move
+    assert np.abs(got - values).max() < 0.9 + 1e-3
+
+
+def test_it_tells_more_of_both_images_at_less_than_a_grey_level(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    near, informed = (Fuser(rounding=name).fuse(*pair) for name in ("nearest", "informed"))
+    exact = 255 * Fuser().fuse(*(x / 255 for x in pair))
+    assert np.abs(informed - exact).max() < 0.9 + 1e-3
+    told = [evaluate(fused, list(pair), metrics=["MI", "SSIM", "Q_abf"]) for fused in (near, informed)]
+    assert told[1]["MI"] > told[0]["MI"] + 0.05
+    assert told[1]["SSIM"] == pytest.approx(told[0]["SSIM"], abs=0.005)
+    assert told[1]["Q_abf"] == pytest.approx(told[0]["Q_abf"], abs=0.005)
+
+
+def test_some_rows_at_a_time_are_rounded_as_all_at_once(
+    pair: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Fuser().fuse(*pair)
+    monkeypatch.setattr(image, "_AT_ONCE", 1000)
+    np.testing.assert_array_equal(Fuser().fuse(*pair), whole)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_finer_images_are_left_as_they_are(dtype: str, pair: tuple[np.ndarray, np.ndarray]) -> None:
+    fine = [(x / 255 * (65535 if dtype == "uint16" else 1)).astype(dtype) for x in pair]
+    near, informed = (Fuser(rounding=name).fuse(*fine) for name in ("nearest", "informed"))
+    np.testing.assert_array_equal(near, informed)
+
+
+def test_the_papers_structure_rounds_to_the_nearest(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    near, informed = (Fuser(method="paper", rounding=name).fuse(*pair) for name in ("nearest", "informed"))
+    np.testing.assert_array_equal(near, informed)
+    with pytest.raises(ValueError, match="rounding: got 'up'; expected one of informed, nearest"):
+        Fuser(rounding="up")
