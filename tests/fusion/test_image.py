@@ -43,7 +43,7 @@ def test_levels_are_chosen_by_the_rule(data_range: tuple[float, float] | None) -
     a, b = (rng.integers(0, 12, (40, 33), np.uint8) * step for step in (20, 7))
     planes_a, planes_b, form = image.take_pair(a, b, data_range)
     y = 0.6 * planes_a[0] + 0.4 * planes_b[0] + 0.004 * torch.from_numpy(rng.random(a.shape, np.float32))
-    rounded = image.round_informed(y, planes_a[0], planes_b[0], form)
+    rounded = image.round_informed(y, planes_a[0], planes_b[0], form.low, form.high)
     values, got = (x.double().numpy() * (form.high - form.low) + form.low for x in (y, rounded))
     np.testing.assert_allclose(got, np.rint(got), atol=1e-4)
     assert (np.rint(got) == rounded_by_hand(values, a, b)).mean() > 0.998  # float32 at the edge of what may move

@@ -19,6 +19,7 @@ from nmfuse.metrics import METRICS
 _PAPER = Fuser(method="paper")
 VARIANTS: dict[str, Fuser] = {
     "learned": Fuser(),
+    "learned, rounded to the nearest": Fuser(rounding="nearest"),
     "learned, denoised sources fused": Fuser(denoise="all"),
     "learned, sharpened after": Fuser(sharpen=0.5),
     "learned, smoothed after": Fuser(smooth=True),

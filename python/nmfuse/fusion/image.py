@@ -78,16 +78,16 @@ def give_back(image: Tensor, form: ImageFormat) -> Any:
     return values if form.is_tensor else values.numpy()
 
 
-def round_informed(y: Tensor, a: Tensor, b: Tensor, form: ImageFormat) -> Tensor:
+def round_informed(y: Tensor, a: Tensor, b: Tensor, low: float = 0.0, high: float = 255.0) -> Tensor:
     """Return a fused luminance (H, W) of 8-bit images in whole grey levels, chosen to tell more of both sources.
 
-    Of the two levels that a value lies between it gets the one which more of the pixels have that look alike in the
-    sources, for how many pixels of that level there are: a step up the gradient of I(A; F) + I(B; F) + H(F) from the
-    nearest levels. Nothing moves by a whole level.
+    `low` and `high` are the levels of 0 and 1. Of the two levels that a value lies between it gets the one which more
+    of the pixels have that look alike in the sources, for how many pixels of that level there are: a step up the
+    gradient of I(A; F) + I(B; F) + H(F) from the nearest levels. Nothing moves by a whole level.
     """
 
     def levels(image: Tensor) -> Tensor:
-        return image * (form.high - form.low) + form.low
+        return image * (high - low) + low
 
     joint = torch.zeros(2, 256 * 256, device=y.device)
     for rows in _rows(y[None]):
@@ -105,7 +105,7 @@ def round_informed(y: Tensor, a: Tensor, b: Tensor, form: ImageFormat) -> Tensor
         cells = [(256 * s.round() + lower).int().flatten() for s in sources]
         up = sum(g.index_select(0, cell) for g, cell in zip(gain, cells, strict=True)).reshape(value.shape)
         free = ((value - lower - 0.5).abs() < 0.5 - _WHOLE) & (up != 0)
-        return (torch.where(free, lower + (up > 0), value.round()) - form.low) / (form.high - form.low)
+        return (torch.where(free, lower + (up > 0), value.round()) - low) / (high - low)
 
     return torch.cat([chosen(torch.stack([y[rows], a[rows], b[rows]])) for rows in _rows(y[None])])
 

@@ -250,7 +250,7 @@ class Fuser:
         with clock("post-processing"):
             y = self._finish(y, low, high)
             if self.method == "learned" and self.rounding == "informed" and form.dtype == "uint8":
-                y = image.round_informed(y, y_a, y_b, form)
+                y = image.round_informed(y, y_a, y_b, form.low, form.high)
         with clock("colour"):
             fused = image.give_back(image.with_chroma(y, image.chroma(image_a, image_b)), form)
         if steps is not None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
 from nmfuse import pyramids
+from nmfuse.fusion.image import round_informed
 
 _NOISE = 2 / 255**2  # of VIF
 _EPS = 1e-8
@@ -169,12 +170,18 @@ def expected_ranks(a: Tensor, b: Tensor, f: Tensor, standings: Tensor) -> Tensor
 
     `standings` (N, 10, K) says where K other methods stand, from `load_standings`: relative to the `reference` of the
     `plain_fusions`, as a ratio for `RATIOS`, as a difference for the others. A rank is smooth: each other method counts
-    by a logistic function whose width is 0.3 of the methods' standard deviation.
+    by a logistic function whose width is 0.3 of the methods' standard deviation. EN and MI are those of f rounded as a
+    fused image is, with the gradient of f as it is.
     """
     with torch.no_grad():
         plain = fusion_scores(a, b, plain_fusions(a, b))
+        rounded = torch.stack([round_informed(*each) for each in zip(f.detach().clamp(0, 1), a, b, strict=True)])
+        information, entropy = mutual_information(torch.stack([a, b]), rounded)
+    scores = fusion_scores(a, b, f)
+    for name, value in (("EN", entropy[0]), ("MI", information.sum(0))):
+        scores[name] = scores[name] + (value - scores[name]).detach()
     ranks = []
-    for i, (name, value) in enumerate(fusion_scores(a, b, f).items()):
+    for i, (name, value) in enumerate(scores.items()):
         level = reference(*plain[name])[:, None]
         others = standings[:, i] * level if name in RATIOS else standings[:, i] + level
         width = (_WIDTH * others.std(1, keepdim=True)).clamp_min(_LEAST_WIDTH)

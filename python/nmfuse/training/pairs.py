@@ -22,6 +22,8 @@ _HELD_OUT = 5  # every fifth patient, photograph or phantom is held out
 _TEXTURED = 0.5  # share of the views of phantoms with textures of photographs
 _REPEATED = 0.75  # share of the views of uptake whose pixels are repeated
 _FEW_GREYS = 0.75  # share of the views of phantoms in few greys
+_FRAME = 256  # pixels of a phantom's image
+_HEADS = (256, 224, 192)  # pixels that phantoms are drawn at, in turn
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
         of two modalities (ir_vis) are made of them.
     phantoms : int
         How many digital brain phantoms are drawn, each seen by two modalities (mri_ct, mri_pet, mri_spect, mri_t1_t2).
-        Half of the time T1, T2 and the uptake take on textures of the photographs, of those of at least 256 pixels.
-        Most often an image has few greys.
+        All are mottled; half of the time T1, T2 and the uptake take on textures of the photographs, of those of at
+        least 256 pixels. Most often an image has few greys.
 
     A kind that `data` holds is drawn from there alone.
 
@@ -89,7 +91,7 @@ def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
         for kind, change in _OF_PHOTOS.items():
             made[kind] = _made_from(_others(grey), change), _made_from(grey[::_HELD_OUT], change)
     if phantoms > 0:
-        heads = [brain_phantom(256, seed) for seed in range(phantoms)]
+        heads = [brain_phantom(_HEADS[seed % len(_HEADS)], seed) for seed in range(phantoms)]
         for kind, views in _OF_PHANTOMS.items():
             made[kind] = (
                 _views_of(_others(heads) or heads, views, _others(grey)),
@@ -191,13 +193,13 @@ def _two_modalities(x: Image, rng: np.random.Generator) -> Pair:
 def _views_of(
     heads: list[BrainPhantom], views: Callable[[BrainPhantom, np.random.Generator], Pair], pictures: list[Image]
 ) -> Maker:
-    large = [x for x in pictures if min(x.shape) >= heads[0].labels.shape[0]]
+    large = [x for x in pictures if min(x.shape) >= _FRAME]
 
     def make(side: int, rng: np.random.Generator) -> Pair:
         head = heads[rng.integers(len(heads))]
         if large and rng.random() < _TEXTURED:
             head = _textured(head, large, rng)
-        a, b = (_in_greys(view, rng) for view in views(head, rng))
+        a, b = (np.pad(_in_greys(view, rng), (_FRAME - len(view)) // 2) for view in views(_mottled(head, rng), rng))
         return _crop((a, b), side, rng)
 
     return make
@@ -222,20 +224,47 @@ def _textured(head: BrainPhantom, pictures: list[Image], rng: np.random.Generato
     return replace(head, t1=t1, t2=t2, pet=(head.pet * uptake).astype(np.float32))
 
 
+def _mottled(head: BrainPhantom, rng: np.random.Generator) -> BrainPhantom:
+    """Let MRI and, more coarsely, the uptake vary everywhere, as they do in people; half of the time alike."""
+    size = len(head.labels)
+    tissue, uptake = _mottle(size, (1, 2, 4), rng), 1.5 * _mottle(size, (2, 4, 8), rng)
+    if rng.random() < 0.5:
+        uptake = uptake + rng.uniform(-1.5, 1.5) * tissue
+    t1, t2 = ((x * (1 + m)).astype(np.float32) for x, m in ((head.t1, tissue), (head.t2, rng.choice([-1, 1]) * tissue)))
+    return replace(head, t1=t1, t2=t2, pet=(head.pet * np.clip(1 + uptake, 0, None)).astype(np.float32))
+
+
+def _mottle(size: int, widths: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Return a square of noise blurred to these widths, each of a standard deviation up to 0.15."""
+    noise = [ndimage.gaussian_filter(rng.standard_normal((size, size)), width, truncate=2.5) for width in widths]
+    return np.asarray(sum(rng.uniform(0, 0.15) / x.std() * x for x in noise))
+
+
 def _texture(side: int, pictures: list[Image], rng: np.random.Generator) -> Image:
     """Return a square of a photograph whose mean is 1, or less where it is very dark."""
     square = _cut_from(pictures, side, rng)
     return square / max(float(square.mean()), 0.1)
 
 
-def _magnetic(head: BrainPhantom, rng: np.random.Generator) -> Image:
-    """Blend of T1 and T2 or tissues of random brightness, with more noise; black around the head, or not."""
-    share = rng.random()
+def _magnetic(
+    head: BrainPhantom,
+    rng: np.random.Generator,
+    brightness: tuple[float, float] = (0.5, 1.1),
+    steepness: tuple[float, float] = (0.8, 2.0),
+) -> Image:
+    """T1, T2, a little of both or tissues of random tones, a little blurred, with noise; black around the head, or not.
+
+    `brightness` is that of the brightest twentieth of the head, `steepness` the exponent of the tones.
+    """
+    share = rng.beta(0.3, 0.3)
     view = share * head.t1 + (1 - share) * head.t2 if rng.random() < 0.7 else _random_contrast(head, rng)
+    view = np.clip(view, 0, 1) ** rng.uniform(*steepness)
+    view = view * rng.uniform(*brightness) / max(float(np.quantile(view[head.labels > 0], 0.95)), 0.1)
+    view = ndimage.gaussian_filter(view, rng.uniform(0.3, 0.8))
     view = view + rng.normal(0, rng.uniform(0, 0.04), view.shape) * (head.labels > 0)
     if rng.random() < 0.7:
         view = view * (head.labels > 0)
-    return np.clip(view * rng.uniform(0.4, 1.5), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(view, 0, 1), np.float32)
 
 
 def _random_contrast(head: BrainPhantom, rng: np.random.Generator) -> np.ndarray:
@@ -245,21 +274,24 @@ def _random_contrast(head: BrainPhantom, rng: np.random.Generator) -> np.ndarray
 
 
 def _windowed(head: BrainPhantom, rng: np.random.Generator) -> Image:
-    """CT in a random window, of soft tissue, where bone is white, or a wider one."""
-    low, high = rng.uniform(0, 0.2), rng.uniform(0.35, 0.5) if rng.random() < 0.7 else rng.uniform(0.5, 1)
-    return np.asarray(np.clip((head.ct - low) / (high - low), 0, 1), np.float32)
+    """CT in a random window, of soft tissue, where bone is white and looks thicker than it is, or a wider one."""
+    low, high = rng.uniform(0, 0.25), rng.uniform(0.33, 0.5) if rng.random() < 0.85 else rng.uniform(0.5, 1)
+    ct = ndimage.gaussian_filter(head.ct, rng.uniform(0, 1.5))
+    if rng.random() < 0.5:
+        ct = np.maximum(ct, head.ct)
+    return np.asarray(np.clip((ct - low) / (high - low), 0, 1), np.float32)
 
 
 def _positron(head: BrainPhantom, rng: np.random.Generator) -> Image:
     """PET: bright nearly everywhere; the hottest may be darker again, as in scales that end in red."""
     tones = np.roll(np.sort(rng.random(5)) ** 0.5, -rng.integers(3))
-    return _coloured(head.pet, tones, rng.uniform(0.8, 1), rng)
+    return _coloured(ndimage.gaussian_filter(head.pet, rng.uniform(0, 2)), tones, rng.uniform(0.8, 1), rng)
 
 
 def _single_photon(head: BrainPhantom, rng: np.random.Generator) -> Image:
     """SPECT: blurred, and darker."""
-    blurred = ndimage.gaussian_filter(head.pet, rng.uniform(2, 5))
-    return _coloured(blurred, np.sort(rng.random(5)), rng.uniform(0.5, 0.9), rng)
+    blurred = ndimage.gaussian_filter(head.pet, rng.uniform(3, 7))
+    return _coloured(blurred, np.sort(rng.random(5)), rng.uniform(0.4, 0.85), rng)
 
 
 def _coloured(uptake: Image, tones: np.ndarray, top: float, rng: np.random.Generator) -> Image:
@@ -279,7 +311,7 @@ def _coloured(uptake: Image, tones: np.ndarray, top: float, rng: np.random.Gener
 _OF_PHOTOS = {"ir_vis": _two_modalities, "multi_exposure": _two_exposures, "multi_focus": _two_depths}
 _OF_PHANTOMS: dict[str, Callable[[BrainPhantom, np.random.Generator], Pair]] = {
     "mri_ct": lambda head, rng: (_magnetic(head, rng), _windowed(head, rng)),
-    "mri_pet": lambda head, rng: (_magnetic(head, rng), _positron(head, rng)),
+    "mri_pet": lambda head, rng: (_magnetic(head, rng, (0.75, 1.1), (0.5, 1.0)), _positron(head, rng)),  # most often T1
     "mri_spect": lambda head, rng: (_magnetic(head, rng), _single_photon(head, rng)),
     "mri_t1_t2": lambda head, rng: (_magnetic(head, rng), _magnetic(head, rng)),
 }
