@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import nmfuse
+from nmfuse.fusion.image import round_informed
 from nmfuse.nets import load_fusion
 from nmfuse.training.fusion import train_fusion
 
@@ -25,6 +26,16 @@ def test_a_pair_is_fused_where_it_is(method: str) -> None:
     difference = (fused.cpu() - nmfuse.fuse(*here, method=method)).abs()
     assert float(difference.mean()) < 2e-4  # the factorizations round otherwise
     assert torch.equal(nmfuse.fuse(*reversed(there), method=method), fused)
+
+
+def test_grey_levels_are_chosen_there_as_here() -> None:
+    phantom = nmfuse.data.brain_phantom(160)
+    a, b = (torch.from_numpy(x).mul(40).round().mul(6 / 255) for x in (phantom.t2, phantom.ct))
+    y = 0.7 * torch.maximum(a, b) + 0.2 * a
+    here, there = round_informed(y, a, b), round_informed(y.cuda(), a.cuda(), b.cuda())
+    torch.testing.assert_close(there.cpu(), here)
+    pair = [(255 * x).round().byte().cuda() for x in (a, b)]
+    assert torch.equal(nmfuse.fuse(*pair), nmfuse.fuse(*reversed(pair)))
 
 
 def test_colour_and_intermediates_stay_there() -> None:

@@ -229,6 +229,17 @@ def test_phantoms_are_shown_as_scanners_show_heads():
     assert all(x.max() <= 0.85 + 0.5 / 31 for _, x in views["mri_spect"])  # half a step of few greys
 
 
+def test_heads_are_of_three_sizes_in_one_frame():
+    make = pair_set(None, None, 6).training["mri_pet"]
+    rng = np.random.default_rng(0)
+    borders = set()
+    for _ in range(40):
+        uptake = make(256, rng)[1]
+        (rows,), (columns,) = (np.nonzero(uptake.any(axis)) for axis in (1, 0))
+        borders.add(min(rows[0], columns[0], 255 - rows[-1], 255 - columns[-1]) // 8)
+    assert len(borders) >= 3
+
+
 def test_phantoms_vary_everywhere():
     """Real MRI has hardly a flat spot, and PET few; what a rendering has of both lies within tissues."""
     make = pair_set(None, None, 2).training["mri_pet"]

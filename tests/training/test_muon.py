@@ -8,21 +8,23 @@ import torch
 from torch import nn
 
 from nmfuse.training.loops import OneCycle
-from nmfuse.training.muon import Muon, orthogonal
+from nmfuse.training.muon import Muon, orthogonalize
 
 
 @pytest.mark.parametrize("shape", [(4, 30), (30, 4), (16, 16), (1, 9)])
 def test_singular_values_come_near_one_and_their_vectors_stay(shape):
     rng = np.random.default_rng(3)
     u, _, vt = np.linalg.svd(rng.standard_normal(shape), full_matrices=False)
-    matrix = torch.from_numpy(u * np.geomspace(1, 0.1, len(vt)) @ vt)
-    made = u.T @ orthogonal(1e-3 * matrix).numpy() @ vt.T
+    matrix = torch.from_numpy(u * np.geomspace(1, 0.006, len(vt)) @ vt)
+    made = u.T @ orthogonalize(1e-3 * matrix).numpy() @ vt.T
     assert np.abs(np.diag(made) - 1).max() < 0.35
     np.testing.assert_allclose(made - np.diag(np.diag(made)), 0, atol=1e-10)
 
 
-def test_no_gradient_makes_no_step():
-    assert (orthogonal(torch.zeros(3, 5)) == 0).all()
+def test_what_is_next_to_nothing_stays_small():
+    assert (orthogonalize(torch.zeros(3, 5)) == 0).all()
+    faint = torch.diag(torch.tensor([1.0, 1e-4]))
+    assert orthogonalize(faint)[1, 1] < 0.1
 
 
 def test_matches_the_written_rule():
@@ -36,24 +38,11 @@ def test_matches_the_written_rule():
         optimizer.step()
         g = 2 * (w - target).reshape(3, 18)
         m = 0.95 * m + 0.05 * g
-        w = w - (0.01 * 0.2 * 18**0.5 * orthogonal(0.05 * g + 0.95 * m)).reshape(w.shape)
+        w = w - (0.01 * 0.2 * 18**0.5 * orthogonalize(0.05 * g + 0.95 * m)).reshape(w.shape)
         bias.grad = 2 * bias.detach()
         adam.step()
     torch.testing.assert_close(net.weight.detach(), w, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(net.bias, bias, rtol=0, atol=0)
-
-
-def test_memory_order_does_not_matter():
-    nets = [nn.Conv2d(4, 6, 3).double() for _ in range(2)]
-    nets[1].load_state_dict(nets[0].state_dict())
-    nets[1].to(memory_format=torch.channels_last)
-    for net in nets:
-        optimizer = Muon(net.parameters(), lr=0.1)
-        for _ in range(3):
-            optimizer.zero_grad()
-            net(torch.linspace(-1, 1, 400, dtype=torch.float64).reshape(1, 4, 10, 10)).square().sum().backward()
-            optimizer.step()
-    torch.testing.assert_close(nets[0].weight, nets[1].weight, rtol=1e-9, atol=1e-9)
 
 
 def test_a_closure_is_refused():

@@ -14,7 +14,8 @@ from torch.nn import functional
 
 LEAST_SIDE = 16  # pixels: one patch of the Siamese network
 _AT_ONCE = 1 << 22  # values converted together
-_WHOLE = 0.1  # grey levels: what is as near to a level as this is rounded to it
+_NEAR = 0.1  # grey levels: what is nearer than this to a level or a source is taken for it
+_TIE = 1e-5  # of logarithms of counts
 
 # Liu's and the field's analogue YUV; the inverse is the exact matrix inverse, so grey stays grey.
 _YUV = torch.tensor([[0.299, 0.587, 0.114], [-0.147, -0.289, 0.436], [0.615, -0.515, -0.100]], dtype=torch.float64)
@@ -81,13 +82,14 @@ def give_back(image: Tensor, form: ImageFormat) -> Any:
 def round_informed(y: Tensor, a: Tensor, b: Tensor, low: float = 0.0, high: float = 255.0) -> Tensor:
     """Return a fused luminance (H, W) of 8-bit images in whole grey levels, chosen to tell more of both sources.
 
-    `low` and `high` are the levels of 0 and 1. Of the two levels that a value lies between it gets the one which more
-    of the pixels have that look alike in the sources, for how many pixels of that level there are: a step up the
-    gradient of I(A; F) + I(B; F) + H(F) from the nearest levels. Nothing moves by a whole level.
+    `low` and `high` are the levels of 0 and 1. Of the two levels that a value lies between it gets the one that is more
+    common among the pixels of the same levels in the sources, for how common it is at all: a step up the gradient of
+    I(A; F) + I(B; F) + H(F) from the nearest levels. Ties and what is within 0.1 of a level go to the nearest; what
+    is within 0.1 of a source, which in colour may lie between two levels, is that.
     """
 
     def levels(image: Tensor) -> Tensor:
-        return image * (high - low) + low
+        return (image * (high - low) + low).clamp(0, 255)
 
     joint = torch.zeros(2, 256 * 256, device=y.device)
     for rows in _rows(y[None]):
@@ -98,16 +100,20 @@ def round_informed(y: Tensor, a: Tensor, b: Tensor, low: float = 0.0, high: floa
     joint = joint.reshape(2, 256, 256)
     told = torch.log1p(joint) - 1.5 * torch.log1p(joint.sum(1, keepdim=True))
     gain = functional.pad(told.diff(dim=2), (0, 1)).flatten(1)  # of the next level
-
-    def chosen(pixels: Tensor) -> Tensor:
-        value, *sources = levels(pixels)
-        lower = value.floor()
-        cells = [(256 * s.round() + lower).int().flatten() for s in sources]
-        up = sum(g.index_select(0, cell) for g, cell in zip(gain, cells, strict=True)).reshape(value.shape)
-        free = ((value - lower - 0.5).abs() < 0.5 - _WHOLE) & (up != 0)
-        return (torch.where(free, lower + (up > 0), value.round()) - low) / (high - low)
-
-    return torch.cat([chosen(torch.stack([y[rows], a[rows], b[rows]])) for rows in _rows(y[None])])
+    rounded = torch.empty_like(y)
+    for rows in _rows(y.expand(3, -1, -1)):
+        value, *sources = (levels(image[rows]) for image in (y, a, b))
+        lower, nearest = value.floor(), value.round()
+        up = torch.zeros_like(value)
+        for each, source in zip(gain, sources, strict=True):
+            cells = source.round().mul_(256).add_(lower).int()
+            up += each.index_select(0, cells.flatten()).reshape(up.shape)
+        decided = (up.abs() > _TIE) & ((value - nearest).abs() > _NEAR)
+        level = torch.where(decided, lower + (up > 0), nearest)
+        for source in sources:
+            level = torch.where((value - source).abs() < _NEAR, source, level)
+        rounded[rows] = (level - low) / (high - low)
+    return rounded
 
 
 def luminance(image: Tensor) -> Tensor:

@@ -72,9 +72,6 @@ class Fuser:
     fusion_network : str or path
         Weights of the learned method: "default", trained on free material alone; "all", trained also on medical and
         infrared pairs that carry no licence; or a file that ``nmfuse train fusion`` wrote.
-    rounding : {"informed", "nearest"}
-        How the learned method's luminance comes to the whole grey levels of 8-bit images: to that of the two nearest
-        which keeps more of what both images tell (`nmfuse.fusion.image.round_informed`), or to the nearest.
     network : str or path
         Weights of the Siamese network: "lite", "full", or a file that ``nmfuse train focus`` wrote.
     denoise : {"weights", "off", "all"}
@@ -110,6 +107,10 @@ class Fuser:
         Whether the fused luminance is passed through the Hannmean filter once more.
     seed : int
         Of the factorizations' start.
+    rounding : {"informed", "nearest"}
+        Of 8-bit images by the learned method. "informed" first brings the fused luminance to that of its two nearest
+        grey levels which keeps more of what both images tell (`nmfuse.fusion.image.round_informed`); "nearest" only
+        rounds each channel of the result, as ``method="paper"`` always does.
 
     Raises
     ------
@@ -131,7 +132,6 @@ class Fuser:
 
     method: str | None = None
     fusion_network: str | Path = "default"
-    rounding: str = "informed"
     network: str | Path = "lite"
     denoise: str = "weights"
     hannmean_size: int = 3
@@ -150,6 +150,7 @@ class Fuser:
     sharpen: float = 0.0
     smooth: bool = False
     seed: int = 0
+    rounding: str = "informed"
 
     def __post_init__(self) -> None:
         fields = {field.name: field.default for field in dataclasses.fields(self)}

@@ -170,8 +170,8 @@ def expected_ranks(a: Tensor, b: Tensor, f: Tensor, standings: Tensor) -> Tensor
 
     `standings` (N, 10, K) says where K other methods stand, from `load_standings`: relative to the `reference` of the
     `plain_fusions`, as a ratio for `RATIOS`, as a difference for the others. A rank is smooth: each other method counts
-    by a logistic function whose width is 0.3 of the methods' standard deviation. EN and MI are those of f rounded as a
-    fused image is, with the gradient of f as it is.
+    by a logistic function whose width is 0.3 of the methods' standard deviation. EN and MI are those of f clipped to
+    [0, 1] and rounded by `round_informed`, with the gradient of f as it is.
     """
     with torch.no_grad():
         plain = fusion_scores(a, b, plain_fusions(a, b))

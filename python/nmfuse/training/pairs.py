@@ -56,7 +56,7 @@ def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
         of two modalities (ir_vis) are made of them.
     phantoms : int
         How many digital brain phantoms are drawn, each seen by two modalities (mri_ct, mri_pet, mri_spect, mri_t1_t2).
-        All are mottled; half of the time T1, T2 and the uptake take on textures of the photographs, of those of at
+        T1, T2 and the uptake are mottled, and half of the time take on textures of the photographs, of those of at
         least 256 pixels. Most often an image has few greys.
 
     A kind that `data` holds is drawn from there alone.
@@ -225,7 +225,7 @@ def _textured(head: BrainPhantom, pictures: list[Image], rng: np.random.Generato
 
 
 def _mottled(head: BrainPhantom, rng: np.random.Generator) -> BrainPhantom:
-    """Let MRI and, more coarsely, the uptake vary everywhere, as they do in people; half of the time alike."""
+    """Let T1, T2 and, more coarsely, the uptake vary everywhere, as in people; half of the time partly alike."""
     size = len(head.labels)
     tissue, uptake = _mottle(size, (1, 2, 4), rng), 1.5 * _mottle(size, (2, 4, 8), rng)
     if rng.random() < 0.5:
@@ -254,7 +254,7 @@ def _magnetic(
 ) -> Image:
     """T1, T2, a little of both or tissues of random tones, a little blurred, with noise; black around the head, or not.
 
-    `brightness` is that of the brightest twentieth of the head, `steepness` the exponent of the tones.
+    `brightness` is what a twentieth of the head exceeds, before blur and noise, `steepness` the exponent of the tones.
     """
     share = rng.beta(0.3, 0.3)
     view = share * head.t1 + (1 - share) * head.t2 if rng.random() < 0.7 else _random_contrast(head, rng)
@@ -311,7 +311,8 @@ def _coloured(uptake: Image, tones: np.ndarray, top: float, rng: np.random.Gener
 _OF_PHOTOS = {"ir_vis": _two_modalities, "multi_exposure": _two_exposures, "multi_focus": _two_depths}
 _OF_PHANTOMS: dict[str, Callable[[BrainPhantom, np.random.Generator], Pair]] = {
     "mri_ct": lambda head, rng: (_magnetic(head, rng), _windowed(head, rng)),
-    "mri_pet": lambda head, rng: (_magnetic(head, rng, (0.75, 1.1), (0.5, 1.0)), _positron(head, rng)),  # most often T1
+    # MRI that is bright and flat, as T1 is
+    "mri_pet": lambda head, rng: (_magnetic(head, rng, (0.75, 1.1), (0.5, 1.0)), _positron(head, rng)),
     "mri_spect": lambda head, rng: (_magnetic(head, rng), _single_photon(head, rng)),
     "mri_t1_t2": lambda head, rng: (_magnetic(head, rng), _magnetic(head, rng)),
 }
