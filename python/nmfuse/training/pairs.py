@@ -227,9 +227,9 @@ def _textured(head: BrainPhantom, pictures: list[Image], rng: np.random.Generato
 def _mottled(head: BrainPhantom, rng: np.random.Generator) -> BrainPhantom:
     """Let T1, T2 and, more coarsely, the uptake vary everywhere, as in people; half of the time partly alike."""
     size = len(head.labels)
-    tissue, uptake = _mottle(size, (1, 2, 4), rng), 1.5 * _mottle(size, (2, 4, 8), rng)
+    tissue, uptake = _mottle(size, (1, 2, 4), rng), 2.5 * _mottle(size, (3, 6, 10), rng)
     if rng.random() < 0.5:
-        uptake = uptake + rng.uniform(-1.5, 1.5) * tissue
+        uptake = uptake + rng.uniform(-0.5, 2) * tissue
     t1, t2 = ((x * (1 + m)).astype(np.float32) for x, m in ((head.t1, tissue), (head.t2, rng.choice([-1, 1]) * tissue)))
     return replace(head, t1=t1, t2=t2, pet=(head.pet * np.clip(1 + uptake, 0, None)).astype(np.float32))
 
@@ -285,7 +285,7 @@ def _windowed(head: BrainPhantom, rng: np.random.Generator) -> Image:
 def _positron(head: BrainPhantom, rng: np.random.Generator) -> Image:
     """PET: bright nearly everywhere; the hottest may be darker again, as in scales that end in red."""
     tones = np.roll(np.sort(rng.random(5)) ** 0.5, -rng.integers(3))
-    return _coloured(ndimage.gaussian_filter(head.pet, rng.uniform(0, 2)), tones, rng.uniform(0.8, 1), rng)
+    return _coloured(ndimage.gaussian_filter(head.pet, rng.uniform(0.5, 3)), tones, rng.uniform(0.8, 1), rng)
 
 
 def _single_photon(head: BrainPhantom, rng: np.random.Generator) -> Image:
@@ -312,7 +312,7 @@ _OF_PHOTOS = {"ir_vis": _two_modalities, "multi_exposure": _two_exposures, "mult
 _OF_PHANTOMS: dict[str, Callable[[BrainPhantom, np.random.Generator], Pair]] = {
     "mri_ct": lambda head, rng: (_magnetic(head, rng), _windowed(head, rng)),
     # MRI that is bright and flat, as T1 is
-    "mri_pet": lambda head, rng: (_magnetic(head, rng, (0.75, 1.1), (0.5, 1.0)), _positron(head, rng)),
+    "mri_pet": lambda head, rng: (_magnetic(head, rng, (0.75, 1.0), (0.4, 0.9)), _positron(head, rng)),
     "mri_spect": lambda head, rng: (_magnetic(head, rng), _single_photon(head, rng)),
     "mri_t1_t2": lambda head, rng: (_magnetic(head, rng), _magnetic(head, rng)),
 }
