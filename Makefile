@@ -50,12 +50,17 @@ bench: $(VENV)/installed  ## the kernels beside what else there is, on the CPU (
 gpu-check:  ## on a machine with a GPU: build for it, whole suite, compute-sanitizer, benchmarks; needs no network
 	PYTHON=$(PYTHON) bash benchmarks/gpu_check.sh
 
+SECOND := --steps 1500 --batch 2 --crop 256 --lr 0.001  # pass of fusion training, on larger crops
 weights: $(VENV)/installed  ## the shipped weight files, from PHOTOS=folder of photographs and PAIRS=folder of pairs
 	$(BIN)/nmfuse train focus --images "$(PHOTOS)" --variant lite -o python/nmfuse/nets/weights/lite.safetensors --overwrite
 	$(BIN)/nmfuse train focus --images "$(PHOTOS)" --variant full -o python/nmfuse/nets/weights/full.safetensors --overwrite
-	$(BIN)/nmfuse train fusion --photos "$(PHOTOS)" --phantoms 40 -o python/nmfuse/nets/weights/fusion.safetensors --overwrite \
+	$(BIN)/nmfuse train fusion --photos "$(PHOTOS)" --phantoms 40 -o $(VENV)/fusion.safetensors --overwrite
+	$(BIN)/nmfuse train fusion --photos "$(PHOTOS)" --phantoms 40 $(SECOND) --start $(VENV)/fusion.safetensors \
+	  -o python/nmfuse/nets/weights/fusion.safetensors --overwrite \
 	  --notes "Trained on free material alone: photographs (Kodak; CID22, CC BY-SA 4.0) with synthetic focus, exposure and modality changes, and our own digital brain phantoms, some with textures of these photographs."
-	$(BIN)/nmfuse train fusion --data "$(PAIRS)" --photos "$(PHOTOS)" --phantoms 40 -o python/nmfuse/nets/weights/fusion_all.safetensors --overwrite \
+	$(BIN)/nmfuse train fusion --data "$(PAIRS)" --photos "$(PHOTOS)" --phantoms 40 -o $(VENV)/fusion_all.safetensors --overwrite
+	$(BIN)/nmfuse train fusion --data "$(PAIRS)" --photos "$(PHOTOS)" --phantoms 40 $(SECOND) --start $(VENV)/fusion_all.safetensors \
+	  -o python/nmfuse/nets/weights/fusion_all.safetensors --overwrite \
 	  --notes "Trained on registered MRI-CT, MRI-PET, MRI-SPECT and infrared-visible pairs that carry no licence, and on photographs and phantoms: for research only."
 	$(BIN)/nmfuse train dictionaries --images "$(PHOTOS)" -o python/nmfuse/baselines/dictionaries.npz --overwrite
 	rm -f python/nmfuse/nets/weights/*.csv python/nmfuse/nets/weights/*.png

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 import nmfuse
 from nmfuse.data import brain_phantom
 from nmfuse.io import read_image, write_image
+from nmfuse.nets.fusion_net import FORMAT
+from nmfuse.nets.weights_file import read_weights
 
 
 def run(*arguments: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
@@ -195,6 +198,19 @@ def test_compare_and_the_papers_table(sources: tuple[Path, Path], tmp_path: Path
     assert table.returncode == 0, table.stderr
     assert "| mst-sr |" in table.stdout
     assert "(0.97)" in table.stdout
+
+
+def test_train_fusion_goes_on_with_larger_crops(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    common = ("train", "fusion", "--phantoms", "2", "--steps", "1", "-o")
+    done = run(*common, first, "--batch", "1", "--crop", "64")
+    assert done.returncode == 0, done.stderr
+    assert "expected mean rank of held-out crops" in done.stdout
+    done = run(*common, second, "--batch", "2", "--crop", "96", "--start", first, "--lr", "0.001")
+    assert done.returncode == 0, done.stderr
+    recipe = json.loads(read_weights(second, FORMAT)[1]["recipe"])
+    assert (recipe["batch"], recipe["crop"], recipe["lr"]) == (2, 96, 0.001)
+    assert (recipe["start"]["batch"], recipe["start"]["crop"]) == (1, 64)
 
 
 def test_classify_trains_predicts_and_evaluates(tmp_path: Path) -> None:

@@ -244,6 +244,8 @@ def train_fusion(
     steps: Annotated[
         int | None, typer.Option(help="Batches; by default those of the shipped file's first pass.")
     ] = None,
+    batch: Annotated[int, typer.Option(help="Pairs a step.")] = 4,
+    crop: Annotated[int, typer.Option(help="Pixels along the crop that is taken of each pair.")] = 128,
     lr: Annotated[
         float | None, typer.Option(help="Greatest learning rate; by default that of the shipped file's first pass.")
     ] = None,
@@ -268,6 +270,8 @@ def train_fusion(
         photos=photos,
         phantoms=phantoms,
         start=start,
+        batch=batch,
+        crop=crop,
         context=context,
         specific=specific,
         seed=seed,

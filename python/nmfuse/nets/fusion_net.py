@@ -16,7 +16,7 @@ from nmfuse import pyramids
 from nmfuse.nets.layers import nmf_layer
 from nmfuse.nets.weights_file import fit_weights, load_once, read_weights, shipped
 
-FORMAT = "nmfuse.fusion.4"
+FORMAT = "nmfuse.fusion.5"
 LEVELS = 6  # of the pyramid, with its top
 _NOTES = 4  # maps that a level hands down to the next finer one, of each image
 _SHIPPED = {"default": "fusion", "all": "fusion_all"}
@@ -162,6 +162,7 @@ class FusionNet(nn.Module):
             parts = self._parts(features) if self.context and features is not None else None
         energy = image.new_full(image.shape, 0.5)
         sums: Tensor | float = 0.0
+        shared: Tensor | float = 0.0  # of both images' features, and alone, where both images are bright
         for seen, inner, there in _tiles((image.shape[-2], image.shape[-1]), image.device):
             with clock("features"):
                 maps = _cut(self._look(_cut(image, seen), 1) if kept is None else _cut(kept, seen), inner)
@@ -171,13 +172,16 @@ class FusionNet(nn.Module):
                     V = maps.reshape(2, -1, maps.shape[1], maps[0, 0].numel())
                     tile = _cut(energy, there)
                     tile.copy_((parts.mT @ V).square().sum(2).reshape(tile.shape))
+                    bright = _cut(image, there).prod(0).flatten(1)
+                    shared = shared + torch.stack([*(V.mean(2) * bright).sum(2), bright.sum(1)])
         assert isinstance(sums, Tensor)
         mean, square = (sums / image[0, 0].numel()).chunk(2, dim=1)  # of each of the features
         own = torch.cat([mean, (square + _FAINT).sqrt()], dim=1)
         scene = torch.cat([own, own.roll(len(own) // 2, 0)], dim=1)
         if parts is not None:
-            level = mean.mean(1).clamp_min(_SILENT).square().reshape(*energy.shape[:2], 1, 1, 1)
-            energy = energy / level + _SILENT  # neither image outweighs the other
+            assert isinstance(shared, Tensor)
+            level = ((shared[:2] + _SILENT) / (shared[2] + _SILENT)).square().reshape(*energy.shape[:2], 1, 1, 1)
+            energy = energy / level + _SILENT  # neither image outweighs the other where they overlap
             energy = energy / energy.sum(0)
         return kept, scene, energy
 

@@ -20,10 +20,13 @@ Pair = tuple[Image, Image]
 Maker = Callable[[int, np.random.Generator], Pair]  # a crop of a side, at random
 _HELD_OUT = 5  # every fifth patient, photograph or phantom is held out
 _TEXTURED = 0.5  # share of the views of phantoms with textures of photographs
-_REPEATED = 0.75  # share of the views of uptake whose pixels are repeated
+_FACED = {"mri_pet": 0.9}  # share of the views of phantoms with a face or a neck
+_SOMETIMES_FACED = 0.4  # of the other kinds
+_REPEATED = 0.9  # share of the views of uptake whose pixels are repeated
 _FEW_GREYS = 0.75  # share of the views of phantoms in few greys
 _FRAME = 256  # pixels of a phantom's image
-_HEADS = (256, 224, 192)  # pixels that phantoms are drawn at, in turn
+_HEADS = (256, 224, 192, 160)  # pixels that phantoms are drawn at, in turn
+_OUTSIDE = 5  # labels of a phantom below this are air, skin, fat and bone
 
 
 @dataclass(frozen=True)
@@ -50,14 +53,15 @@ def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
     ----------
     data : path, optional
         A folder with one folder a kind, of images ``NAME_A.*`` and ``NAME_B.*``; ``index.csv`` in it (kind, n, patient)
-        tells who must not be in both halves, else each pair stands for itself.
+        tells who must not be in both halves, else each pair stands for itself. A pair smaller than the crop that is
+        asked for is passed over, unless all of its kind are.
     photos : path, optional
         A folder of sharp photographs: pairs of two depths of focus (multi_focus), of two exposures (multi_exposure) and
         of two modalities (ir_vis) are made of them.
     phantoms : int
         How many digital brain phantoms are drawn, each seen by two modalities (mri_ct, mri_pet, mri_spect, mri_t1_t2).
-        T1, T2 and the uptake are mottled, and half of the time take on textures of the photographs, of those of at
-        least 256 pixels. Most often an image has few greys.
+        Most have a face or a neck at one side. T1, T2 and the uptake are mottled, and half of the time take on textures
+        of the photographs, of those of at least 256 pixels. Most often an image has few greys.
 
     A kind that `data` holds is drawn from there alone.
 
@@ -91,11 +95,11 @@ def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
         for kind, change in _OF_PHOTOS.items():
             made[kind] = _made_from(_others(grey), change), _made_from(grey[::_HELD_OUT], change)
     if phantoms > 0:
-        heads = [brain_phantom(_HEADS[seed % len(_HEADS)], seed) for seed in range(phantoms)]
-        for kind, views in _OF_PHANTOMS.items():
+        heads = [_framed(brain_phantom(_HEADS[seed % len(_HEADS)], seed)) for seed in range(phantoms)]
+        for kind in _OF_PHANTOMS:
             made[kind] = (
-                _views_of(_others(heads) or heads, views, _others(grey)),
-                _views_of(heads[::_HELD_OUT], views, grey[::_HELD_OUT]),
+                _views_of(kind, _others(heads) or heads, _others(grey)),
+                _views_of(kind, heads[::_HELD_OUT], grey[::_HELD_OUT]),
             )
     for kind in made.keys() - training.keys():
         training[kind], held_out[kind] = made[kind]
@@ -151,7 +155,11 @@ def _crop(pair: Pair, side: int, rng: np.random.Generator) -> Pair:
 
 
 def _crops_of(pairs: list[Pair]) -> Maker:
-    return lambda side, rng: _crop(pairs[rng.integers(len(pairs))], side, rng)
+    def make(side: int, rng: np.random.Generator) -> Pair:
+        large = [pair for pair in pairs if min(pair[0].shape) >= side] or pairs
+        return _crop(large[rng.integers(len(large))], side, rng)
+
+    return make
 
 
 def _made_from(pictures: list[Image], change: Callable[[Image, np.random.Generator], Pair]) -> Maker:
@@ -190,19 +198,52 @@ def _two_modalities(x: Image, rng: np.random.Generator) -> Pair:
     return a.astype(np.float32), ndimage.gaussian_filter(b, rng.uniform(0, 2)).astype(np.float32)
 
 
-def _views_of(
-    heads: list[BrainPhantom], views: Callable[[BrainPhantom, np.random.Generator], Pair], pictures: list[Image]
-) -> Maker:
+def _views_of(kind: str, heads: list[BrainPhantom], pictures: list[Image]) -> Maker:
+    views, faced = _OF_PHANTOMS[kind], _FACED.get(kind, _SOMETIMES_FACED)
     large = [x for x in pictures if min(x.shape) >= _FRAME]
 
     def make(side: int, rng: np.random.Generator) -> Pair:
         head = heads[rng.integers(len(heads))]
+        if rng.random() < faced:
+            head = _with_face(head, rng)
         if large and rng.random() < _TEXTURED:
             head = _textured(head, large, rng)
-        a, b = (np.pad(_in_greys(view, rng), (_FRAME - len(view)) // 2) for view in views(_mottled(head, rng), rng))
+        a, b = (_in_greys(view, rng) for view in views(_mottled(head, rng), rng))
         return _crop((a, b), side, rng)
 
     return make
+
+
+def _framed(head: BrainPhantom) -> BrainPhantom:
+    return _changed(head, lambda x: np.pad(x, (_FRAME - len(x)) // 2))
+
+
+def _changed(head: BrainPhantom, change: Callable[[np.ndarray], np.ndarray]) -> BrainPhantom:
+    """Change labels and all modalities alike."""
+    names = ("t1", "t2", "ct", "pet", "labels")
+    return replace(head, **{name: change(getattr(head, name)) for name in names})
+
+
+def _with_face(head: BrainPhantom, rng: np.random.Generator) -> BrainPhantom:
+    """Put a face or a neck at one side, over some of the head: air, skin, fat and bone in small pieces, no uptake.
+
+    Much of what MRI shows beside PET is of this kind: without it, a network learns to trust what fills an image.
+    """
+    axis, angle = np.arange(_FRAME) - _FRAME / 2, rng.uniform(0, 2 * np.pi)
+    along = np.cos(angle) * axis[:, None] + np.sin(angle) * axis
+    around = ndimage.distance_transform_edt(head.labels == 0) < rng.uniform(10, 110)
+    place = around & (along > rng.uniform(-0.2, 1) * along[head.labels > 0].max())
+    noise = ndimage.gaussian_filter(rng.standard_normal(along.shape), rng.uniform(0.8, 4), truncate=2.5)
+    cuts = np.sort(rng.normal(0, noise.std(), _OUTSIDE - 1))
+    pieces = rng.permutation(_OUTSIDE)[np.digitize(noise, cuts)].astype(np.uint8)
+
+    def change(x: np.ndarray) -> np.ndarray:
+        if x is head.labels:
+            return np.where(place, pieces, x)
+        tones = ndimage.mean(x, head.labels, np.arange(_OUTSIDE))
+        return np.where(place, ndimage.gaussian_filter(tones[pieces], 0.5), x).astype(np.float32)
+
+    return _changed(head, change)
 
 
 def _in_greys(view: Image, rng: np.random.Generator) -> Image:
@@ -227,7 +268,7 @@ def _textured(head: BrainPhantom, pictures: list[Image], rng: np.random.Generato
 def _mottled(head: BrainPhantom, rng: np.random.Generator) -> BrainPhantom:
     """Let T1, T2 and, more coarsely, the uptake vary everywhere, as in people; half of the time partly alike."""
     size = len(head.labels)
-    tissue, uptake = _mottle(size, (1, 2, 4), rng), 2.5 * _mottle(size, (3, 6, 10), rng)
+    tissue, uptake = _mottle(size, (1, 2, 4), rng), 1.5 * _mottle(size, (3, 6, 10), rng)
     if rng.random() < 0.5:
         uptake = uptake + rng.uniform(-0.5, 2) * tissue
     t1, t2 = ((x * (1 + m)).astype(np.float32) for x, m in ((head.t1, tissue), (head.t2, rng.choice([-1, 1]) * tissue)))
@@ -254,12 +295,16 @@ def _magnetic(
 ) -> Image:
     """T1, T2, a little of both or tissues of random tones, a little blurred, with noise; black around the head, or not.
 
-    `brightness` is what a twentieth of the head exceeds, before blur and noise, `steepness` the exponent of the tones.
+    `brightness` is what a twentieth of the inside exceeds, before blur and noise, `steepness` the exponent of the
+    tones. Half of the time it grows towards the skin, as by coils at the surface.
     """
     share = rng.beta(0.3, 0.3)
     view = share * head.t1 + (1 - share) * head.t2 if rng.random() < 0.7 else _random_contrast(head, rng)
     view = np.clip(view, 0, 1) ** rng.uniform(*steepness)
-    view = view * rng.uniform(*brightness) / max(float(np.quantile(view[head.labels > 0], 0.95)), 0.1)
+    view = view * rng.uniform(*brightness) / max(float(np.quantile(view[head.labels >= _OUTSIDE], 0.95)), 0.1)
+    if rng.random() < 0.5:
+        depth = ndimage.distance_transform_edt(head.labels > 0)
+        view = view * (1 + rng.uniform(0, 1) * np.exp(-depth / rng.uniform(4, 15)))
     view = ndimage.gaussian_filter(view, rng.uniform(0.3, 0.8))
     view = view + rng.normal(0, rng.uniform(0, 0.04), view.shape) * (head.labels > 0)
     if rng.random() < 0.7:
@@ -274,18 +319,23 @@ def _random_contrast(head: BrainPhantom, rng: np.random.Generator) -> np.ndarray
 
 
 def _windowed(head: BrainPhantom, rng: np.random.Generator) -> Image:
-    """CT in a random window, of soft tissue, where bone is white and looks thicker than it is, or a wider one."""
-    low, high = rng.uniform(0, 0.25), rng.uniform(0.33, 0.5) if rng.random() < 0.85 else rng.uniform(0.5, 1)
+    """CT in a random window: soft tissues are much alike, bone is most often white and looks thicker than it is."""
+    high = rng.uniform(0.35, 0.5) if rng.random() < 0.85 else rng.uniform(0.5, 1)
+    soft = rng.uniform(0.3, 0.75)
+    fluid = max(0, soft - rng.uniform(0.05, 0.4))
     ct = ndimage.gaussian_filter(head.ct, rng.uniform(0, 1.5))
     if rng.random() < 0.5:
         ct = np.maximum(ct, head.ct)
-    return np.asarray(np.clip((ct - low) / (high - low), 0, 1), np.float32)
+    return np.asarray(np.interp(ct, (0.05, 0.2, 0.32, high), (0, fluid, soft, 1)), np.float32)
 
 
 def _positron(head: BrainPhantom, rng: np.random.Generator) -> Image:
     """PET: bright nearly everywhere; the hottest may be darker again, as in scales that end in red."""
-    tones = np.roll(np.sort(rng.random(5)) ** 0.5, -rng.integers(3))
-    return _coloured(ndimage.gaussian_filter(head.pet, rng.uniform(0.5, 3)), tones, rng.uniform(0.8, 1), rng)
+    tones = np.roll(np.sort(rng.random(5)) ** 0.35, -rng.integers(3))
+    grain = ndimage.gaussian_filter(rng.standard_normal(head.pet.shape), 2.5, truncate=2.5)
+    blurred = ndimage.gaussian_filter(head.pet, rng.uniform(0.5, 3))
+    blurred = blurred * np.clip(1 + rng.uniform(0, 0.3) / grain.std() * grain, 0, None)
+    return _coloured(blurred, tones, rng.uniform(0.8, 1), rng)
 
 
 def _single_photon(head: BrainPhantom, rng: np.random.Generator) -> Image:
@@ -310,9 +360,9 @@ def _coloured(uptake: Image, tones: np.ndarray, top: float, rng: np.random.Gener
 
 _OF_PHOTOS = {"ir_vis": _two_modalities, "multi_exposure": _two_exposures, "multi_focus": _two_depths}
 _OF_PHANTOMS: dict[str, Callable[[BrainPhantom, np.random.Generator], Pair]] = {
-    "mri_ct": lambda head, rng: (_magnetic(head, rng), _windowed(head, rng)),
+    "mri_ct": lambda head, rng: (_magnetic(head, rng, (0.35, 1.0)), _windowed(head, rng)),
     # MRI that is bright and flat, as T1 is
-    "mri_pet": lambda head, rng: (_magnetic(head, rng, (0.75, 1.0), (0.4, 0.9)), _positron(head, rng)),
+    "mri_pet": lambda head, rng: (_magnetic(head, rng, (0.65, 0.95), (0.4, 0.9)), _positron(head, rng)),
     "mri_spect": lambda head, rng: (_magnetic(head, rng), _single_photon(head, rng)),
     "mri_t1_t2": lambda head, rng: (_magnetic(head, rng), _magnetic(head, rng)),
 }
