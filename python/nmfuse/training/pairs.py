@@ -219,9 +219,9 @@ def _framed(head: BrainPhantom) -> BrainPhantom:
 
 
 def _changed(head: BrainPhantom, change: Callable[[np.ndarray], np.ndarray]) -> BrainPhantom:
-    """Change labels and all modalities alike."""
-    names = ("t1", "t2", "ct", "pet", "labels")
-    return replace(head, **{name: change(getattr(head, name)) for name in names})
+    """Change all modalities and the labels alike."""
+    t1, t2, ct, pet = (change(x) for x in (head.t1, head.t2, head.ct, head.pet))
+    return replace(head, t1=t1, t2=t2, ct=ct, pet=pet, labels=change(head.labels))
 
 
 def _with_face(head: BrainPhantom, rng: np.random.Generator) -> BrainPhantom:
