@@ -84,6 +84,18 @@ def test_context_sums_to_one_and_names_the_stronger():
     assert not (context == 0.5).all()
 
 
+def test_what_only_one_image_shows_elsewhere_does_not_weigh_on_the_overlap():
+    head = brain_phantom(128, 3)
+    mri, pet = (torch.nn.functional.pad(torch.from_numpy(x)[None, None], (0, 128)) for x in (head.t1, head.pet))
+    neck = mri.clone()
+    neck[..., 140:] = torch.rand(1, 1, 128, 116, generator=torch.Generator().manual_seed(0))
+    overlap = torch.nn.functional.avg_pool2d(mri * pet, 2)[0, 0] > 0.04
+    with torch.inference_mode():
+        alone, beside = (load_fusion().explain(x, pet)[1][0, 0, 0][overlap] for x in (mri, neck))
+    assert (alone - beside).abs().mean() < 0.02
+    assert 0.2 < alone.mean() < 0.8
+
+
 def test_tiles_give_what_the_whole_gives(monkeypatch):
     a, b = pair(2, 1, 97, 64)
     net = net_with_random_weights()

@@ -244,8 +244,10 @@ def train_fusion(
     steps: Annotated[
         int | None, typer.Option(help="Batches; by default those of the shipped file's first pass.")
     ] = None,
-    batch: Annotated[int, typer.Option(help="Pairs a step.")] = 4,
-    crop: Annotated[int, typer.Option(help="Pixels along the crop that is taken of each pair.")] = 128,
+    batch: Annotated[int | None, typer.Option(help="Pairs a step; by default those of the first pass.")] = None,
+    crop: Annotated[
+        int | None, typer.Option(help="Pixels along the crop that is taken of each pair; likewise.")
+    ] = None,
     lr: Annotated[
         float | None, typer.Option(help="Greatest learning rate; by default that of the shipped file's first pass.")
     ] = None,
@@ -263,15 +265,14 @@ def train_fusion(
     """Train the fusion network end to end."""
     from nmfuse.cli.training import run_train_fusion
 
-    options = {name: value for name, value in (("steps", steps), ("lr", lr)) if value is not None}
+    asked = {"steps": steps, "batch": batch, "crop": crop, "lr": lr}
+    options = {name: value for name, value in asked.items() if value is not None}
     run_train_fusion(
         output,
         data=data,
         photos=photos,
         phantoms=phantoms,
         start=start,
-        batch=batch,
-        crop=crop,
         context=context,
         specific=specific,
         seed=seed,

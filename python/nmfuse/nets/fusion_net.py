@@ -172,7 +172,7 @@ class FusionNet(nn.Module):
                     V = maps.reshape(2, -1, maps.shape[1], maps[0, 0].numel())
                     tile = _cut(energy, there)
                     tile.copy_((parts.mT @ V).square().sum(2).reshape(tile.shape))
-                    bright = _cut(image, there).prod(0).flatten(1)
+                    bright = _cut(image, there).clamp_min(0).prod(0).flatten(1)
                     shared = shared + torch.stack([*(V.mean(2) * bright).sum(2), bright.sum(1)])
         assert isinstance(sums, Tensor)
         mean, square = (sums / image[0, 0].numel()).chunk(2, dim=1)  # of each of the features
