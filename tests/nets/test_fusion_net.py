@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 
 import pytest
 import torch
@@ -158,7 +159,7 @@ def test_shipped_weights(name, file):
 def test_wrong_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="expected 'default', 'all' or a file that `nmfuse train fusion` wrote"):
         load_fusion(tmp_path / "no.safetensors")
-    with pytest.raises(ValueError, match=r"its format is 'nmfuse\.siamese\.1', expected 'nmfuse\.fusion\.4'"):
+    with pytest.raises(ValueError, match=rf"its format is 'nmfuse\.siamese\.1', expected '{re.escape(FORMAT)}'"):
         load_fusion(shipped("lite"))
     path = tmp_path / "x.safetensors"
     write_weights(path, {"branches.0.0.weight": torch.zeros(3)}, FORMAT, {"context": "1"})
