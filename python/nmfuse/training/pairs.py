@@ -215,13 +215,16 @@ def _views_of(kind: str, heads: list[BrainPhantom], pictures: list[Image]) -> Ma
 
 
 def _framed(head: BrainPhantom) -> BrainPhantom:
-    return _changed(head, lambda x: np.pad(x, (_FRAME - len(x)) // 2))
+    def padded(x: np.ndarray) -> np.ndarray:
+        return np.pad(x, (_FRAME - len(x)) // 2)
+
+    return _changed(head, padded, padded(head.labels))
 
 
-def _changed(head: BrainPhantom, change: Callable[[np.ndarray], np.ndarray]) -> BrainPhantom:
-    """Change all modalities and the labels alike."""
+def _changed(head: BrainPhantom, change: Callable[[np.ndarray], np.ndarray], labels: np.ndarray) -> BrainPhantom:
+    """Change all modalities alike."""
     t1, t2, ct, pet = (change(x) for x in (head.t1, head.t2, head.ct, head.pet))
-    return replace(head, t1=t1, t2=t2, ct=ct, pet=pet, labels=change(head.labels))
+    return replace(head, t1=t1, t2=t2, ct=ct, pet=pet, labels=labels)
 
 
 def _with_face(head: BrainPhantom, rng: np.random.Generator) -> BrainPhantom:
@@ -237,13 +240,11 @@ def _with_face(head: BrainPhantom, rng: np.random.Generator) -> BrainPhantom:
     cuts = np.sort(rng.normal(0, noise.std(), _OUTSIDE - 1))
     pieces = rng.permutation(_OUTSIDE)[np.digitize(noise, cuts)].astype(np.uint8)
 
-    def change(x: np.ndarray) -> np.ndarray:
-        if x is head.labels:
-            return np.where(place, pieces, x)
+    def faced(x: np.ndarray) -> np.ndarray:
         tones = ndimage.mean(x, head.labels, np.arange(_OUTSIDE))
         return np.where(place, ndimage.gaussian_filter(tones[pieces], 0.5), x).astype(np.float32)
 
-    return _changed(head, change)
+    return _changed(head, faced, np.where(place, pieces, head.labels))
 
 
 def _in_greys(view: Image, rng: np.random.Generator) -> Image:
