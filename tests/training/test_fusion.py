@@ -17,7 +17,7 @@ from nmfuse.io import write_image
 from nmfuse.metrics import evaluate
 from nmfuse.nets.fusion_net import FORMAT, load_fusion, weight_file
 from nmfuse.nets.weights_file import read_weights
-from nmfuse.training.fusion import train_fusion
+from nmfuse.training.fusion import _loss, train_fusion
 from nmfuse.training.losses import (
     METRICS,
     expected_ranks,
@@ -26,7 +26,7 @@ from nmfuse.training.losses import (
     mutual_information,
     plain_fusions,
 )
-from nmfuse.training.pairs import pair_set
+from nmfuse.training.pairs import _OUTSIDE, _magnetic, pair_set
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -229,7 +229,8 @@ def test_pairs_of_photographs_and_phantoms(data):
         assert np.array_equal(x, np.rint(255 * x) / np.float32(255))  # as files have them
 
 
-def test_phantoms_are_shown_as_scanners_show_heads():
+def test_phantoms_are_shown_as_scanners_show_heads(monkeypatch):
+    monkeypatch.setattr("nmfuse.training.pairs._FEW_GREYS", 0)  # which hide noise
     pairs = pair_set(None, None, 2).training
     rng = np.random.default_rng(0)
     views = {kind: [pairs[kind](256, rng) for _ in range(60)] for kind in ("mri_ct", "mri_pet", "mri_spect")}
@@ -239,7 +240,7 @@ def test_phantoms_are_shown_as_scanners_show_heads():
     assert 0.5 < np.mean(black) < 1  # the air is masked more often than not
     bright = [np.mean([x[x > 0.05].mean() for _, x in views[kind]]) for kind in ("mri_pet", "mri_spect")]
     assert bright[0] > bright[1] + 0.05
-    assert all(x.max() <= 0.85 + 0.5 / 31 for _, x in views["mri_spect"])  # half a step of few greys
+    assert all(x.max() <= 0.85 + 0.5 / 255 for _, x in views["mri_spect"])
 
 
 def test_heads_are_of_four_sizes_in_one_frame(monkeypatch):
@@ -248,12 +249,52 @@ def test_heads_are_of_four_sizes_in_one_frame(monkeypatch):
     rng = np.random.default_rng(0)
     lengths = []
     for _ in range(48):
-        shown = make(256, rng)[1] > 0.3
+        ct = make(256, rng)[1]
+        shown = ct > 0.9 * ct.max()
         (rows,), (columns,) = (np.nonzero(shown.any(axis)) for axis in (1, 0))
         lengths.append(max(np.ptp(rows), np.ptp(columns)))
     for size in (256, 224, 192, 160):
-        bone = 0.917 * size  # from front to back
-        assert sum(abs(length - bone) < 2 for length in lengths) >= 4, size
+        bone = 0.86 * size  # from front to back; shown up to 12 pixels longer
+        assert sum(0 <= length - bone < 13 for length in lengths) >= 4, size
+
+
+@pytest.fixture
+def plain_views(monkeypatch):
+    """Views of one phantom, neither turned nor with a face, and its labels."""
+    monkeypatch.setattr("nmfuse.training.pairs._SOMETIMES_FACED", 0)
+    monkeypatch.setattr("nmfuse.training.pairs._FACED", {})
+    monkeypatch.setattr("nmfuse.training.pairs._crop", lambda *given: given[0])
+    pairs, phantom = pair_set(None, None, 2).training, brain_phantom(224, 1)  # the one that is not held out
+    views = {kind: [make(256, np.random.default_rng(i)) for i in range(48)] for kind, make in pairs.items()}
+    return views, np.pad(phantom.labels, 16), phantom.label_names.index
+
+
+def test_ct_shows_bone_thick_and_fat_black(plain_views):
+    views, labels, label = plain_views
+    bone = (labels == label("bone")) | (labels == label("diploe"))
+    beside = (distance_transform_edt(~bone) <= 3) & (labels > label("diploe"))
+    thick = [(ct[beside] == ct[bone].max()).mean() > 0.9 for _, ct in views["mri_ct"]]
+    assert 0.3 < np.mean(thick) < 0.8
+    skin = labels == label("skin")
+    assert 0.3 < np.mean([np.median(ct[skin]) == 0 for _, ct in views["mri_ct"]]) < 0.9
+    assert max(np.median(ct[skin]) for _, ct in views["mri_ct"]) > 0.3
+
+
+def test_fat_is_dim_where_t2_prevails():
+    head = brain_phantom(192, 1)
+    fat, brain = (head.labels == head.label_names.index("fat")), head.labels >= _OUTSIDE
+    bright = []
+    for t1 in (0.49, 0.51):
+        views = [_magnetic(head, t1, np.random.default_rng(i)) for i in range(64)]
+        bright.append(np.mean([np.median(x[fat]) / np.median(x[brain]) for x in views]))
+    assert bright[0] < 0.8 * bright[1]
+
+
+def test_t1_is_seen_beside_t2(plain_views):
+    views, labels, label = plain_views
+    head = labels > label("background")
+    alike = [np.corrcoef(a[head], b[head])[0, 1] for a, b in views["mri_t1_t2"]]
+    assert np.quantile(alike, 0.9) < 0.7
 
 
 def test_phantoms_have_faces_that_mri_and_ct_show_and_pet_does_not():
@@ -349,6 +390,15 @@ def test_bad_data_gets_a_sentence(tmp_path, data):
     (data / "mri_ct" / "002_B.png").unlink()
     with pytest.raises(ValueError, match=r"002_A.png has 0 partners 002_B"):
         pair_set(data, None, 0)
+
+
+def test_the_rank_of_edges_counts_four_times(monkeypatch):
+    ranks = torch.full((2, 10), 2.0)
+    ranks[:, METRICS.index("Q_abf")] = 5
+    monkeypatch.setattr("nmfuse.training.fusion._ranks", lambda *_: (ranks, torch.full((2, 64, 64), 0.01)))
+    pairs = pair_set(None, None, 1)
+    loss = _loss(load_fusion("default"), pairs, load_standings(), 2, 64, 0, 0)
+    assert float(loss) == pytest.approx((9 * 2 + 4 * 5) / 10 + 0.6)
 
 
 def test_a_run_writes_weights_curves_and_recipe(tmp_path, data):

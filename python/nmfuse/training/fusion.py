@@ -30,6 +30,7 @@ from nmfuse.training.pairs import Image, PairSet, pair_set
 from nmfuse.training.patches import hash_files
 
 STEPS = 4000  # of the first pass of the shipped files
+_PRICES = torch.tensor([4.0 if name == "Q_abf" else 1.0 for name in METRICS])  # of a rank
 _OUTSIDE = 60.0  # price of values outside [0, 1]
 _EVERY = 100
 _HELD_OUT_CROPS = 48
@@ -200,7 +201,7 @@ def _loss(
     net: FusionNet, pairs: PairSet, standings: dict[str, Tensor], count: int, crop: int, seed: int, step: int
 ) -> Tensor:
     ranks, outside = _ranks(net, pairs.draw("training", count, crop, np.random.default_rng([seed, step])), standings)
-    return ranks.mean() + _OUTSIDE * outside.mean()
+    return (ranks * _PRICES.to(ranks.device)).mean() + _OUTSIDE * outside.mean()
 
 
 def _ranks(

@@ -21,12 +21,13 @@ Maker = Callable[[int, np.random.Generator], Pair]  # a crop of a side, at rando
 _HELD_OUT = 5  # every fifth patient, photograph or phantom is held out
 _TEXTURED = 0.5  # share of the views of phantoms with textures of photographs
 _FACED = {"mri_pet": 0.9}  # share of the views of phantoms with a face or a neck
-_SOMETIMES_FACED = 0.4  # of the other kinds
+_SOMETIMES_FACED = 0.2  # of the other kinds
 _REPEATED = 0.9  # share of the views of uptake whose pixels are repeated
 _FEW_GREYS = 0.75  # share of the views of phantoms in few greys
 _FRAME = 256  # pixels of a phantom's image
 _HEADS = (256, 224, 192, 160)  # pixels that phantoms are drawn at, in turn
-_OUTSIDE = 5  # labels of a phantom below this are air, skin, fat and bone
+_OUTSIDE = 5  # labels of a phantom below this are air, skin, fat and bone,
+_BONE = 3  # from this on bone
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
         of two modalities (ir_vis) are made of them.
     phantoms : int
         How many digital brain phantoms are drawn, each seen by two modalities (mri_ct, mri_pet, mri_spect, mri_t1_t2).
-        Most have a face or a neck at one side. T1, T2 and the uptake are mottled, and half of the time take on textures
-        of the photographs, of those of at least 256 pixels. Most often an image has few greys.
+        Some, beside PET most, have a face or a neck at one side. T1, T2 and the uptake are mottled, and half of the
+        time take on textures of the photographs, of those of at least 256 pixels. Most often an image has few greys.
 
     A kind that `data` holds is drawn from there alone.
 
@@ -290,19 +291,22 @@ def _texture(side: int, pictures: list[Image], rng: np.random.Generator) -> Imag
 
 def _magnetic(
     head: BrainPhantom,
+    t1: float,
     rng: np.random.Generator,
     brightness: tuple[float, float] = (0.5, 1.1),
     steepness: tuple[float, float] = (0.8, 2.0),
 ) -> Image:
-    """T1, T2, a little of both or tissues of random tones, a little blurred, with noise; black around the head, or not.
+    """MRI: a share `t1` of T1, the rest of T2, or random tones; a little blurred, with noise; around it black, or not.
 
     `brightness` is what a twentieth of the inside exceeds, before blur and noise, `steepness` the exponent of the
-    tones. Half of the time it grows towards the skin, as by coils at the surface.
+    tones. Skin, fat and bone are dimmer where T2 prevails. Half of the time brightness grows towards the skin, as by
+    coils at the surface.
     """
-    share = rng.beta(0.3, 0.3)
-    view = share * head.t1 + (1 - share) * head.t2 if rng.random() < 0.7 else _random_contrast(head, rng)
+    view = t1 * head.t1 + (1 - t1) * head.t2 if rng.random() < 0.7 else _random_contrast(head, rng)
     view = np.clip(view, 0, 1) ** rng.uniform(*steepness)
     view = view * rng.uniform(*brightness) / max(float(np.quantile(view[head.labels >= _OUTSIDE], 0.95)), 0.1)
+    if t1 < 0.5:
+        view = np.where(head.labels < _OUTSIDE, rng.uniform(0.2, 1) * view, view)
     if rng.random() < 0.5:
         depth = ndimage.distance_transform_edt(head.labels > 0)
         view = view * (1 + rng.uniform(0, 1) * np.exp(-depth / rng.uniform(4, 15)))
@@ -320,14 +324,21 @@ def _random_contrast(head: BrainPhantom, rng: np.random.Generator) -> np.ndarray
 
 
 def _windowed(head: BrainPhantom, rng: np.random.Generator) -> Image:
-    """CT in a random window: soft tissues are much alike, bone is most often white and looks thicker than it is."""
+    """CT in a random window, with grain: soft tissues are much alike, fat is most often black.
+
+    Bone is most often white, up to 5 pixels thicker on both sides than it is, as the skull is in slanted slices.
+    """
     high = rng.uniform(0.35, 0.5) if rng.random() < 0.85 else rng.uniform(0.5, 1)
-    soft = rng.uniform(0.3, 0.75)
+    soft = rng.uniform(0.25, 0.9)
     fluid = max(0, soft - rng.uniform(0.05, 0.4))
     ct = ndimage.gaussian_filter(head.ct, rng.uniform(0, 1.5))
-    if rng.random() < 0.5:
-        ct = np.maximum(ct, head.ct)
-    return np.asarray(np.interp(ct, (0.05, 0.2, 0.32, high), (0, fluid, soft, 1)), np.float32)
+    if rng.random() < 0.7:
+        ct = np.where(head.labels < _BONE, 0, ct)
+    bone = np.where((head.labels >= _BONE) & (head.labels < _OUTSIDE), head.ct, 0)
+    ct = np.maximum(ct, ndimage.maximum_filter(bone, 2 * rng.integers(6) + 1))
+    view = np.interp(ct, (0.05, 0.2, 0.32, high), (0, fluid, soft, 1))
+    grain = ndimage.gaussian_filter(rng.normal(0, rng.uniform(0, 0.1), view.shape), 0.7)
+    return np.asarray(np.clip(np.where((view > 0) & (view < 1), view + grain, view), 0, 1), np.float32)
 
 
 def _positron(head: BrainPhantom, rng: np.random.Generator) -> Image:
@@ -359,11 +370,23 @@ def _coloured(uptake: Image, tones: np.ndarray, top: float, rng: np.random.Gener
     return shown[::2, ::2].repeat(2, 0).repeat(2, 1) if rng.random() < _REPEATED else shown
 
 
+def _mostly_t2(rng: np.random.Generator) -> float:
+    return float(rng.beta(0.2, 0.6))
+
+
+def _both_weightings(head: BrainPhantom, rng: np.random.Generator) -> Pair:
+    t1 = float(rng.beta(0.3, 0.3))
+    return _magnetic(head, t1, rng), _magnetic(head, 1 - t1, rng)
+
+
 _OF_PHOTOS = {"ir_vis": _two_modalities, "multi_exposure": _two_exposures, "multi_focus": _two_depths}
 _OF_PHANTOMS: dict[str, Callable[[BrainPhantom, np.random.Generator], Pair]] = {
-    "mri_ct": lambda head, rng: (_magnetic(head, rng, (0.35, 1.0)), _windowed(head, rng)),
+    "mri_ct": lambda head, rng: (_magnetic(head, _mostly_t2(rng), rng, (0.35, 1.0)), _windowed(head, rng)),
     # MRI that is bright and flat, as T1 is
-    "mri_pet": lambda head, rng: (_magnetic(head, rng, (0.65, 0.95), (0.4, 0.9)), _positron(head, rng)),
-    "mri_spect": lambda head, rng: (_magnetic(head, rng), _single_photon(head, rng)),
-    "mri_t1_t2": lambda head, rng: (_magnetic(head, rng), _magnetic(head, rng)),
+    "mri_pet": lambda head, rng: (
+        _magnetic(head, rng.beta(0.3, 0.3), rng, (0.65, 0.95), (0.4, 0.9)),
+        _positron(head, rng),
+    ),
+    "mri_spect": lambda head, rng: (_magnetic(head, _mostly_t2(rng), rng), _single_photon(head, rng)),
+    "mri_t1_t2": _both_weightings,
 }
