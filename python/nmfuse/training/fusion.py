@@ -30,7 +30,7 @@ from nmfuse.training.pairs import Image, PairSet, pair_set
 from nmfuse.training.patches import hash_files
 
 STEPS = 4000  # of the first pass of the shipped files
-_PRICES = torch.tensor([4.0 if name == "Q_abf" else 1.0 for name in METRICS])  # of a rank
+_RANK_WEIGHTS = torch.tensor([4.0 if name == "Q_abf" else 1.0 for name in METRICS])  # docs/quality.md says why
 _OUTSIDE = 60.0  # price of values outside [0, 1]
 _EVERY = 100
 _HELD_OUT_CROPS = 48
@@ -78,9 +78,10 @@ def train_fusion(
     """Train a `FusionNet` and write its weight file and its curves (CSV and PNG beside it).
 
     Each step fuses a batch of random crops, drawn from all kinds of pairs alike, and lowers the mean rank over ten
-    metrics at which the fused images would stand among other methods: differentiable forms of the metrics against what
-    the others reach on that kind of pair (`nmfuse.training.losses.expected_ranks`), with Muon and a one-cycle schedule.
-    A fifth of the patients, photographs and phantoms is held out.
+    metrics, that of Q_abf counted four times, at which the fused images would stand among other methods: differentiable
+    forms of the metrics against what the others reach on that kind of pair
+    (`nmfuse.training.losses.expected_ranks`), with Muon and a one-cycle schedule. A fifth of the patients, photographs
+    and phantoms is held out; all metrics count alike in its score.
 
     Parameters
     ----------
@@ -201,7 +202,7 @@ def _loss(
     net: FusionNet, pairs: PairSet, standings: dict[str, Tensor], count: int, crop: int, seed: int, step: int
 ) -> Tensor:
     ranks, outside = _ranks(net, pairs.draw("training", count, crop, np.random.default_rng([seed, step])), standings)
-    return (ranks * _PRICES.to(ranks.device)).mean() + _OUTSIDE * outside.mean()
+    return (ranks * _RANK_WEIGHTS.to(ranks.device)).mean() + _OUTSIDE * outside.mean()
 
 
 def _ranks(

@@ -26,8 +26,8 @@ _REPEATED = 0.9  # share of the views of uptake whose pixels are repeated
 _FEW_GREYS = 0.75  # share of the views of phantoms in few greys
 _FRAME = 256  # pixels of a phantom's image
 _HEADS = (256, 224, 192, 160)  # pixels that phantoms are drawn at, in turn
-_OUTSIDE = 5  # labels of a phantom below this are air, skin, fat and bone,
-_BONE = 3  # from this on bone
+_BONE = 3  # labels of a phantom below this are air, skin and fat, from it on bone,
+_INSIDE = 5  # and from this on what lies within the skull
 
 
 @dataclass(frozen=True)
@@ -238,11 +238,11 @@ def _with_face(head: BrainPhantom, rng: np.random.Generator) -> BrainPhantom:
     around = ndimage.distance_transform_edt(head.labels == 0) < rng.uniform(10, 110)
     place = around & (along > rng.uniform(-0.2, 1) * along[head.labels > 0].max())
     noise = ndimage.gaussian_filter(rng.standard_normal(along.shape), rng.uniform(0.8, 4), truncate=2.5)
-    cuts = np.sort(rng.normal(0, noise.std(), _OUTSIDE - 1))
-    pieces = rng.permutation(_OUTSIDE)[np.digitize(noise, cuts)].astype(np.uint8)
+    cuts = np.sort(rng.normal(0, noise.std(), _INSIDE - 1))
+    pieces = rng.permutation(_INSIDE)[np.digitize(noise, cuts)].astype(np.uint8)
 
     def faced(x: np.ndarray) -> np.ndarray:
-        tones = ndimage.mean(x, head.labels, np.arange(_OUTSIDE))
+        tones = ndimage.mean(x, head.labels, np.arange(_INSIDE))
         return np.where(place, ndimage.gaussian_filter(tones[pieces], 0.5), x).astype(np.float32)
 
     return _changed(head, faced, np.where(place, pieces, head.labels))
@@ -291,22 +291,22 @@ def _texture(side: int, pictures: list[Image], rng: np.random.Generator) -> Imag
 
 def _magnetic(
     head: BrainPhantom,
-    t1: float,
+    t1_share: float,
     rng: np.random.Generator,
     brightness: tuple[float, float] = (0.5, 1.1),
     steepness: tuple[float, float] = (0.8, 2.0),
 ) -> Image:
-    """MRI: a share `t1` of T1, the rest of T2, or random tones; a little blurred, with noise; around it black, or not.
+    """MRI: T1 by its share, the rest T2, or random tones; a little blurred, with noise; around the head black, or not.
 
     `brightness` is what a twentieth of the inside exceeds, before blur and noise, `steepness` the exponent of the
     tones. Skin, fat and bone are dimmer where T2 prevails. Half of the time brightness grows towards the skin, as by
     coils at the surface.
     """
-    view = t1 * head.t1 + (1 - t1) * head.t2 if rng.random() < 0.7 else _random_contrast(head, rng)
+    view = t1_share * head.t1 + (1 - t1_share) * head.t2 if rng.random() < 0.7 else _random_contrast(head, rng)
     view = np.clip(view, 0, 1) ** rng.uniform(*steepness)
-    view = view * rng.uniform(*brightness) / max(float(np.quantile(view[head.labels >= _OUTSIDE], 0.95)), 0.1)
-    if t1 < 0.5:
-        view = np.where(head.labels < _OUTSIDE, rng.uniform(0.2, 1) * view, view)
+    view = view * rng.uniform(*brightness) / max(float(np.quantile(view[head.labels >= _INSIDE], 0.95)), 0.1)
+    if t1_share < 0.5:
+        view = np.where(head.labels < _INSIDE, rng.uniform(0.2, 1) * view, view)
     if rng.random() < 0.5:
         depth = ndimage.distance_transform_edt(head.labels > 0)
         view = view * (1 + rng.uniform(0, 1) * np.exp(-depth / rng.uniform(4, 15)))
@@ -324,18 +324,20 @@ def _random_contrast(head: BrainPhantom, rng: np.random.Generator) -> np.ndarray
 
 
 def _windowed(head: BrainPhantom, rng: np.random.Generator) -> Image:
-    """CT in a random window, with grain: soft tissues are much alike, fat is most often black.
+    """CT in a random window, with grain: soft tissues are much alike, skin and fat around the skull most often black.
 
-    Bone is most often white, up to 5 pixels thicker on both sides than it is, as the skull is in slanted slices.
+    Bone is most often white, the skull up to 5 pixels thicker on either side than it is, as in slanted slices.
     """
     high = rng.uniform(0.35, 0.5) if rng.random() < 0.85 else rng.uniform(0.5, 1)
     soft = rng.uniform(0.25, 0.9)
     fluid = max(0, soft - rng.uniform(0.05, 0.4))
     ct = ndimage.gaussian_filter(head.ct, rng.uniform(0, 1.5))
+    around = ndimage.distance_transform_edt(head.labels < _INSIDE) < 20  # not far into a face
     if rng.random() < 0.7:
-        ct = np.where(head.labels < _BONE, 0, ct)
-    bone = np.where((head.labels >= _BONE) & (head.labels < _OUTSIDE), head.ct, 0)
-    ct = np.maximum(ct, ndimage.maximum_filter(bone, 2 * rng.integers(6) + 1))
+        ct = np.where(around & (head.labels < _BONE), 0, ct)
+    bone = np.where((head.labels >= _BONE) & (head.labels < _INSIDE), head.ct, 0)
+    thick = ndimage.maximum_filter(bone, 2 * rng.integers(6) + 1)
+    ct = np.where(around, np.maximum(ct, thick), ct)
     view = np.interp(ct, (0.05, 0.2, 0.32, high), (0, fluid, soft, 1))
     grain = ndimage.gaussian_filter(rng.normal(0, rng.uniform(0, 0.1), view.shape), 0.7)
     return np.asarray(np.clip(np.where((view > 0) & (view < 1), view + grain, view), 0, 1), np.float32)
@@ -370,23 +372,28 @@ def _coloured(uptake: Image, tones: np.ndarray, top: float, rng: np.random.Gener
     return shown[::2, ::2].repeat(2, 0).repeat(2, 1) if rng.random() < _REPEATED else shown
 
 
-def _mostly_t2(rng: np.random.Generator) -> float:
-    return float(rng.beta(0.2, 0.6))
+def _t1_share(rng: np.random.Generator) -> float:
+    return rng.beta(0.3, 0.3)
+
+
+def _low_t1_share(rng: np.random.Generator) -> float:
+    return rng.beta(0.2, 0.6)
 
 
 def _both_weightings(head: BrainPhantom, rng: np.random.Generator) -> Pair:
-    t1 = float(rng.beta(0.3, 0.3))
-    return _magnetic(head, t1, rng), _magnetic(head, 1 - t1, rng)
+    """T1 and T2 in shares that are each other's rest, if neither has random tones."""
+    share = _t1_share(rng)
+    return _magnetic(head, share, rng), _magnetic(head, 1 - share, rng)
 
 
 _OF_PHOTOS = {"ir_vis": _two_modalities, "multi_exposure": _two_exposures, "multi_focus": _two_depths}
 _OF_PHANTOMS: dict[str, Callable[[BrainPhantom, np.random.Generator], Pair]] = {
-    "mri_ct": lambda head, rng: (_magnetic(head, _mostly_t2(rng), rng, (0.35, 1.0)), _windowed(head, rng)),
+    "mri_ct": lambda head, rng: (_magnetic(head, _low_t1_share(rng), rng, (0.35, 1.0)), _windowed(head, rng)),
     # MRI that is bright and flat, as T1 is
     "mri_pet": lambda head, rng: (
-        _magnetic(head, rng.beta(0.3, 0.3), rng, (0.65, 0.95), (0.4, 0.9)),
+        _magnetic(head, _t1_share(rng), rng, (0.65, 0.95), (0.4, 0.9)),
         _positron(head, rng),
     ),
-    "mri_spect": lambda head, rng: (_magnetic(head, _mostly_t2(rng), rng), _single_photon(head, rng)),
+    "mri_spect": lambda head, rng: (_magnetic(head, _low_t1_share(rng), rng), _single_photon(head, rng)),
     "mri_t1_t2": _both_weightings,
 }
