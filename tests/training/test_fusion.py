@@ -421,7 +421,8 @@ def test_the_rank_of_edges_counts_four_times(monkeypatch):
     ranks = torch.full((2, 10), 2.0)
     ranks[:, METRICS.index("Q_abf")] = 5
     monkeypatch.setattr("nmfuse.training.fusion._ranks", lambda *_: (ranks, torch.full((2, 64, 64), 0.01)))
-    loss = _loss(None, PairSet({"mri_ct": None}, {}, []), {}, 0, 64, 0, 0)
+    pairs = PairSet({"mri_ct": lambda side, _: (np.zeros((side, side), np.float32),) * 2}, {}, [])
+    loss = _loss(None, pairs, {}, 2, 64, 0, 0)
     assert float(loss) == pytest.approx((9 * 2 + 4 * 5) / 10 + 60 * 0.01)
 
 
