@@ -50,7 +50,7 @@ bench: $(VENV)/installed  ## the kernels beside what else there is, on the CPU (
 gpu-check:  ## on a machine with a GPU: build for it, whole suite, compute-sanitizer, benchmarks; needs no network
 	PYTHON=$(PYTHON) bash benchmarks/gpu_check.sh
 
-SECOND := --steps 1500 --batch 2 --crop 256 --lr 0.001  # pass of fusion training, on larger crops
+SECOND := --steps 3000 --batch 2 --crop 256 --lr 0.002  # pass of fusion training, on larger crops
 weights: $(VENV)/installed  ## the shipped weight files, from PHOTOS=folder of photographs and PAIRS=folder of pairs
 	$(BIN)/nmfuse train focus --images "$(PHOTOS)" --variant lite -o python/nmfuse/nets/weights/lite.safetensors --overwrite
 	$(BIN)/nmfuse train focus --images "$(PHOTOS)" --variant full -o python/nmfuse/nets/weights/full.safetensors --overwrite
