@@ -30,7 +30,7 @@ from nmfuse.training.pairs import Image, PairSet, pair_set
 from nmfuse.training.patches import hash_files
 
 STEPS = 4000  # of the first pass of the shipped files
-_RANK_WEIGHTS = torch.tensor([4.0 if name == "Q_abf" else 1.0 for name in METRICS])  # docs/quality.md says why
+_RANK_WEIGHTS = torch.tensor([4.0 if name == "Q_abf" else 1.0 for name in METRICS])  # docs/quality.md: what it is worth
 _OUTSIDE = 60.0  # price of values outside [0, 1]
 _EVERY = 100
 _HELD_OUT_CROPS = 48
