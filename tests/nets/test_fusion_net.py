@@ -111,7 +111,7 @@ def test_tiles_give_what_the_whole_gives(monkeypatch):
 def test_seams_of_a_large_image_cannot_be_found(monkeypatch):
     """In float64, where rounding does not hide them: in float32 it moves single pixels by 2e-6."""
     tile, net = brain_phantom(256), copy.deepcopy(load_fusion()).double()
-    a, b = (torch.from_numpy(x).double().tile(2, 3)[None, None] for x in (tile.t2, tile.ct))
+    a, b = (torch.from_numpy(x).double().tile(4, 4)[None, None] for x in (tile.t2, tile.ct))
     with torch.inference_mode():
         tiled = net(a, b)
         monkeypatch.setitem(fusion_net._TILE, "cpu", (1024, 1024))

@@ -337,7 +337,7 @@ def _windowed(head: BrainPhantom, rng: np.random.Generator) -> Image:
         ct = np.where(around & (head.labels < _BONE), 0, ct)
     bone = np.where((head.labels >= _BONE) & (head.labels < _INSIDE), head.ct, 0)
     thick = ndimage.maximum_filter(bone, 2 * rng.integers(6) + 1)
-    ct = np.where(around, np.maximum(ct, thick), ct)
+    ct = np.maximum(ct, np.where(around, thick, 0))
     view = np.interp(ct, (0.05, 0.2, 0.32, high), (0, fluid, soft, 1))
     grain = ndimage.gaussian_filter(rng.normal(0, rng.uniform(0, 0.1), view.shape), 0.7)
     return np.asarray(np.clip(np.where((view > 0) & (view < 1), view + grain, view), 0, 1), np.float32)
