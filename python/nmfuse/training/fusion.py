@@ -30,7 +30,8 @@ from nmfuse.training.pairs import Image, PairSet, pair_set
 from nmfuse.training.patches import hash_files
 
 STEPS = 4000  # of the first pass of the shipped files
-_RANK_WEIGHTS = torch.tensor([4.0 if name == "Q_abf" else 1.0 for name in METRICS])  # docs/quality.md: what it is worth
+_EDGES = 4.0  # weight of the rank of Q_abf in the loss, any other's 1; docs/quality.md: what it is worth
+_EDGES_OF = {"multi_focus": 1.0}  # where it differs
 _OUTSIDE = 60.0  # price of values outside [0, 1]
 _EVERY = 100
 _HELD_OUT_CROPS = 48
@@ -78,8 +79,8 @@ def train_fusion(
     """Train a `FusionNet` and write its weight file and its curves (CSV and PNG beside it).
 
     Each step fuses a batch of random crops, drawn from all kinds of pairs alike, and lowers the mean rank over ten
-    metrics, that of Q_abf counted four times, at which the fused images would stand among other methods: differentiable
-    forms of the metrics against what the others reach on that kind of pair
+    metrics, that of Q_abf counted four times but for focus stacks, at which the fused images would stand among other
+    methods: differentiable forms of the metrics against what the others reach on that kind of pair
     (`nmfuse.training.losses.expected_ranks`), with Muon and a one-cycle schedule. A fifth of the patients, photographs
     and phantoms is held out; all metrics count alike in its score.
 
@@ -148,6 +149,7 @@ def train_fusion(
         "seed": seed,
         "kinds": sorted(pairs.training),
         "phantoms": phantoms,
+        "q_abf_weights": {kind: _EDGES_OF.get(kind, _EDGES) for kind in sorted(pairs.training)},
         "data_sha256": hash_files(pairs.files),
         "start": None if start is None else json.loads(read_weights(weight_file(start), FORMAT)[1]["recipe"]),
         "start_sha256": hash_arrays(*net.state_dict().values()),
@@ -201,8 +203,11 @@ def _starting_net(start: str | Path | None, seed: int, *, context: bool, specifi
 def _loss(
     net: FusionNet, pairs: PairSet, standings: dict[str, Tensor], count: int, crop: int, seed: int, step: int
 ) -> Tensor:
-    ranks, outside = _ranks(net, pairs.draw("training", count, crop, np.random.default_rng([seed, step])), standings)
-    return (ranks * _RANK_WEIGHTS.to(ranks.device)).mean() + _OUTSIDE * outside.mean()
+    drawn = pairs.draw("training", count, crop, np.random.default_rng([seed, step]))
+    ranks, outside = _ranks(net, drawn, standings)
+    weights = torch.ones_like(ranks)
+    weights[:, METRICS.index("Q_abf")] = torch.tensor([_EDGES_OF.get(kind, _EDGES) for kind in drawn[2]]).to(ranks)
+    return (ranks * weights).mean() + _OUTSIDE * outside.mean()
 
 
 def _ranks(
