@@ -419,14 +419,25 @@ def test_bad_data_gets_a_sentence(tmp_path, data):
         pair_set(data, None, 0)
 
 
-@pytest.mark.parametrize(("kind", "times"), [("mri_ct", 4), ("ir_vis", 4), ("multi_exposure", 4), ("multi_focus", 1)])
-def test_the_rank_of_edges_counts_four_times_but_for_focus(monkeypatch, kind, times):
-    ranks = torch.full((2, 10), 2.0)
-    ranks[:, METRICS.index("Q_abf")] = 5
+@pytest.mark.parametrize(
+    ("kind", "name", "times"),
+    [
+        ("mri_ct", "Q_abf", 4),
+        ("mri_ct", "VIF", 1),
+        ("ir_vis", "Q_abf", 4),
+        ("multi_focus", "Q_abf", 1),
+        ("mri_t1_t2", "Q_abf", 4),
+        ("mri_t1_t2", "VIF", 16),
+        ("mri_t1_t2", "SF", 2),
+    ],
+)
+def test_some_ranks_count_more(monkeypatch, kind, name, times):
+    ranks = torch.zeros(2, 10)
+    ranks[:, METRICS.index(name)] = 5
     monkeypatch.setattr("nmfuse.training.fusion._ranks", lambda *_: (ranks, torch.full((2, 64, 64), 0.01)))
     pairs = PairSet({kind: lambda side, _: (np.zeros((side, side), np.float32),) * 2}, {}, [])
     loss = _loss(None, pairs, {}, 2, 64, 0, 0)
-    assert float(loss) == pytest.approx((9 * 2 + times * 5) / 10 + 60 * 0.01)
+    assert float(loss) == pytest.approx(times * 5 / 10 + 60 * 0.01)
 
 
 def test_a_run_writes_weights_curves_and_recipe(tmp_path, data):
@@ -441,7 +452,7 @@ def test_a_run_writes_weights_curves_and_recipe(tmp_path, data):
     recipe = json.loads(metadata["recipe"])
     assert recipe["steps"] == 3
     assert recipe["kinds"] == ["ir_vis", "mri_ct"]
-    assert recipe["q_abf_weights"] == {"ir_vis": 4, "mri_ct": 4}
+    assert recipe["rank_weights"] == {"ir_vis": {"Q_abf": 4}, "mri_ct": {"Q_abf": 4}}
     assert metadata["notes"] == "noise"
     with pytest.raises(FileExistsError, match="exists already"):
         train_fusion(output, data=data, steps=3)

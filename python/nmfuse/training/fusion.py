@@ -30,8 +30,8 @@ from nmfuse.training.pairs import Image, PairSet, pair_set
 from nmfuse.training.patches import hash_files
 
 STEPS = 4000  # of the first pass of the shipped files
-_EDGES = 4.0  # weight of the rank of Q_abf in the loss, any other's 1; docs/quality.md: what it is worth
-_EDGES_OF = {"multi_focus": 1.0}  # where it differs
+_WEIGHTS = {"Q_abf": 4.0}  # of the ranks in the loss, any other's 1; docs/quality.md: what they are worth
+_WEIGHTS_OF = {"multi_focus": {"Q_abf": 1.0}, "mri_t1_t2": {"VIF": 16.0, "SF": 2.0}}  # where a kind's differ
 _OUTSIDE = 60.0  # price of values outside [0, 1]
 _EVERY = 100
 _HELD_OUT_CROPS = 48
@@ -79,10 +79,10 @@ def train_fusion(
     """Train a `FusionNet` and write its weight file and its curves (CSV and PNG beside it).
 
     Each step fuses a batch of random crops, drawn from all kinds of pairs alike, and lowers the mean rank over ten
-    metrics, that of Q_abf counted four times but for focus stacks, at which the fused images would stand among other
-    methods: differentiable forms of the metrics against what the others reach on that kind of pair
-    (`nmfuse.training.losses.expected_ranks`), with Muon and a one-cycle schedule. A fifth of the patients, photographs
-    and phantoms is held out; all metrics count alike in its score.
+    metrics at which the fused images would stand among other methods: differentiable forms of the metrics against what
+    the others reach on that kind of pair (`nmfuse.training.losses.expected_ranks`), with Muon and a one-cycle schedule.
+    The rank of Q_abf counts four times; in focus stacks once, and in T1-T2 VIF 16 times and SF twice, too. A
+    fifth of the patients, photographs and phantoms is held out; all metrics count alike in its score.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def train_fusion(
         "seed": seed,
         "kinds": sorted(pairs.training),
         "phantoms": phantoms,
-        "q_abf_weights": {kind: _EDGES_OF.get(kind, _EDGES) for kind in sorted(pairs.training)},
+        "rank_weights": {kind: _rank_weights(kind) for kind in sorted(pairs.training)},
         "data_sha256": hash_files(pairs.files),
         "start": None if start is None else json.loads(read_weights(weight_file(start), FORMAT)[1]["recipe"]),
         "start_sha256": hash_arrays(*net.state_dict().values()),
@@ -205,9 +205,12 @@ def _loss(
 ) -> Tensor:
     drawn = pairs.draw("training", count, crop, np.random.default_rng([seed, step]))
     ranks, outside = _ranks(net, drawn, standings)
-    weights = torch.ones_like(ranks)
-    weights[:, METRICS.index("Q_abf")] = torch.tensor([_EDGES_OF.get(kind, _EDGES) for kind in drawn[2]]).to(ranks)
-    return (ranks * weights).mean() + _OUTSIDE * outside.mean()
+    weights = torch.tensor([[_rank_weights(kind).get(name, 1.0) for name in METRICS] for kind in drawn[2]])
+    return (ranks * weights.to(ranks)).mean() + _OUTSIDE * outside.mean()
+
+
+def _rank_weights(kind: str) -> dict[str, float]:
+    return _WEIGHTS | _WEIGHTS_OF.get(kind, {})
 
 
 def _ranks(
