@@ -154,6 +154,23 @@ def test_evaluate_prints_the_values_of_the_function(sources: tuple[Path, Path], 
     assert "metrics: 'Q' is not known" in unknown.stderr
 
 
+def test_evaluate_says_what_is_not_defined_and_asks_what_is_white(tmp_path: Path) -> None:
+    images = [np.random.default_rng(k).random((60, 50)).astype(np.float32) for k in range(3)]
+    paths = [tmp_path / f"{k}.tiff" for k in range(6)]
+    for path, image in zip(paths, [*images, *(1000 * x for x in images)], strict=True):
+        write_image(path, image)
+    small = run("evaluate", *paths[:3])
+    assert (small.returncode, small.stderr) == (0, "")
+    assert "Not defined for 2 sources of 60 x 50: MS_SSIM" in small.stdout
+    assert f"{nmfuse.metrics.evaluate(images[0], images[1:], data_range=1, metrics=['SD'])['SD']:.4f}" in small.stdout
+    three = run("evaluate", paths[0], *paths[:3])
+    assert "Not defined for 3 sources of 60 x 50: Q_TE, Q_TE_toolbox, MS_SSIM, Q_Y, SCD" in three.stdout
+    unknown = run("evaluate", *paths[3:])
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "whose white is not known; metrics expect 0 to 1: scale them, or say what is white" in unknown.stderr
+    assert run("evaluate", *paths[3:], "--data-range", "1000").stdout == small.stdout
+
+
 def test_methods_are_listed() -> None:
     done = run("methods")
     assert (done.returncode, done.stderr) == (0, "")

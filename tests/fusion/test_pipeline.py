@@ -14,6 +14,8 @@ import nmfuse
 from nmfuse.data import brain_phantom
 from nmfuse.fusion import Fuser
 from nmfuse.io import read_image
+from nmfuse.nets.fusion_net import FORMAT, FusionNet
+from nmfuse.nets.weights_file import write_weights
 
 STEPS = [
     "a", "b", "a_denoised", "b_denoised", "S", "W_cnn", "P_A", "P_B", "A", "B", "share", "discriminativeness",
@@ -105,15 +107,38 @@ def test_explained_maps_belong_to_the_image_they_name(pair: tuple[np.ndarray, np
 
 def test_explain_of_the_learned_method(pair: tuple[np.ndarray, np.ndarray]) -> None:
     explanation = Fuser().explain(*pair)
-    assert list(explanation.steps) == ["a", "b", "W_nmf", "gate_a", "gate_b", "collapsed", "luminance"]
+    names = ["a", "b", "parts_a", "parts_b", "W_nmf", "gate_a", "gate_b", "collapsed", "luminance"]
+    assert list(explanation.steps) == names
     np.testing.assert_array_equal(explanation.fused, Fuser().fuse(*pair))
     assert set(explanation.seconds) >= {"network", "post-processing", "colour"}
     h, w = pair[0].shape
     assert explanation["W_nmf"].shape == (h // 2, w // 2)
+    parts = {side: explanation[f"parts_{side}"] for side in "ab"}
+    assert parts["a"].shape == parts["b"].shape == (3, h // 2, w // 2)
+    energy = {side: np.square(x).sum(0) for side, x in parts.items()}
+    bright = np.minimum(explanation["a"], explanation["b"])[::2, ::2] > 0.2
+    share = (energy["a"] / (energy["a"] + energy["b"] + 1e-9))[bright]
+    assert np.corrcoef(share, explanation["W_nmf"][bright])[0, 1] > 0.9
     assert [gate.shape for gate in explanation["gate_a"]][:2] == [(h, w), (h // 2, w // 2)]
     back = Fuser().explain(*pair[::-1])
     np.testing.assert_array_equal(back["gate_a"][0], explanation["gate_b"][0])
+    np.testing.assert_array_equal(back["parts_a"], parts["b"])
     np.testing.assert_allclose(back["W_nmf"], 1 - explanation["W_nmf"], atol=1e-6)
+
+
+def test_a_network_that_minds_the_order_gets_it(pair: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = FusionNet(context=False, specific=True)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    write_weights(tmp_path / "net.safetensors", net.state_dict(), FORMAT, {"context": "0", "specific": "1"})
+    fuser = Fuser(fusion_network=tmp_path / "net.safetensors")
+    floats = [x.astype(np.float32) / 255 for x in pair]
+    for a, b in (floats, floats[::-1]):
+        with torch.inference_mode():
+            alone = net(*(torch.from_numpy(x)[None, None] for x in (a, b)))[0, 0].numpy()
+        np.testing.assert_allclose(fuser.fuse(a, b), np.clip(alone, 0, 1), atol=1e-5)
+    assert np.abs(fuser.fuse(*floats) - fuser.fuse(*floats[::-1])).max() > 0.01
 
 
 def test_the_papers_options_choose_the_papers_method() -> None:

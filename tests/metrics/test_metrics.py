@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, sobel
 
 from nmfuse.metrics import METRICS, evaluate
 
@@ -100,6 +100,38 @@ def test_definitions_of_the_simple_ones(images: tuple[np.ndarray, np.ndarray, np
         "PSNR": 10 * math.log10(255**2 / squares),
     }
     assert {name: values[name] for name in expected} == pytest.approx(expected, rel=1e-12)
+
+
+def test_definitions_of_unfaithful_edges(images: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    edges = []
+    for x in images:
+        along, down = (sobel(x.astype(float), axis, mode="mirror") / 8 for axis in (1, 0))
+        slope = np.divide(along, down, out=np.copysign(np.inf, along), where=down != 0)
+        edges.append((np.hypot(along, down), np.where((along == 0) & (down == 0), 0, np.arctan(slope))))
+    (g_f, alpha_f), *sources = edges
+    artifact = np.all([g_f > g for g, _ in sources], axis=0)
+    losses, weights = [], []
+    for g, alpha in sources:
+        strength = np.divide(np.minimum(g, g_f), np.maximum(g, g_f), out=np.zeros_like(g), where=np.maximum(g, g_f) > 0)
+        orientation = np.abs(np.abs(alpha - alpha_f) - np.pi / 2) * 2 / np.pi
+        q = 0.9999 / (1 + np.exp(-19 * (strength - 0.5))) * 0.9995 / (1 + np.exp(-22 * (orientation - 0.5)))
+        weights.append(np.where(g >= 2, g**1.5, 0.001))
+        losses.append((1 - np.sqrt(q)) * weights[-1])
+    whole, total = np.sum(losses, axis=0), np.sum(weights)
+    values = evaluate(images[0], images[1:], metrics=["N_abf", "L_abf"])
+    assert values["N_abf"] == pytest.approx(whole[artifact].sum() / total, rel=1e-9)
+    assert values["L_abf"] == pytest.approx(whole[~artifact].sum() / total, rel=1e-9)
+
+
+def test_definitions_by_other_metrics(
+    images: tuple[np.ndarray, np.ndarray, np.ndarray], values: dict[str, float]
+) -> None:
+    entropies = [evaluate(x, [x, x], metrics=["EN"])["EN"] for x in images[1:]]
+    assert values["IR"] == pytest.approx(values["MI"] / sum(entropies), rel=1e-12)
+    fused, *sources = (np.gradient(x.astype(float), axis=1) for x in images)
+    of_gradients = evaluate(fused, sources, data_range=255, metrics=["FMI_pixel"])["FMI_pixel"]
+    assert values["FMI_gradient"] == pytest.approx(of_gradients, rel=1e-9)
+    assert values["FMI_gradient"] != pytest.approx(values["FMI_pixel"], rel=1e-3)
 
 
 def test_sources_may_be_exchanged(images: tuple[np.ndarray, np.ndarray, np.ndarray], values: dict[str, float]) -> None:

@@ -33,13 +33,14 @@ def test_shapes_and_exchange(shape):
     a, b = pair(*shape)
     net = net_with_random_weights(context=False)
     with torch.inference_mode():
-        forth, context = net.explain(a, b, gates=(gates := []))
-        back, _ = net.explain(b, a, gates=(swapped := []))
+        forth, context = net.explain(a, b, record=(shown := {}))
+        back, _ = net.explain(b, a, record=(swapped := {}))
     assert forth.shape == shape
-    assert len(gates) == 6
+    assert len(shown["gates"]) == 6
+    assert "parts" not in shown
     assert context.shape == (2, shape[0], 1, -(-shape[2] // 2), -(-shape[3] // 2))
     torch.testing.assert_close(back, forth, rtol=0, atol=1e-9)
-    for gate, other in zip(gates, swapped, strict=True):
+    for gate, other in zip(shown["gates"], swapped["gates"], strict=True):
         torch.testing.assert_close(gate, other.flip(0), rtol=0, atol=1e-9)
 
 

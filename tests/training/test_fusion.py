@@ -425,6 +425,7 @@ def test_bad_data_gets_a_sentence(tmp_path, data):
         ("mri_ct", "Q_abf", 4),
         ("mri_ct", "VIF", 1),
         ("ir_vis", "Q_abf", 4),
+        ("multi_exposure", "Q_abf", 4),
         ("multi_focus", "Q_abf", 1),
         ("mri_t1_t2", "Q_abf", 4),
         ("mri_t1_t2", "VIF", 16),
@@ -438,6 +439,19 @@ def test_some_ranks_count_more(monkeypatch, kind, name, times):
     pairs = PairSet({kind: lambda side, _: (np.zeros((side, side), np.float32),) * 2}, {}, [])
     loss = _loss(None, pairs, {}, 2, 64, 0, 0)
     assert float(loss) == pytest.approx(times * 5 / 10 + 60 * 0.01)
+
+
+def test_each_pair_of_a_batch_has_its_kinds_weights(monkeypatch):
+    drawn = []
+    crops = {kind: lambda side, _: (np.zeros((side, side), np.float32),) * 2 for kind in ("mri_ct", "multi_focus")}
+    ranks = torch.zeros(16, 10)
+    ranks[:, METRICS.index("Q_abf")] = torch.arange(16)
+    monkeypatch.setattr(
+        "nmfuse.training.fusion._ranks", lambda _, d, __: (drawn.extend(d[2]), (ranks, ranks[:, :1] * 0))[1]
+    )
+    loss = float(_loss(None, PairSet(crops, {}, []), {}, 16, 64, 0, 0))
+    assert set(drawn) == {"mri_ct", "multi_focus"}
+    assert loss == pytest.approx(sum(k * (4 if kind == "mri_ct" else 1) for k, kind in enumerate(drawn)) / 160)
 
 
 def test_a_run_writes_weights_curves_and_recipe(tmp_path, data):

@@ -40,6 +40,7 @@ Group = Annotated[
     str | None, typer.Option(help="Column of the split file, such as patient: the same there is kept together.")
 ]
 Start = Annotated[Path | None, typer.Option(help="Model file whose fine-tuned branches to start from.")]
+Notes = Annotated[str, typer.Option(help="Kept in the file: what the images were, and their licence.")]
 TrainingDevice = Annotated[str, typer.Option(help="Where to train: cpu, or cuda.")]
 ConfigFile = Annotated[
     Path | None,
@@ -140,12 +141,18 @@ def evaluate(
     metrics: Annotated[
         str | None, typer.Option(help="Names such as Q_abf,VIF; by default all that are defined for the sources.")
     ] = None,
+    data_range: Annotated[
+        float | None,
+        typer.Option(
+            help="Value of white; by default 255 or 65535 of integers, and 1 of floats, which must not pass it."
+        ),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Print what a fused image is worth; colour images by their luminance (BT.601)."""
     from nmfuse.cli.evaluate import run_evaluate
 
-    run_evaluate(fused, sources, metrics)
+    run_evaluate(fused, sources, metrics, data_range)
 
 
 @app.command()
@@ -221,13 +228,24 @@ def train_focus(
     checkpoint: Annotated[
         Path | None, typer.Option(help="File to save progress in; a killed run continues from it.")
     ] = None,
+    notes: Notes = "",
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
     """Train the Siamese network to tell sharp from blurred patches."""
     from nmfuse.cli.training import run_train_focus
 
-    run_train_focus(images, output, variant, steps, seed, device, checkpoint, overwrite=overwrite)
+    run_train_focus(
+        output,
+        images=images,
+        variant=variant,
+        steps=steps,
+        seed=seed,
+        device=device,
+        checkpoint=checkpoint,
+        notes=notes,
+        overwrite=overwrite,
+    )
 
 
 @train_app.command("fusion")
@@ -258,7 +276,7 @@ def train_fusion(
     checkpoint: Annotated[
         Path | None, typer.Option(help="File to save progress in; a killed run continues from it.")
     ] = None,
-    notes: Annotated[str, typer.Option(help="Kept in the file: what the images were, and their licence.")] = "",
+    notes: Notes = "",
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:

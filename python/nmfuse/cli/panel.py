@@ -25,6 +25,7 @@ _MAPS = {
     "luminance": ("fused", _PLAIN),
 }
 _COMPONENTS = 8  # of stage 1, the strongest
+_PARTS = {"parts_a": "A", "parts_b": "B"}  # of the learned method's stage 2, in each image
 
 
 def write_steps(folder: Path, explanation: Explanation, *, overwrite: bool) -> None:
@@ -34,9 +35,12 @@ def write_steps(folder: Path, explanation: Explanation, *, overwrite: bool) -> N
         if name in explanation.steps:
             grey = np.rint(255 * np.clip(_shown(explanation, name), 0, 1)).astype(np.uint8)
             write_image(folder / f"{name}.png", grey, overwrite=overwrite)
-    for k, component in enumerate(explanation.steps.get("B", ())):
-        grey = np.rint(255 * component / max(float(component.max()), 1e-12)).astype(np.uint8)
-        write_image(folder / f"component_{k:02d}.png", grey, overwrite=overwrite)
+    maps = {"component": explanation.steps.get("B", ())}
+    maps |= {name: explanation.steps.get(name, ()) for name in _PARTS}
+    for name, components in maps.items():
+        for k, component in enumerate(components):
+            grey = np.rint(255 * component / max(float(component.max()), 1e-12)).astype(np.uint8)
+            write_image(folder / f"{name}_{k:02d}.png", grey, overwrite=overwrite)
 
 
 def _shown(explanation: Explanation, name: str) -> np.ndarray:
@@ -56,6 +60,8 @@ def write_panel(path: Path, explanation: Explanation, *, overwrite: bool) -> Non
             share = f"{100 * explanation['share'][k]:.0f} % A"
             kept = "" if explanation["kept"][k] else ", dropped"
             shown.append((f"component {k + 1} ({share}{kept})", explanation["B"][k], _HEAT))
+    for name, image in _PARTS.items():
+        shown += [(f"part {k + 1} in {image}", part, _HEAT) for k, part in enumerate(steps.get(name, ()))]
     columns = 5 if len(shown) > 6 else 3
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(3 * columns, 3.2 * rows), layout="constrained")

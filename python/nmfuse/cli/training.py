@@ -12,30 +12,10 @@ from nmfuse.training.focus import train_focus
 from nmfuse.training.fusion import train_fusion
 
 
-def run_train_focus(
-    images: Path,
-    output: Path,
-    variant: str,
-    steps: int | None,
-    seed: int,
-    device: str,
-    checkpoint: Path | None,
-    *,
-    overwrite: bool,
-) -> None:
+def run_train_focus(output: Path, *, images: Path, variant: str, **options: Any) -> None:
     """Train and report the held-out patch accuracy."""
     with progress_bar(f"focus, {variant}") as progress:
-        result = train_focus(
-            images,
-            output,
-            variant=variant,
-            steps=steps,
-            seed=seed,
-            device=device,
-            checkpoint=checkpoint,
-            overwrite=overwrite,
-            progress=_loss(progress),
-        )
+        result = train_focus(images, output, variant=variant, progress=_loss(progress), **options)
     print(f"{output}: held-out patch accuracy {100 * result.accuracy:.2f} %")
 
 

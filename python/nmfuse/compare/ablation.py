@@ -92,7 +92,8 @@ def ablate(
                 table[pair.label, name] = {**measure(fused, sources), "seconds": seconds}
                 if progress is not None:
                     progress(len(table), len(pairs) * len(variants), f"{pair.label}, {name}")
-        temporary.write_text(_document(where.name, pairs, list(variants), table))
+        given = "".join(f' --network "{name}={file.name}"' for name, file in (networks or {}).items())
+        temporary.write_text(_document(where.name + given, pairs, list(variants), table))
     return _over_kinds(pairs, table)
 
 

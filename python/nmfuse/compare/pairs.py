@@ -131,7 +131,25 @@ def measure(fused: np.ndarray, sources: Sequence[np.ndarray], metrics: Sequence[
     """
     images = [grey(x) for x in (fused, *sources)]
     names = list(METRICS) if metrics is None else list(metrics)
-    defined = [name for name in names if METRICS[name].least_side <= min(images[0].shape)]
-    data_range = 1.0 if images[0].dtype.kind == "f" else None
-    values = evaluate(images[0], images[1:], data_range=data_range, metrics=defined)
+    defined = [name for name in names if METRICS[name].defined(len(sources), min(images[0].shape))]
+    values = evaluate(images[0], images[1:], data_range=white_of(images[1:]), metrics=defined)
     return {name: float(values.get(name, np.nan)) for name in names}
+
+
+def white_of(sources: Sequence[np.ndarray]) -> float | None:
+    """Return the value of white of sources as read: 1 for floats, None for integers, whose dtype says it.
+
+    Raises
+    ------
+    ValueError
+        If floats are not within 0 to 1.
+    """
+    if sources[0].dtype.kind != "f":
+        return None
+    low, high = min(float(x.min()) for x in sources), max(float(x.max()) for x in sources)
+    if low < 0 or high > 1:
+        raise ValueError(
+            f"sources: floats of {low:g} to {high:g}, whose white is not known; metrics expect 0 to 1: "
+            "scale them, or say what is white (nmfuse evaluate --data-range)"
+        )
+    return 1.0

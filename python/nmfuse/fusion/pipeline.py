@@ -240,7 +240,7 @@ class Fuser:
         y_a, y_b = image.luminance(image_a), image.luminance(image_b)
         # The factorization starts from a random draw, so the pair is always worked on in one order, whichever way it
         # came: exchanging the images changes nothing, to the last bit.
-        exchanged = _comes_later(y_a, y_b)
+        exchanged = not self._minds_order(y_a) and _comes_later(y_a, y_b)
         if exchanged:
             y_a, y_b = y_b, y_a
         named: dict[str, Any] = {"a": y_a, "b": y_b}
@@ -259,6 +259,10 @@ class Fuser:
             steps.update(_exchange(named) if exchanged else named)
         return fused
 
+    def _minds_order(self, a: Tensor) -> bool:
+        """Return whether the network tells image A from B by their place."""
+        return self.method == "learned" and nets.load_fusion(self.fusion_network, a.device).firsts_b is not None
+
     def _learned(
         self, a: Tensor, b: Tensor, steps: dict[str, Any], clock: _Clock, *, explained: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -269,13 +273,15 @@ class Fuser:
                 steps["a_denoised"], steps["b_denoised"] = a, b
         with clock("network"):
             net = nets.load_fusion(self.fusion_network, a.device)
-            gates: list[Tensor] | None = [] if explained else None
-            fused, context = net.explain(a[None, None], b[None, None], clock, gates=gates)
+            record: dict[str, Any] | None = {} if explained else None
+            fused, context = net.explain(a[None, None], b[None, None], clock, record=record)
             low, high = torch.minimum(a.amin(), b.amin()), torch.maximum(a.amax(), b.amax())
             y = fused[0, 0].clamp_(low, high)
-        if gates is not None:
+        if record is not None:
+            if "parts" in record:
+                steps["parts_a"], steps["parts_b"] = record["parts"][:, 0]
             steps["W_nmf"] = context[0, 0, 0]
-            steps["gate_a"], steps["gate_b"] = ([level[side, 0, 0] for level in gates] for side in (0, 1))
+            steps["gate_a"], steps["gate_b"] = ([level[side, 0, 0] for level in record["gates"]] for side in (0, 1))
             steps["collapsed"] = y
         return y, low, high
 
@@ -421,6 +427,7 @@ _SIDES = {
     "P_A": "P_B",
     "H_A": "H_B",
     "pyramid_a": "pyramid_b",
+    "parts_a": "parts_b",
     "gate_a": "gate_b",
 }
 _FRACTIONS_OF_A = ("S", "W_cnn", "W_nmf", "W", "share")

@@ -53,6 +53,10 @@ class Metric:
     least_side: int = 2
     pairs_only: bool = False
 
+    def defined(self, sources: int, side: int) -> bool:
+        """Return whether it is defined for so many sources, and images whose shorter side has so many pixels."""
+        return side >= self.least_side and (sources == 2 or not self.pairs_only)
+
 
 _PETROVIC = "Petrovic & Xydeas, Inf. Fusion 6 (2005)"
 _PIELLA = "Piella & Heijmans, ICIP 2003"

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -93,12 +94,13 @@ class FusionNet(nn.Module):
         return self.explain(a, b)[0]
 
     def explain(
-        self, a: Tensor, b: Tensor, clock: Clock = lambda _: nullcontext(), *, gates: list[Tensor] | None = None
+        self, a: Tensor, b: Tensor, clock: Clock = lambda _: nullcontext(), *, record: dict[str, Any] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return the fused images, and the contexts (2, N, 1, h, w) of level 1, a's first.
 
-        Each step runs ``with clock(its name)``. The gates of every level, likewise (2, N, 1, h, w), are put into
-        `gates` where it is given.
+        Each step runs ``with clock(its name)``. Where `record` is given, it receives "gates", likewise (2, N, 1, h, w)
+        for every level, and, where the NMF takes part, "parts" (2, N, r2, h, w): how strongly each image shows each
+        part of stage 2.
         """
         if a.shape != b.shape or a.ndim != 4 or a.shape[1] != 1 or min(a.shape[2:]) < 16:
             raise ValueError(
@@ -109,7 +111,7 @@ class FusionNet(nn.Module):
             first = torch.stack([pyramids.reduce(a), pyramids.reduce(b)])
             gaussian = pyramids.gaussian_pyramid(first, LEVELS - 1)
             shapes += [(level.shape[3], level.shape[4]) for level in gaussian]
-        features, scene, context = self._survey(gaussian, clock)
+        features, scene, context = self._survey(gaussian, clock, record)
         with clock("pyramids"):
             contexts = pyramids.gaussian_pyramid(context, len(gaussian))
         kept: list[Tensor] = []
@@ -117,7 +119,7 @@ class FusionNet(nn.Module):
         for level in reversed(range(LEVELS)):
             whole, gate_of = a.new_empty(len(a), 1, *shapes[level]), None
             handed = a.new_empty(2, len(a), _NOTES if level else 0, *shapes[level])
-            if gates is not None:
+            if record is not None:
                 gate_of = a.new_empty(2, len(a), 1, *shapes[level])
                 kept.insert(0, gate_of)
             for seen, inner, there in _tiles(shapes[level], a.device):
@@ -143,12 +145,14 @@ class FusionNet(nn.Module):
                 if gate_of is not None:
                     _cut(gate_of, there).copy_(_cut(gate, inner))
             fused, notes = whole, handed
-        if gates is not None:
-            gates += kept
+        if record is not None:
+            record["gates"] = kept
         assert fused is not None
         return fused, context
 
-    def _survey(self, gaussian: list[Tensor], clock: Clock) -> tuple[Tensor | None, Tensor, Tensor]:
+    def _survey(
+        self, gaussian: list[Tensor], clock: Clock, record: dict[str, Any] | None
+    ) -> tuple[Tensor | None, Tensor, Tensor]:
         """Return the features of level 1 where they are few enough to be kept, the scene, and the contexts.
 
         The parts are those of level 1, or of the first level that is small enough, always by the branch of level 1.
@@ -161,6 +165,8 @@ class FusionNet(nn.Module):
         with clock("nmf"):
             parts = self._parts(features) if self.context and features is not None else None
         energy = image.new_full(image.shape, 0.5)
+        if record is not None and parts is not None:
+            record["parts"] = image.new_empty(*image.shape[:2], parts.shape[2], *image.shape[3:])
         sums: Tensor | float = 0.0
         shared: Tensor | float = 0.0  # of both images' features, and alone, where both images are bright
         for seen, inner, there in _tiles((image.shape[-2], image.shape[-1]), image.device):
@@ -170,8 +176,11 @@ class FusionNet(nn.Module):
             if parts is not None:
                 with clock("nmf"):
                     V = maps.reshape(2, -1, maps.shape[1], maps[0, 0].numel())
-                    tile = _cut(energy, there)
-                    tile.copy_((parts.mT @ V).square().sum(2).reshape(tile.shape))
+                    tile, strength = _cut(energy, there), parts.mT @ V
+                    tile.copy_(strength.square().sum(2).reshape(tile.shape))
+                    if record is not None:
+                        tile = _cut(record["parts"], there)
+                        tile.copy_(strength.reshape(tile.shape))
                     bright = _cut(image, there).clamp_min(0).prod(0).flatten(1)
                     shared = shared + torch.stack([*(V.mean(2) * bright).sum(2), bright.sum(1)])
         assert isinstance(sums, Tensor)

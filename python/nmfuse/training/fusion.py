@@ -81,8 +81,8 @@ def train_fusion(
     Each step fuses a batch of random crops, drawn from all kinds of pairs alike, and lowers the mean rank over ten
     metrics at which the fused images would stand among other methods: differentiable forms of the metrics against what
     the others reach on that kind of pair (`nmfuse.training.losses.expected_ranks`), with Muon and a one-cycle schedule.
-    The rank of Q_abf counts four times; in focus stacks once, and in T1-T2 VIF 16 times and SF twice, too. A
-    fifth of the patients, photographs and phantoms is held out; all metrics count alike in its score.
+    Q_abf counts four times (once in focus stacks); in T1-T2, VIF also counts 16 times and SF twice. A fifth of the
+    patients, photographs and phantoms is held out; all metrics count alike in its score.
 
     Parameters
     ----------
