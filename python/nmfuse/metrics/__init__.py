@@ -1,6 +1,6 @@
 """What a fused image is worth: the metrics that the literature reports, each from its definition.
 
-`evaluate` computes them; `METRICS` says what each means. Values agree with an independent reference to 1e-9; where a
+`evaluate` computes them; `METRICS` says what each means. Values agree with an independent reference (docs/metrics.md says how closely); where a
 widespread toolbox computes something else under the same name, the docstring of ``METRICS[name].function`` says what.
 """
 

@@ -53,9 +53,10 @@ def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
     Parameters
     ----------
     data : path, optional
-        A folder with one folder a kind, of images ``NAME_A.*`` and ``NAME_B.*``; ``index.csv`` in it (kind, n, patient)
-        tells who must not be in both halves, else each pair stands for itself. A pair smaller than the crop that is
-        asked for is passed over; where all of a kind are, that is a ValueError.
+        A folder with one folder a kind, of images ``NAME_A.*`` and ``NAME_B.*``. A folder named like one of the kinds
+        below stands among the methods, and by the weights, of that kind; any other among the mean of all.
+        ``index.csv`` (kind, n, patient) tells who must not be in both halves, else each pair stands for itself. A pair
+        smaller than the crop that is asked for is passed over; where all of a kind are, that is a ValueError.
     photos : path, optional
         A folder of sharp photographs: pairs of two depths of focus (multi_focus), of two exposures (multi_exposure) and
         of two modalities (ir_vis) are made of them.
