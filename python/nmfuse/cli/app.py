@@ -253,7 +253,7 @@ def train_fusion(
     output: Annotated[Path, typer.Option("--output", "-o", help="Weight file to write (.safetensors).")],
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder with a folder of NAME_A.*, NAME_B.* for each kind (mri_ct, say), and index.csv."),
+        typer.Option(help="Folder with one folder a kind (mri_ct, say) of NAME_A.*, NAME_B.*, and index.csv."),
     ] = None,
     photos: Annotated[Path | None, typer.Option(help="Folder of photographs: pairs, and textures of phantoms.")] = None,
     phantoms: Annotated[int, typer.Option(help="How many digital brain phantoms to draw.")] = 0,
