@@ -62,7 +62,7 @@ def write_panel(path: Path, explanation: Explanation, *, overwrite: bool) -> Non
             shown.append((f"component {k + 1} ({share}{kept})", explanation["B"][k], _HEAT))
     for name, image in _PARTS.items():
         shown += [(f"part {k + 1} in {image}", part, _HEAT) for k, part in enumerate(steps.get(name, ()))]
-    columns = 5 if len(shown) > 6 else 3
+    columns = min((4, 5, 6), key=lambda columns: -len(shown) % columns)  # few places stay empty
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(3 * columns, 3.2 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
