@@ -419,39 +419,13 @@ def test_bad_data_gets_a_sentence(tmp_path, data):
         pair_set(data, None, 0)
 
 
-@pytest.mark.parametrize(
-    ("kind", "name", "times"),
-    [
-        ("mri_ct", "Q_abf", 4),
-        ("mri_ct", "VIF", 1),
-        ("ir_vis", "Q_abf", 4),
-        ("multi_exposure", "Q_abf", 4),
-        ("multi_focus", "Q_abf", 1),
-        ("mri_t1_t2", "Q_abf", 4),
-        ("mri_t1_t2", "VIF", 16),
-        ("mri_t1_t2", "SF", 2),
-    ],
-)
-def test_some_ranks_count_more(monkeypatch, kind, name, times):
-    ranks = torch.zeros(2, 10)
-    ranks[:, METRICS.index(name)] = 5
+def test_the_rank_of_edges_counts_four_times(monkeypatch):
+    ranks = torch.full((2, 10), 2.0)
+    ranks[:, METRICS.index("Q_abf")] = 5
     monkeypatch.setattr("nmfuse.training.fusion._ranks", lambda *_: (ranks, torch.full((2, 64, 64), 0.01)))
-    pairs = PairSet({kind: lambda side, _: (np.zeros((side, side), np.float32),) * 2}, {}, [])
+    pairs = PairSet({"mri_ct": lambda side, _: (np.zeros((side, side), np.float32),) * 2}, {}, [])
     loss = _loss(None, pairs, {}, 2, 64, 0, 0)
-    assert float(loss) == pytest.approx(times * 5 / 10 + 60 * 0.01)
-
-
-def test_each_pair_of_a_batch_has_its_kinds_weights(monkeypatch):
-    drawn = []
-    crops = {kind: lambda side, _: (np.zeros((side, side), np.float32),) * 2 for kind in ("mri_ct", "multi_focus")}
-    ranks = torch.zeros(16, 10)
-    ranks[:, METRICS.index("Q_abf")] = torch.arange(16)
-    monkeypatch.setattr(
-        "nmfuse.training.fusion._ranks", lambda _, d, __: (drawn.extend(d[2]), (ranks, ranks[:, :1] * 0))[1]
-    )
-    loss = float(_loss(None, PairSet(crops, {}, []), {}, 16, 64, 0, 0))
-    assert set(drawn) == {"mri_ct", "multi_focus"}
-    assert loss == pytest.approx(sum(k * (4 if kind == "mri_ct" else 1) for k, kind in enumerate(drawn)) / 160)
+    assert float(loss) == pytest.approx((9 * 2 + 4 * 5) / 10 + 60 * 0.01)
 
 
 def test_a_run_writes_weights_curves_and_recipe(tmp_path, data):
@@ -466,7 +440,7 @@ def test_a_run_writes_weights_curves_and_recipe(tmp_path, data):
     recipe = json.loads(metadata["recipe"])
     assert recipe["steps"] == 3
     assert recipe["kinds"] == ["ir_vis", "mri_ct"]
-    assert recipe["rank_weights"] == {"ir_vis": {"Q_abf": 4}, "mri_ct": {"Q_abf": 4}}
+    assert recipe["rank_weights"] == {"Q_abf": 4}
     assert metadata["notes"] == "noise"
     with pytest.raises(FileExistsError, match="exists already"):
         train_fusion(output, data=data, steps=3)

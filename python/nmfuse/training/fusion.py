@@ -30,8 +30,7 @@ from nmfuse.training.pairs import Image, PairSet, pair_set
 from nmfuse.training.patches import hash_files
 
 STEPS = 4000  # of the first pass of the shipped files
-_WEIGHTS = {"Q_abf": 4.0}  # of the ranks in the loss, any other's 1; docs/quality.md: what they are worth
-_WEIGHTS_OF = {"multi_focus": {"Q_abf": 1.0}, "mri_t1_t2": {"VIF": 16.0, "SF": 2.0}}  # where a kind's differ
+_RANK_WEIGHTS = {"Q_abf": 4.0}  # in the loss, any other's is 1; docs/quality.md: what it is worth
 _OUTSIDE = 60.0  # price of values outside [0, 1]
 _EVERY = 100
 _HELD_OUT_CROPS = 48
@@ -81,8 +80,8 @@ def train_fusion(
     Each step fuses a batch of random crops, drawn from all kinds of pairs alike, and lowers the mean rank over ten
     metrics at which the fused images would stand among other methods: differentiable forms of the metrics against what
     the others reach on that kind of pair (`nmfuse.training.losses.expected_ranks`), with Muon and a one-cycle schedule.
-    Q_abf counts four times (once in focus stacks); in T1-T2, VIF also counts 16 times and SF twice. A fifth of the
-    patients, photographs and phantoms is held out; all metrics count alike in its score.
+    The rank of Q_abf counts four times. A fifth of the patients, photographs and phantoms is held out; all metrics
+    count alike in its score.
 
     Parameters
     ----------
@@ -149,7 +148,7 @@ def train_fusion(
         "seed": seed,
         "kinds": sorted(pairs.training),
         "phantoms": phantoms,
-        "rank_weights": {kind: _rank_weights(kind) for kind in sorted(pairs.training)},
+        "rank_weights": _RANK_WEIGHTS,
         "data_sha256": hash_files(pairs.files),
         "start": None if start is None else json.loads(read_weights(weight_file(start), FORMAT)[1]["recipe"]),
         "start_sha256": hash_arrays(*net.state_dict().values()),
@@ -203,14 +202,9 @@ def _starting_net(start: str | Path | None, seed: int, *, context: bool, specifi
 def _loss(
     net: FusionNet, pairs: PairSet, standings: dict[str, Tensor], count: int, crop: int, seed: int, step: int
 ) -> Tensor:
-    drawn = pairs.draw("training", count, crop, np.random.default_rng([seed, step]))
-    ranks, outside = _ranks(net, drawn, standings)
-    weights = torch.tensor([[_rank_weights(kind).get(name, 1.0) for name in METRICS] for kind in drawn[2]])
+    ranks, outside = _ranks(net, pairs.draw("training", count, crop, np.random.default_rng([seed, step])), standings)
+    weights = torch.tensor([_RANK_WEIGHTS.get(name, 1.0) for name in METRICS])
     return (ranks * weights.to(ranks)).mean() + _OUTSIDE * outside.mean()
-
-
-def _rank_weights(kind: str) -> dict[str, float]:
-    return _WEIGHTS | _WEIGHTS_OF.get(kind, {})
 
 
 def _ranks(
