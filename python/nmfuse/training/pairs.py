@@ -53,8 +53,8 @@ def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
     Parameters
     ----------
     data : path, optional
-        A folder with one folder a kind, of images ``NAME_A.*`` and ``NAME_B.*``. A folder named like one of the kinds
-        below stands among the methods, and by the weights, of that kind; any other among the mean of all.
+        A folder with one folder a kind, of images ``NAME_A.*`` and ``NAME_B.*``. The pairs of a folder named like one
+        of the kinds below are ranked among that kind's other methods, those of any other among the mean of all.
         ``index.csv`` (kind, n, patient) tells who must not be in both halves, else each pair stands for itself. A pair
         smaller than the crop that is asked for is passed over; where all of a kind are, that is a ValueError.
     photos : path, optional
