@@ -419,13 +419,14 @@ def test_bad_data_gets_a_sentence(tmp_path, data):
         pair_set(data, None, 0)
 
 
-def test_the_rank_of_edges_counts_four_times(monkeypatch):
+@pytest.mark.parametrize(("kind", "times"), [("mri_ct", 4), ("ir_vis", 4), ("multi_exposure", 4), ("multi_focus", 1)])
+def test_the_rank_of_edges_counts_four_times_but_for_focus(monkeypatch, kind, times):
     ranks = torch.full((2, 10), 2.0)
     ranks[:, METRICS.index("Q_abf")] = 5
     monkeypatch.setattr("nmfuse.training.fusion._ranks", lambda *_: (ranks, torch.full((2, 64, 64), 0.01)))
-    pairs = PairSet({"mri_ct": lambda side, _: (np.zeros((side, side), np.float32),) * 2}, {}, [])
+    pairs = PairSet({kind: lambda side, _: (np.zeros((side, side), np.float32),) * 2}, {}, [])
     loss = _loss(None, pairs, {}, 2, 64, 0, 0)
-    assert float(loss) == pytest.approx((9 * 2 + 4 * 5) / 10 + 60 * 0.01)
+    assert float(loss) == pytest.approx((9 * 2 + times * 5) / 10 + 60 * 0.01)
 
 
 def test_a_run_writes_weights_curves_and_recipe(tmp_path, data):
@@ -440,7 +441,7 @@ def test_a_run_writes_weights_curves_and_recipe(tmp_path, data):
     recipe = json.loads(metadata["recipe"])
     assert recipe["steps"] == 3
     assert recipe["kinds"] == ["ir_vis", "mri_ct"]
-    assert recipe["rank_weights"] == {"Q_abf": 4}
+    assert recipe["rank_weights"] == {"ir_vis": {"Q_abf": 4}, "mri_ct": {"Q_abf": 4}}
     assert metadata["notes"] == "noise"
     with pytest.raises(FileExistsError, match="exists already"):
         train_fusion(output, data=data, steps=3)

@@ -31,6 +31,7 @@ from nmfuse.training.patches import hash_files
 
 STEPS = 4000  # of the first pass of the shipped files
 _RANK_WEIGHTS = {"Q_abf": 4.0}  # in the loss, any other's is 1; docs/quality.md: what it is worth
+_RANK_WEIGHTS_OF: dict[str, dict[str, float]] = {"multi_focus": {}}  # where a kind's differ
 _OUTSIDE = 60.0  # price of values outside [0, 1]
 _EVERY = 100
 _HELD_OUT_CROPS = 48
@@ -80,8 +81,8 @@ def train_fusion(
     Each step fuses a batch of random crops, drawn from all kinds of pairs alike, and lowers the mean rank over ten
     metrics at which the fused images would stand among other methods: differentiable forms of the metrics against what
     the others reach on that kind of pair (`nmfuse.training.losses.expected_ranks`), with Muon and a one-cycle schedule.
-    The rank of Q_abf counts four times. A fifth of the patients, photographs and phantoms is held out; all metrics
-    count alike in its score.
+    The rank of Q_abf counts four times, but in focus stacks. A fifth of the patients, photographs and phantoms is held
+    out; all metrics count alike in its score.
 
     Parameters
     ----------
@@ -148,7 +149,7 @@ def train_fusion(
         "seed": seed,
         "kinds": sorted(pairs.training),
         "phantoms": phantoms,
-        "rank_weights": _RANK_WEIGHTS,
+        "rank_weights": {kind: _rank_weights(kind) for kind in sorted(pairs.training)},
         "data_sha256": hash_files(pairs.files),
         "start": None if start is None else json.loads(read_weights(weight_file(start), FORMAT)[1]["recipe"]),
         "start_sha256": hash_arrays(*net.state_dict().values()),
@@ -202,9 +203,14 @@ def _starting_net(start: str | Path | None, seed: int, *, context: bool, specifi
 def _loss(
     net: FusionNet, pairs: PairSet, standings: dict[str, Tensor], count: int, crop: int, seed: int, step: int
 ) -> Tensor:
-    ranks, outside = _ranks(net, pairs.draw("training", count, crop, np.random.default_rng([seed, step])), standings)
-    weights = torch.tensor([_RANK_WEIGHTS.get(name, 1.0) for name in METRICS])
+    drawn = pairs.draw("training", count, crop, np.random.default_rng([seed, step]))
+    ranks, outside = _ranks(net, drawn, standings)
+    weights = torch.tensor([[_rank_weights(kind).get(name, 1.0) for name in METRICS] for kind in drawn[2]])
     return (ranks * weights.to(ranks)).mean() + _OUTSIDE * outside.mean()
+
+
+def _rank_weights(kind: str) -> dict[str, float]:
+    return _RANK_WEIGHTS_OF.get(kind, _RANK_WEIGHTS)
 
 
 def _ranks(

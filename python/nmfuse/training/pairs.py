@@ -174,17 +174,25 @@ def _cut_from(pictures: list[Image], side: int, rng: np.random.Generator) -> Ima
 
 
 def _two_depths(x: Image, rng: np.random.Generator) -> Pair:
-    """Sharp here and blurred there, and the other way round, along a smooth random border."""
-    side = ndimage.gaussian_filter(rng.standard_normal(x.shape), rng.uniform(6, 20)) > 0
-    near = ndimage.gaussian_filter(side.astype(np.float32), 1.0)
-    blurred = ndimage.gaussian_filter(x, rng.uniform(1, 4))
-    return near * x + (1 - near) * blurred, (1 - near) * x + near * blurred
+    """Sharp here and blurred there, and the other way round, along a smooth random border, often in two exposures."""
+    if rng.random() < 0.5:
+        x = ndimage.gaussian_filter(x, rng.uniform(0, 0.8))
+    side = ndimage.gaussian_filter(rng.standard_normal(x.shape), rng.uniform(6, 40)) > 0
+    near = ndimage.gaussian_filter(side.astype(np.float32), rng.uniform(0.5, 2.5))
+    lit, noise = rng.random() < 0.5, rng.uniform(0, 0.01)
+
+    def focused(sharp: Image) -> Image:
+        blurred = ndimage.gaussian_filter(x, 2 ** rng.uniform(0, 3))
+        tone = 2 ** rng.uniform(-0.5, 0.5) if lit else 1
+        return _taken((sharp * x + (1 - sharp) * blurred) ** tone, noise, rng)
+
+    return focused(near), focused(1 - near)
 
 
 def _two_exposures(x: Image, rng: np.random.Generator) -> Pair:
     """Too dark, and too bright with its highlights cut."""
-    dark, bright = 2 ** rng.uniform(1, 2.5, 2)
-    return (x**dark).astype(np.float32), np.minimum(1.1 * (1 - (1 - x) ** bright), 1).astype(np.float32)
+    (dark, bright), noise = 2 ** rng.uniform(1, 3, 2), rng.uniform(0, 0.01)
+    return _taken(x**dark, noise, rng), _taken(1.1 * (1 - (1 - x) ** bright), noise, rng)
 
 
 def _two_modalities(x: Image, rng: np.random.Generator) -> Pair:
@@ -196,8 +204,13 @@ def _two_modalities(x: Image, rng: np.random.Generator) -> Pair:
     shown = (spots - spots.min()) / max(float(np.ptp(spots)), 1e-6) > rng.uniform(0.4, 0.7)
     hot = ndimage.gaussian_filter(shown.astype(np.float64), rng.uniform(0.5, 3))
     uptake_on_black, warm_objects = hot * (0.5 * b + 0.5), (1 - hot) * b + hot * rng.uniform(0.7, 1)
-    b = uptake_on_black if rng.random() < 0.2 else warm_objects
-    return a.astype(np.float32), ndimage.gaussian_filter(b, rng.uniform(0, 2)).astype(np.float32)
+    b = ndimage.gaussian_filter(uptake_on_black if rng.random() < 0.2 else warm_objects, rng.uniform(0, 2))
+    return _taken(a, rng.uniform(0, 0.02), rng), _taken(b, rng.uniform(0, 0.02), rng)
+
+
+def _taken(scene: np.ndarray, noise: float, rng: np.random.Generator) -> Image:
+    """Show a scene as a camera takes it: with noise, and what is too dark or too bright cut."""
+    return np.clip(scene + noise * rng.standard_normal(scene.shape), 0, 1).astype(np.float32)
 
 
 def _views_of(kind: str, heads: list[BrainPhantom], pictures: list[Image]) -> Maker:
