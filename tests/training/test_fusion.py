@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, laplace, uniform_filter
 
 from nmfuse.baselines import plain
 from nmfuse.data import brain_phantom
@@ -227,6 +227,47 @@ def test_pairs_of_photographs_and_phantoms(data):
     for x in (a, b):
         assert x.dtype == np.float32
         assert np.array_equal(x, np.rint(255 * x) / np.float32(255))  # as files have them
+
+
+@pytest.fixture
+def grey_views(tmp_path):
+    """Return 60 pairs of a kind made of a photograph that is grey all over."""
+    for name in ("1_held_out", "2_learned"):
+        write_image(tmp_path / f"{name}.png", np.full((64, 64), 128, np.uint8))
+    makers, rng = pair_set(None, tmp_path, 0).training, np.random.default_rng(0)
+    return lambda kind: [makers[kind](64, rng) for _ in range(60)]
+
+
+@pytest.mark.parametrize(("kind", "most"), [("ir_vis", 0.02), ("multi_exposure", 0.01), ("multi_focus", 0.01)])
+def test_photographs_are_taken_with_noise(kind, most, grey_views):
+    noises = []
+    for pair in grey_views(kind):
+        a, b = (x[:-1, :-1] + x[1:, 1:] - x[:-1, 1:] - x[1:, :-1] for x in pair)
+        noises.append(np.median(np.abs(a)) / 0.6745 / 2)
+        assert abs(np.mean(a * b)) < 0.4 * most**2  # 4 most**2 if both had the same
+    assert 0.85 * most < max(noises) < 1.1 * most
+    assert min(noises) < 0.15 * most
+
+
+def test_focus_stacks_are_often_in_two_exposures(grey_views):
+    brighter = [abs(float(a.mean()) - float(b.mean())) for a, b in grey_views("multi_focus")]
+    assert 0.3 < np.mean([x > 0.01 for x in brighter]) < 0.6
+    assert 0.3 < np.mean([x < 0.002 for x in brighter]) < 0.6
+
+
+def test_focus_stacks_are_sharp_in_either_image(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("1_held_out", "2_learned"):
+        write_image(tmp_path / f"{name}.png", rng.integers(0, 256, (128, 128), np.uint8))
+    make = pair_set(None, tmp_path, 0).training["multi_focus"]
+    shares, left = [], []
+    for _ in range(40):
+        a, b = (uniform_filter(laplace(x) ** 2, 9) for x in make(128, rng))
+        shares.append(float((a > b).mean()))
+        left.append(np.median(np.minimum(a, b) / np.maximum(a, b)))
+    assert 0.35 < np.mean(shares) < 0.65
+    assert max(shares) > 0.9  # some borders are wider than a crop
+    assert max(left) < 0.2
 
 
 def test_phantoms_are_shown_as_scanners_show_heads(monkeypatch):
