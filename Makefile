@@ -50,7 +50,7 @@ bench: $(VENV)/installed  ## the kernels beside what else there is, on the CPU (
 gpu-check:  ## on a machine with a GPU: build for it, whole suite, compute-sanitizer, benchmarks; needs no network
 	PYTHON=$(PYTHON) bash benchmarks/gpu_check.sh
 
-SECOND := --steps 3000 --batch 2 --crop 256 --lr 0.002  # pass of fusion training, on larger crops
+SECOND := --steps 4500 --batch 2 --crop 256 --lr 0.002  # pass of fusion training, on larger crops
 weights: $(VENV)/installed  ## the shipped weight files, from PHOTOS=folder of photographs and PAIRS=folder of pairs
 	@test -d "$(PHOTOS)" -a -d "$(PAIRS)" || { echo "PHOTOS, PAIRS: give a folder of photographs and one of pairs"; exit 1; }
 	for variant in lite full; do \
