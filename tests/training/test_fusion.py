@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import distance_transform_edt, laplace, uniform_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter, laplace, uniform_filter
 
 from nmfuse.baselines import plain
 from nmfuse.data import brain_phantom
@@ -26,7 +27,7 @@ from nmfuse.training.losses import (
     mutual_information,
     plain_fusions,
 )
-from nmfuse.training.pairs import PairSet, _magnetic, pair_set
+from nmfuse.training.pairs import _magnetic, pair_set
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -242,17 +243,18 @@ def grey_views(tmp_path):
 def test_photographs_are_taken_with_noise(kind, most, grey_views):
     noises = []
     for pair in grey_views(kind):
-        a, b = (x[:-1, :-1] + x[1:, 1:] - x[:-1, 1:] - x[1:, :-1] for x in pair)
-        noises.append(np.median(np.abs(a)) / 0.6745 / 2)
-        assert abs(np.mean(a * b)) < 0.4 * most**2  # 4 most**2 if both had the same
-    assert 0.85 * most < max(noises) < 1.1 * most
-    assert min(noises) < 0.15 * most
+        a, b = (x[:-1, :-1] + x[1:, 1:] - x[:-1, 1:] - x[1:, :-1] for x in pair)  # four times the variance
+        noises.append([np.median(np.abs(x)) / 0.6745 / 2 for x in (a, b)])
+        assert abs(np.mean(a * b)) < 0.4 * most**2  # each image has its own
+    for noise in np.transpose(noises):
+        assert 0.85 * most < max(noise) < 1.1 * most
+        assert min(noise) < 0.15 * most
 
 
 def test_focus_stacks_are_often_in_two_exposures(grey_views):
     brighter = [abs(float(a.mean()) - float(b.mean())) for a, b in grey_views("multi_focus")]
-    assert 0.3 < np.mean([x > 0.01 for x in brighter]) < 0.6
-    assert 0.3 < np.mean([x < 0.002 for x in brighter]) < 0.6
+    assert 0.25 < np.mean([x > 0.01 for x in brighter]) < 0.65
+    assert 0.25 < np.mean([x < 0.002 for x in brighter]) < 0.65
 
 
 def test_focus_stacks_are_sharp_in_either_image(tmp_path):
@@ -262,12 +264,15 @@ def test_focus_stacks_are_sharp_in_either_image(tmp_path):
     make = pair_set(None, tmp_path, 0).training["multi_focus"]
     shares, left = [], []
     for _ in range(40):
-        a, b = (uniform_filter(laplace(x) ** 2, 9) for x in make(128, rng))
-        shares.append(float((a > b).mean()))
-        left.append(np.median(np.minimum(a, b) / np.maximum(a, b)))
+        a, b = make(128, rng)
+        fine = [uniform_filter(laplace(x) ** 2, 9) for x in (a, b)]
+        shares.append(float((fine[0] > fine[1]).mean()))
+        coarse = [uniform_filter((gaussian_filter(x, 2) - gaussian_filter(x, 4)) ** 2, 25) for x in (a, b)]
+        left.append(np.median(np.minimum(*coarse) / np.maximum(*coarse)))
     assert 0.35 < np.mean(shares) < 0.65
-    assert max(shares) > 0.9  # some borders are wider than a crop
-    assert max(left) < 0.2
+    assert max(shares) > 0.9  # some crops lie within one region
+    assert max(left) > 0.4  # blurred by a pixel,
+    assert min(left) < 0.02  # and by so many that coarse structures go, too
 
 
 def test_phantoms_are_shown_as_scanners_show_heads(monkeypatch):
@@ -460,14 +465,13 @@ def test_bad_data_gets_a_sentence(tmp_path, data):
         pair_set(data, None, 0)
 
 
-@pytest.mark.parametrize(("kind", "times"), [("mri_ct", 4), ("ir_vis", 4), ("multi_exposure", 4), ("multi_focus", 1)])
-def test_the_rank_of_edges_counts_four_times_but_for_focus(monkeypatch, kind, times):
+def test_the_rank_of_edges_counts_four_times_but_for_focus(monkeypatch):
     ranks = torch.full((2, 10), 2.0)
-    ranks[:, METRICS.index("Q_abf")] = 5
+    ranks[:, METRICS.index("Q_abf")] = torch.tensor([5.0, 7.0])
     monkeypatch.setattr("nmfuse.training.fusion._ranks", lambda *_: (ranks, torch.full((2, 64, 64), 0.01)))
-    pairs = PairSet({kind: lambda side, _: (np.zeros((side, side), np.float32),) * 2}, {}, [])
+    pairs = SimpleNamespace(draw=lambda *_: (None, None, ["multi_focus", "mri_ct"]))
     loss = _loss(None, pairs, {}, 2, 64, 0, 0)
-    assert float(loss) == pytest.approx((9 * 2 + times * 5) / 10 + 60 * 0.01)
+    assert float(loss) == pytest.approx((9 * 2 + 5 + 9 * 2 + 4 * 7) / 20 + 60 * 0.01)
 
 
 def test_a_run_writes_weights_curves_and_recipe(tmp_path, data):

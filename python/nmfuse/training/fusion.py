@@ -31,7 +31,7 @@ from nmfuse.training.patches import hash_files
 
 STEPS = 4000  # of the first pass of the shipped files
 _RANK_WEIGHTS = {"Q_abf": 4.0}  # in the loss, any other's is 1; docs/quality.md: what it is worth
-_RANK_WEIGHTS_OF: dict[str, dict[str, float]] = {"multi_focus": {}}  # where a kind's differ
+_RANK_WEIGHTS_OF: dict[str, dict[str, float]] = {"multi_focus": {}}  # kinds with others: here all are 1
 _OUTSIDE = 60.0  # price of values outside [0, 1]
 _EVERY = 100
 _HELD_OUT_CROPS = 48
@@ -81,8 +81,8 @@ def train_fusion(
     Each step fuses a batch of random crops, drawn from all kinds of pairs alike, and lowers the mean rank over ten
     metrics at which the fused images would stand among other methods: differentiable forms of the metrics against what
     the others reach on that kind of pair (`nmfuse.training.losses.expected_ranks`), with Muon and a one-cycle schedule.
-    The rank of Q_abf counts four times, but in focus stacks. A fifth of the patients, photographs and phantoms is held
-    out; all metrics count alike in its score.
+    The rank of Q_abf counts four times, in focus stacks once. A fifth of the patients, photographs and phantoms is
+    held out; all metrics count alike in its score.
 
     Parameters
     ----------

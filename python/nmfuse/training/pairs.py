@@ -58,8 +58,8 @@ def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
         ``index.csv`` (kind, n, patient) tells who must not be in both halves, else each pair stands for itself. A pair
         smaller than the crop that is asked for is passed over; where all of a kind are, that is a ValueError.
     photos : path, optional
-        A folder of sharp photographs: pairs of two depths of focus (multi_focus), of two exposures (multi_exposure) and
-        of two modalities (ir_vis) are made of them.
+        A folder of sharp photographs: pairs of two depths of focus (multi_focus, half of the time also of two
+        exposures), of two exposures (multi_exposure) and of two modalities (ir_vis) are made of them, all with noise.
     phantoms : int
         How many digital brain phantoms are drawn, each seen by two modalities (mri_ct, mri_pet, mri_spect, mri_t1_t2).
         Some, beside PET most, have a face or a neck at one side. T1, T2 and the uptake are mottled, and half of the
@@ -174,12 +174,13 @@ def _cut_from(pictures: list[Image], side: int, rng: np.random.Generator) -> Ima
 
 
 def _two_depths(x: Image, rng: np.random.Generator) -> Pair:
-    """Sharp here and blurred there, and the other way round, along a smooth random border, often in two exposures."""
-    if rng.random() < 0.5:
+    """Sharp here and blurred there, and the other way round, each by its own width, often in two exposures."""
+    if rng.random() < 0.5:  # many a photograph is not sharp to the pixel
         x = ndimage.gaussian_filter(x, rng.uniform(0, 0.8))
     side = ndimage.gaussian_filter(rng.standard_normal(x.shape), rng.uniform(6, 40)) > 0
     near = ndimage.gaussian_filter(side.astype(np.float32), rng.uniform(0.5, 2.5))
-    lit, noise = rng.random() < 0.5, rng.uniform(0, 0.01)
+    lit = rng.random() < 0.5
+    noise = rng.uniform(0, 0.01)
 
     def focused(sharp: Image) -> Image:
         blurred = ndimage.gaussian_filter(x, 2 ** rng.uniform(0, 3))
@@ -191,7 +192,8 @@ def _two_depths(x: Image, rng: np.random.Generator) -> Pair:
 
 def _two_exposures(x: Image, rng: np.random.Generator) -> Pair:
     """Too dark, and too bright with its highlights cut."""
-    (dark, bright), noise = 2 ** rng.uniform(1, 3, 2), rng.uniform(0, 0.01)
+    dark, bright = 2 ** rng.uniform(1, 3, 2)
+    noise = rng.uniform(0, 0.01)
     return _taken(x**dark, noise, rng), _taken(1.1 * (1 - (1 - x) ** bright), noise, rng)
 
 
@@ -209,7 +211,7 @@ def _two_modalities(x: Image, rng: np.random.Generator) -> Pair:
 
 
 def _taken(scene: np.ndarray, noise: float, rng: np.random.Generator) -> Image:
-    """Show a scene as a camera takes it: with noise, and what is too dark or too bright cut."""
+    """Show a scene as a camera takes it: with noise of a standard deviation, and what is too dark or too bright cut."""
     return np.clip(scene + noise * rng.standard_normal(scene.shape), 0, 1).astype(np.float32)
 
 
