@@ -1,0 +1,5 @@
+"""What an image is: pixels, range of values, validity, grid, colour; many of them as one stack, and one given back."""
+
+from nmfuse.images.image import Image
+
+__all__ = ["Image"]

@@ -1,0 +1,1 @@
+"""Every way to fuse, one file each, one call shape."""

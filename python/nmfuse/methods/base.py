@@ -1,0 +1,112 @@
+"""What a method of fusion is: a frozen dataclass of options that fuses S luminances into one."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Planes = NDArray[np.float64]  # (S, H, W), luminances of the sources, 0 to 1
+Plane = NDArray[np.float64]  # (H, W)
+
+
+@dataclass
+class Trace:
+    """What a run leaves behind: the intermediates where they are asked for, and the time of each step.
+
+    Attributes
+    ----------
+    steps : dict or None
+        Receives the intermediates by name, each with a source axis where it belongs to a source; None: not wanted.
+    seconds : dict
+        Wall time by step; a step within another is not counted twice.
+    """
+
+    steps: dict[str, Any] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    _inner: float = 0.0
+
+    @contextmanager
+    def clock(self, step: str) -> Iterator[None]:
+        """Add the time of the block to the step."""
+        outer, self._inner = self._inner, 0.0
+        start = time.perf_counter()
+        yield
+        elapsed = time.perf_counter() - start
+        self.seconds[step] = self.seconds.get(step, 0.0) + elapsed - self._inner
+        self._inner = outer + elapsed
+
+    def keep(self, **steps: Any) -> None:
+        """Keep intermediates, where they are asked for."""
+        if self.steps is not None:
+            self.steps.update(steps)
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """A way to fuse; the fields of a subclass are its options, checked when it is made."""
+
+    @abstractmethod
+    def fuse(self, sources: Tensor, trace: Trace) -> Tensor:
+        """Return the fused luminance of luminances (S, H, W) or (S, D, H, W), S at least 2.
+
+        `sources` are float32 in [0, 1], in an order that does not depend on the order in which they were given.
+        """
+
+
+@dataclass(frozen=True)
+class Rival(Method):
+    """A method of the literature, in float64 on NumPy; a volume is fused plane by plane along its first axis."""
+
+    @abstractmethod
+    def fuse_planes(self, x: Planes) -> Plane:
+        """Return the fused luminance (H, W) of (S, H, W), S at least 2; it need not lie within 0 to 1."""
+
+    def fuse(self, sources: Tensor, trace: Trace) -> Tensor:
+        """Fuse on the CPU, each plane by itself; the result lies within 0 to 1."""
+        with trace.clock("fuse"):
+            x = sources.detach().cpu().double().numpy()
+            if x.ndim == 3:
+                fused = self.fuse_planes(x)
+            else:
+                fused = np.stack([self.fuse_planes(x[:, z]) for z in range(x.shape[1])])
+            return torch.from_numpy(np.clip(fused, 0, 1)).to(sources)
+
+
+def option_names(method: type[Method]) -> tuple[str, ...]:
+    """Return the names of a method's options.
+
+    Examples
+    --------
+    >>> from nmfuse.methods.rivals.plain import Laplacian
+    >>> option_names(Laplacian)
+    ('levels',)
+    """
+    return tuple(f.name for f in dataclasses.fields(method))
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Refuse an option that is none of its choices."""
+    if value not in choices:
+        raise ValueError(f"{name}: got {value!r}; expected one of {', '.join(choices)}")
+
+
+def check_count(name: str, value: Any, least: int) -> None:
+    """Refuse an option that is no whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{name}: got {value!r}; expected an int of at least {least}")
+
+
+def check_number(name: str, value: Any) -> None:
+    """Refuse an option that is no finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not np.isfinite(value):
+        raise ValueError(f"{name}: got {value!r}; expected a finite number")

@@ -1,0 +1,1 @@
+"""The methods that image fusion is compared with, one file each."""
