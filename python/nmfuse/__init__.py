@@ -16,16 +16,20 @@ from nmfuse.kernels import (
     nmf,
     num_threads,
     set_num_threads,
+    window_information,
 )
 from nmfuse.version import __version__, config, show_config
 
 if TYPE_CHECKING:
-    from nmfuse.fusion import Fuser, fuse
+    from nmfuse.fuser import Explanation, Fuser, fuse
+    from nmfuse.images import Image
 
 __all__ = [
     "CudaError",
     "CudaUnavailable",
+    "Explanation",
     "Fuser",
+    "Image",
     "NmfInfo",
     "__version__",
     "aggregate_blocks",
@@ -40,13 +44,27 @@ __all__ = [
     "num_threads",
     "set_num_threads",
     "show_config",
+    "window_information",
 ]
 
-_LAZY = {"fuse": "nmfuse.fusion", "Fuser": "nmfuse.fusion"}  # these need torch, which loads on first use
-_SUBPACKAGES = ("baselines", "compare", "data", "fusion", "io", "metrics", "nets", "pyramids", "training")
+_LAZY = {  # these need torch or more, which loads on first use
+    "Explanation": "nmfuse.fuser",
+    "Fuser": "nmfuse.fuser",
+    "Image": "nmfuse.images",
+    "fuse": "nmfuse.fuser",
+}
+_SUBPACKAGES = (
+    "classify", "compare", "data", "images", "io", "methods", "metrics", "nets", "ops", "pyramids", "training",
+)  # fmt: skip
+_MOVED = {  # what had another name before 0.2
+    "baselines": "nmfuse.methods; call nmfuse.fuse(a, b, method=NAME)",
+    "fusion": "nmfuse.fuse, nmfuse.Fuser, nmfuse.Explanation and nmfuse.images",
+}
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MOVED:
+        raise AttributeError(f"nmfuse.{name}: is {_MOVED[name]} now")
     if name not in _LAZY and name not in _SUBPACKAGES:
         raise AttributeError(f"module 'nmfuse' has no attribute {name!r}")
     try:

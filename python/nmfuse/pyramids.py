@@ -1,4 +1,4 @@
-"""Gaussian, Laplacian and contrast pyramids on torch tensors of shape (..., H, W).
+"""Gaussian, Laplacian and contrast pyramids on torch tensors, along their last two axes or, as volumes, three.
 
 One kernel throughout: ``[1 4 6 4 1] / 16``, separable. Level 0 is the image; each further level halves it, rounding up.
 """
@@ -6,7 +6,7 @@ One kernel throughout: ``[1 4 6 4 1] / 16``, separable. Level 0 is the image; ea
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -17,28 +17,34 @@ _TAPS = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 CONTRAST_EPSILON = 1 / 255  # one grey level of 8 bits: keeps the ratio finite on black
 
 
-def max_levels(shape: tuple[int, int]) -> int:
-    """Return ``floor(log2(min(H, W)))``, the levels down to a top of 2 or 3 pixels (Liu et al., FUSION 2017).
+def max_levels(shape: Sequence[int]) -> int:
+    """Return ``floor(log2(min(H, W)))`` of the last two axes: down to a top of 2 or 3 pixels (Liu et al., FUSION 2017).
 
     Examples
     --------
     >>> max_levels((256, 300))
     8
     """
-    return max(1, int(math.log2(min(shape))))
+    return max(1, int(math.log2(min(shape[-2:]))))
 
 
-def reduce(x: Tensor) -> Tensor:
-    """Blur and keep every second row and column: (..., H, W) -> (..., ceil(H/2), ceil(W/2)). Symmetric border.
+def reduce(x: Tensor, spatial: int = 2) -> Tensor:
+    """Blur and keep every second pixel along the last `spatial` axes: n pixels become ceil(n / 2). Symmetric border.
 
     References
     ----------
     Burt & Adelson, IEEE Trans. Communications 31 (1983) 532-540.
+
+    Examples
+    --------
+    >>> reduce(torch.ones(9, 6)).shape, reduce(torch.ones(9, 6, 4), spatial=3).shape
+    (torch.Size([5, 3]), torch.Size([5, 3, 2]))
     """
-    for axis in (-2, -1):
+    for axis in range(-spatial, 0):
         n = x.shape[axis]
         wide = x.index_select(axis, _mirror(torch.arange(-2, n + 2, device=x.device), n))
-        x = _weigh([wide[..., k : k + n : 2, :] if axis == -2 else wide[..., k : k + n : 2] for k in range(5)], _TAPS)
+        after = (slice(None),) * (-axis - 1)
+        x = _weigh([wide[(..., slice(k, k + n, 2), *after)] for k in range(5)], _TAPS)
     return x
 
 
@@ -48,9 +54,9 @@ def _mirror(index: Tensor, n: int) -> Tensor:
     return torch.minimum(index, 2 * n - 1 - index)
 
 
-def expand(x: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Double to `shape` by interpolation with the same kernel: (..., h, w) -> (..., *shape). Edge pixels repeated."""
-    for axis, n in ((-2, shape[0]), (-1, shape[1])):
+def expand(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Double the last axes to `shape` (2 or 3 of them) by interpolation with the same kernel; edge pixels repeated."""
+    for axis, n in zip(range(-len(shape), 0), shape, strict=True):
         last = x.shape[axis] - 1
         before = torch.cat([x.narrow(axis, 0, 1), x.narrow(axis, 0, last)], axis)
         after = torch.cat([x.narrow(axis, 1, last), x.narrow(axis, last, 1)], axis)
@@ -67,7 +73,7 @@ def _weigh(terms: list[Tensor], weights: tuple[float, ...]) -> Tensor:
     return total
 
 
-def gaussian_pyramid(x: Tensor, levels: int) -> list[Tensor]:
+def gaussian_pyramid(x: Tensor, levels: int, spatial: int = 2) -> list[Tensor]:
     """Return `levels` ever smaller blurred copies of `x`, the image itself first.
 
     Examples
@@ -77,70 +83,71 @@ def gaussian_pyramid(x: Tensor, levels: int) -> list[Tensor]:
     """
     pyramid = [x]
     while len(pyramid) < levels:
-        pyramid.append(reduce(pyramid[-1]))
+        pyramid.append(reduce(pyramid[-1], spatial))
     return pyramid
 
 
-def laplacian_pyramid(x: Tensor, levels: int) -> list[Tensor]:
+def laplacian_pyramid(x: Tensor, levels: int, spatial: int = 2) -> list[Tensor]:
     """Return the details ``L_l = G_l - expand(G_{l+1})``, and the top ``G_{N-1}`` last.
 
     References
     ----------
     Burt & Adelson, IEEE Trans. Communications 31 (1983) 532-540.
     """
-    gaussian = gaussian_pyramid(x, levels)
-    details = [fine - expand(coarse, _size(fine)) for fine, coarse in pairwise(gaussian)]
+    gaussian = gaussian_pyramid(x, levels, spatial)
+    details = [fine - expand(coarse, fine.shape[-spatial:]) for fine, coarse in pairwise(gaussian)]
     return [*details, gaussian[-1]]
 
 
-def contrast_pyramid(x: Tensor, levels: int, epsilon: float = CONTRAST_EPSILON) -> list[Tensor]:
+def contrast_pyramid(x: Tensor, levels: int, epsilon: float = CONTRAST_EPSILON, spatial: int = 2) -> list[Tensor]:
     """Return the local contrasts ``C_l = G_l / (expand(G_{l+1}) + e) - 1``, and the top ``G_{N-1}`` last.
 
     References
     ----------
     Toet, Pattern Recognition Letters 9 (1989) 245-253.
     """
-    gaussian = gaussian_pyramid(x, levels)
-    contrasts = [fine / (expand(coarse, _size(fine)) + epsilon) - 1 for fine, coarse in pairwise(gaussian)]
+    gaussian = gaussian_pyramid(x, levels, spatial)
+    contrasts = [
+        fine / (expand(coarse, fine.shape[-spatial:]) + epsilon) - 1 for fine, coarse in pairwise(gaussian)
+    ]
     return [*contrasts, gaussian[-1]]
 
 
-def collapse_laplacian(pyramid: list[Tensor], limits: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
+def collapse_laplacian(
+    pyramid: list[Tensor], limits: list[tuple[Tensor, Tensor]] | None = None, spatial: int = 2
+) -> Tensor:
     """Return the image of a Laplacian pyramid, each level kept within its `limits` (low, high) where given."""
-    return _collapse(pyramid, limits, lambda detail, base: detail + base)
+    return _collapse(pyramid, limits, spatial, lambda detail, base: detail + base)
 
 
 def collapse_contrast(
     pyramid: list[Tensor],
     limits: list[tuple[Tensor, Tensor]] | None = None,
     epsilon: float = CONTRAST_EPSILON,
+    spatial: int = 2,
 ) -> Tensor:
     """Return the image of a contrast pyramid, each level kept within its `limits` (low, high) where given."""
-    return _collapse(pyramid, limits, lambda contrast, base: (contrast + 1) * (base + epsilon))
+    return _collapse(pyramid, limits, spatial, lambda contrast, base: (contrast + 1) * (base + epsilon))
 
 
 def _collapse(
     pyramid: list[Tensor],
     limits: list[tuple[Tensor, Tensor]] | None,
+    spatial: int,
     combine: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
     image = pyramid[-1] if limits is None else pyramid[-1].clamp(*limits[-1])
     for level in range(len(pyramid) - 2, -1, -1):
-        image = combine(pyramid[level], expand(image, _size(pyramid[level])))
+        image = combine(pyramid[level], expand(image, pyramid[level].shape[-spatial:]))
         if limits is not None:
             image = image.clamp(*limits[level])
     return image
 
 
-def local_range(a: Tensor, b: Tensor, size: int = 3) -> tuple[Tensor, Tensor]:
-    """Return the least and the greatest value of either image around each pixel, in a size x size window."""
-    low, high = torch.minimum(a, b), torch.maximum(a, b)
-    pad = size // 2
-    planes = (low.reshape(-1, 1, *low.shape[-2:]), high.reshape(-1, 1, *high.shape[-2:]))
-    least = -functional.max_pool2d(-planes[0], size, stride=1, padding=pad)
-    greatest = functional.max_pool2d(planes[1], size, stride=1, padding=pad)
-    return least.reshape(a.shape), greatest.reshape(a.shape)
-
-
-def _size(x: Tensor) -> tuple[int, int]:
-    return x.shape[-2], x.shape[-1]
+def local_range(sources: Tensor, size: int = 3) -> tuple[Tensor, Tensor]:
+    """Return the least and the greatest value of any source (S, *spatial) around each pixel: two of (*spatial)."""
+    pool = functional.max_pool2d if sources.dim() == 3 else functional.max_pool3d
+    least, greatest = (
+        pool(x[None, None], size, stride=1, padding=size // 2)[0, 0] for x in (-sources.amin(0), sources.amax(0))
+    )
+    return -least, greatest

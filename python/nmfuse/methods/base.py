@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from nmfuse.images.scratch import Scratch
 
 Planes = NDArray[np.float64]  # (S, H, W), luminances of the sources, 0 to 1
 Plane = NDArray[np.float64]  # (H, W)
@@ -25,13 +27,19 @@ class Trace:
 
     Attributes
     ----------
-    steps : dict or None
-        Receives the intermediates by name, each with a source axis where it belongs to a source; None: not wanted.
+    wanted : bool
+        Whether the intermediates are asked for.
+    steps : dict
+        The intermediates by name, in the order they were made.
+    per_source : set of str
+        The names of those with a source axis in front (of lists, in each element).
     seconds : dict
         Wall time by step; a step within another is not counted twice.
     """
 
-    steps: dict[str, Any] | None = None
+    wanted: bool = False
+    steps: dict[str, Any] = field(default_factory=dict)
+    per_source: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=dict)
     _inner: float = 0.0
 
@@ -46,9 +54,14 @@ class Trace:
         self._inner = outer + elapsed
 
     def keep(self, **steps: Any) -> None:
-        """Keep intermediates, where they are asked for."""
-        if self.steps is not None:
+        """Keep intermediates of all sources together."""
+        if self.wanted:
             self.steps.update(steps)
+
+    def keep_each(self, **steps: Any) -> None:
+        """Keep intermediates with a source axis in front."""
+        self.keep(**steps)
+        self.per_source.update(steps)
 
 
 @dataclass(frozen=True)
@@ -56,10 +69,11 @@ class Method(ABC):
     """A way to fuse; the fields of a subclass are its options, checked when it is made."""
 
     @abstractmethod
-    def fuse(self, sources: Tensor, trace: Trace) -> Tensor:
-        """Return the fused luminance of luminances (S, H, W) or (S, D, H, W), S at least 2.
+    def fuse(self, sources: Sequence[Tensor], trace: Trace, scratch: Scratch) -> Tensor:
+        """Return the fused luminance of S luminances (H, W) or (D, H, W), S at least 2.
 
-        `sources` are float32 in [0, 1], in an order that does not depend on the order in which they were given.
+        `sources` are float32 in [0, 1], in an order that does not depend on the order in which they were given;
+        `scratch` is where they lie. The result has the shape of one of them.
         """
 
 
@@ -71,15 +85,20 @@ class Rival(Method):
     def fuse_planes(self, x: Planes) -> Plane:
         """Return the fused luminance (H, W) of (S, H, W), S at least 2; it need not lie within 0 to 1."""
 
-    def fuse(self, sources: Tensor, trace: Trace) -> Tensor:
+    def fuse(self, sources: Sequence[Tensor], trace: Trace, scratch: Scratch) -> Tensor:  # noqa: ARG002
         """Fuse on the CPU, each plane by itself; the result lies within 0 to 1."""
+        if any(x.requires_grad for x in sources):
+            raise TypeError(
+                f"sources: require grad, which {type(self).__name__} does not record; pass x.detach(), or use "
+                "method='learned' or 'paper'"
+            )
         with trace.clock("fuse"):
-            x = sources.detach().cpu().double().numpy()
+            x = torch.stack(list(sources)).cpu().double().numpy()
             if x.ndim == 3:
                 fused = self.fuse_planes(x)
             else:
                 fused = np.stack([self.fuse_planes(x[:, z]) for z in range(x.shape[1])])
-            return torch.from_numpy(np.clip(fused, 0, 1)).to(sources)
+            return torch.from_numpy(np.clip(fused, 0, 1)).to(sources[0])
 
 
 def option_names(method: type[Method]) -> tuple[str, ...]:

@@ -1,10 +1,10 @@
-"""The fusion network: Siamese features, NMF twice for context, and a gate for each source at each pyramid level."""
+"""The fusion network: shared features, NMF twice for context, and a gate for each source at each pyramid level."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,38 +14,44 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nmfuse import pyramids
-from nmfuse.nets.layers import nmf_layer
+from nmfuse.images.scratch import Scratch
+from nmfuse.nets.two_stage import others, two_stage
 from nmfuse.nets.weights_file import fit_weights, load_once, read_weights, shipped
+from nmfuse.ops import nmf_layer
 
-FORMAT = "nmfuse.fusion.5"
+FORMAT = "nmfuse.fusion.6"
 LEVELS = 6  # of the pyramid, with its top
-_NOTES = 4  # maps that a level hands down to the next finer one, of each image
+_NOTES = 4  # maps that a level hands down to the next finer one, of each source
 _SHIPPED = {"default": "fusion", "all": "fusion_all"}
 _SILENT = 1e-6
 _FAINT = 1e-10  # energy of coefficients that no screen shows
-# Pixels: height and width of what is looked at together where no gradient is asked for; even. A cache holds the first.
+# Pixels of a pair: height and width of what is looked at together where no gradient is asked for; even. A cache holds
+# the first. More sources, or images of a batch, get fewer rows.
 _TILE = {"cpu": (128, 256), "cuda": (1024, 1024)}
+_LEAST_ROWS = 8
 _REACH = 4  # pixels: of three convolutions and a head's; even
-_KEPT = 1 << 18  # pixels of which features are kept
-_FEW = 1 << 12  # pixels of which features are factorized
+_KEPT = 1 << 19  # pixels, of all sources, of which features are kept
+_FEW = 1 << 12  # pixels, of each source, of which features are factorized
 
 Clock = Callable[[str], AbstractContextManager[None]]
 Place = tuple[slice, slice]  # rows and columns
 
 
 class FusionNet(nn.Module):
-    """Fuses two images through a Laplacian pyramid whose every coefficient is gated by what both images show there.
+    """Fuses S images through a Laplacian pyramid whose every coefficient is gated by what all of them show there.
 
-    Each level of both images' Gaussian pyramids has a branch that looks at it, with the same weights for both images.
-    From the features of level 1, stage 1 of NMF factorizes both images' maps together, stage 2 the maps fused by each
-    component's share; how strongly an image shows the parts found is its context, one map. The mean and the root mean
-    square of the features of both images tell what kind of pair it is: the scene. From the top down, the head of a
-    level sees an image's own features, the other's, the contexts and the notes of the coarser level, by hidden channels
-    to which the scene gives a bias and a gain (Perez et al., FiLM, AAAI 2018), and gives that image a weight, an excess
-    and notes for the next finer level. The gate of image A is ``w_A + (1 - M) x_A``: weights sum to one, and the
-    excess, -1 to 1, counts as far as the coefficients do not match (``M``, as in the pyramid rule). So both images'
-    details may be shown in full where they differ, an image fused with itself is itself, and exchanging the images
-    exchanges the gates. No pixel becomes brighter than twice what either image shows within 3 x 3: black stays black.
+    Each level of the images' Gaussian pyramids has a branch that looks at it, with the same weights for all. From the
+    features of level 1, stage 1 of NMF factorizes the images' maps together, stage 2 the maps fused by each component's
+    share (`nmfuse.nets.two_stage`); how strongly an image shows the parts found, beside the others, is its context, one
+    map. The mean and the root mean square of the features, of an image and of the others, tell what kind of images they
+    are: the scene. From the top down, the head of a level sees an image's own features, context and notes of the
+    coarser level, and the mean of the others', by hidden channels to which the scene gives a bias and a gain (Perez et
+    al., FiLM, AAAI 2018), and gives that image a weight, an excess and notes for the next finer level. The gate of
+    image s is ``w_s + (1 - M) x_s 2 / S``: weights sum to one, and the excess, -1 to 1, counts as far as the
+    coefficients L do not match, ``M = ((sum_s L_s)^2 - sum_s L_s^2) / ((S - 1) sum_s L_s^2)`` over 3 x 3. So the
+    details of two images may be shown in full where they differ, copies of one image give that image, and the order of
+    the images is that of the gates. No pixel becomes brighter than twice what any image shows within 3 x 3: black stays
+    black.
 
     Parameters
     ----------
@@ -57,74 +63,74 @@ class FusionNet(nn.Module):
         Of the two stages of NMF.
     context : bool
         False leaves the NMF out: its maps are 1/2.
-    specific : bool
-        True gives the second image first layers of its own: then the order of the images matters, in use as in
-        training.
 
     Examples
     --------
-    >>> a, b = torch.rand(2, 1, 1, 40, 33)
-    >>> FusionNet()(a, b).shape
+    >>> sources = torch.rand(3, 1, 1, 40, 33)
+    >>> FusionNet()(sources).shape
     torch.Size([1, 1, 40, 33])
     """
 
     def __init__(
-        self,
-        channels: int = 16,
-        hidden: int = 24,
-        rank: int = 8,
-        rank2: int = 3,
-        *,
-        context: bool = True,
-        specific: bool = False,
+        self, channels: int = 16, hidden: int = 24, rank: int = 8, rank2: int = 3, *, context: bool = True
     ) -> None:
         super().__init__()
+        self.sizes = {"channels": channels, "hidden": hidden, "rank": rank, "rank2": rank2}
         self.rank, self.rank2, self.context = rank, rank2, context
         self.branches = nn.ModuleList(_branch(channels) for _ in range(LEVELS))
-        self.firsts_b = nn.ModuleList(_convolution(1, channels) for _ in range(LEVELS)) if specific else None
         detail = [_Head(channels, hidden, _NOTES, _NOTES if level else 0, excess=0.5) for level in range(LEVELS - 1)]
         self.heads = nn.ModuleList([*detail, _Head(channels, hidden, 0, _NOTES, excess=0.0)])  # the last is the top's
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # three times faster on a CPU
 
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return the fused images: (N, 1, H, W) in [0, 1] twice, H and W at least 16, to the same; not clipped.
+    def forward(self, sources: Tensor | Sequence[Tensor]) -> Tensor:
+        """Return the fused images (N, 1, H, W) of S times as many in [0, 1], H and W at least 16; not clipped.
 
-        Without gradients, the levels are worked on in tiles: above the images, memory holds about five more.
+        Without gradients, the levels are worked on in tiles: above the images, memory holds about two and a half more
+        for each source (`explain` says where else they may lie).
         """
-        return self.explain(a, b)[0]
+        return self.explain(sources)[0]
 
     def explain(
-        self, a: Tensor, b: Tensor, clock: Clock = lambda _: nullcontext(), *, record: dict[str, Any] | None = None
+        self,
+        sources: Tensor | Sequence[Tensor],
+        clock: Clock = lambda _: nullcontext(),
+        *,
+        record: dict[str, Any] | None = None,
+        volume: bool = False,
+        scratch: Scratch | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return the fused images, and the contexts (2, N, 1, h, w) of level 1, a's first.
+        """Return the fused images, and the contexts (S, N, 1, h, w) of level 1.
 
-        Each step runs ``with clock(its name)``. Where `record` is given, it receives "gates", likewise (2, N, 1, h, w)
-        for every level, and, where the NMF takes part, "parts" (2, N, r2, h, w): how strongly each image shows each
-        part of stage 2.
+        Each step runs ``with clock(its name)``. Where `record` is given, it receives "gates", (S, N, 1, h, w) for every
+        level, and, where the NMF takes part, "parts" (S, N, r2, h, w): how strongly each image shows each part of
+        stage 2. With `volume` the N images of a source are slices of one volume: they share scene, parts and levels of
+        context, so that neighbours are fused alike. What belongs to single sources lies where `scratch` has them.
         """
-        if a.shape != b.shape or a.ndim != 4 or a.shape[1] != 1 or min(a.shape[2:]) < 16:
-            raise ValueError(
-                f"a, b: shapes {tuple(a.shape)}, {tuple(b.shape)}; expected (N, 1, H, W), 16 x 16 at least"
-            )
+        if len(sources) < 2 or any(
+            x.shape != sources[0].shape or x.ndim != 4 or x.shape[1] != 1 or min(x.shape[2:]) < 16 for x in sources
+        ):
+            shapes = ", ".join(str(tuple(x.shape)) for x in sources)
+            raise ValueError(f"sources: shapes {shapes}; expected two or more of (N, 1, H, W), 16 x 16 at least")
+        a, count = sources[0], len(sources)
+        scratch = scratch or Scratch()
         shapes = [(a.shape[2], a.shape[3])]
         with clock("pyramids"):  # of level 0 there is no stack
-            first = torch.stack([pyramids.reduce(a), pyramids.reduce(b)])
-            gaussian = pyramids.gaussian_pyramid(first, LEVELS - 1)
+            gaussian = _pyramid(sources, LEVELS - 1, scratch)
             shapes += [(level.shape[3], level.shape[4]) for level in gaussian]
-        features, scene, context = self._survey(gaussian, clock, record)
+        features, scene, context = self._survey(gaussian, clock, record, scratch, volume=volume)
         with clock("pyramids"):
-            contexts = pyramids.gaussian_pyramid(context, len(gaussian))
+            contexts = [context, *_pyramid(context, len(gaussian) - 1, scratch)]
         kept: list[Tensor] = []
         fused = notes = None
         for level in reversed(range(LEVELS)):
             whole, gate_of = a.new_empty(len(a), 1, *shapes[level]), None
-            handed = a.new_empty(2, len(a), _NOTES if level else 0, *shapes[level])
+            handed = scratch.empty((count, len(a), _NOTES if level else 0, *shapes[level]), like=a)
             if record is not None:
-                gate_of = a.new_empty(2, len(a), 1, *shapes[level])
+                gate_of = a.new_empty(count, len(a), 1, *shapes[level])
                 kept.insert(0, gate_of)
-            for seen, inner, there in _tiles(shapes[level], a.device):
+            for seen, inner, there in _tiles(shapes[level], a.device, count * len(a)):
                 with clock("pyramids"):
-                    image = _cut(gaussian[level - 1], seen) if level else torch.stack([_cut(a, seen), _cut(b, seen)])
+                    image = _cut(gaussian[level - 1], seen) if level else torch.stack([_cut(x, seen) for x in sources])
                     parts = _cut(contexts[level - 1], seen) if level else _expand(context, seen, shapes[0])
                     shown = image
                     if notes is not None:
@@ -132,8 +138,9 @@ class FusionNet(nn.Module):
                         parts = torch.cat([parts, _expand(notes, seen, shapes[level])], dim=2)
                 with clock("gates"):
                     maps = _cut(features, seen) if level == 1 and features is not None else self._look(image, level)
-                    logits = self.heads[level](maps, parts.flatten(0, 1), scene)  # (2, N, 2 + notes, h, w)
-                    gate = logits[:, :, :1].softmax(0) + _mismatch(shown) * torch.tanh(logits[:, :, 1:2])
+                    logits = self.heads[level](maps, parts.flatten(0, 1), scene, count)  # (S, N, 2 + notes, h, w)
+                    excess = torch.tanh(logits[:, :, 1:2])
+                    gate = logits[:, :, :1].softmax(0) + _mismatch(shown) * (excess if count == 2 else excess * 2 / count)
                     _cut(handed, there).copy_(_cut(logits[:, :, 2:], inner))
                 with clock("pyramids"):
                     tile = (gate * shown).sum(0)
@@ -144,6 +151,7 @@ class FusionNet(nn.Module):
                     _cut(whole, there).copy_(_cut(tile, inner))
                 if gate_of is not None:
                     _cut(gate_of, there).copy_(_cut(gate, inner))
+                scratch.release()
             fused, notes = whole, handed
         if record is not None:
             record["gates"] = kept
@@ -151,31 +159,38 @@ class FusionNet(nn.Module):
         return fused, context
 
     def _survey(
-        self, gaussian: list[Tensor], clock: Clock, record: dict[str, Any] | None
+        self,
+        gaussian: list[Tensor],
+        clock: Clock,
+        record: dict[str, Any] | None,
+        scratch: Scratch,
+        *,
+        volume: bool,
     ) -> tuple[Tensor | None, Tensor, Tensor]:
         """Return the features of level 1 where they are few enough to be kept, the scene, and the contexts.
 
         The parts are those of level 1, or of the first level that is small enough, always by the branch of level 1.
         """
         image = gaussian[0]
+        sources, images = image.shape[:2]
         small = next((level for level in gaussian if level[0, 0].numel() <= _FEW), gaussian[-1])
         with clock("features"):
-            kept = self._look(image, 1) if image[0, 0].numel() <= _KEPT else None
+            kept = self._look(image, 1) if image.numel() <= _KEPT else None
             features = kept if small is image else self._look(small, 1)
         with clock("nmf"):
-            parts = self._parts(features) if self.context and features is not None else None
-        energy = image.new_full(image.shape, 0.5)
+            parts = self._parts(features, sources, volume) if self.context and features is not None else None
+        energy = scratch.empty(tuple(image.shape), like=image).fill_(0.5)
         if record is not None and parts is not None:
-            record["parts"] = image.new_empty(*image.shape[:2], parts.shape[2], *image.shape[3:])
+            record["parts"] = image.new_empty(sources, images, parts.shape[2], *image.shape[3:])
         sums: Tensor | float = 0.0
-        shared: Tensor | float = 0.0  # of both images' features, and alone, where both images are bright
-        for seen, inner, there in _tiles((image.shape[-2], image.shape[-1]), image.device):
+        shared: Tensor | float = 0.0  # of all sources' features, and alone, where all sources are bright
+        for seen, inner, there in _tiles((image.shape[-2], image.shape[-1]), image.device, sources * images):
             with clock("features"):
                 maps = _cut(self._look(_cut(image, seen), 1) if kept is None else _cut(kept, seen), inner)
                 sums = sums + torch.cat([maps.sum((2, 3)), maps.square().sum((2, 3))], dim=1)
             if parts is not None:
                 with clock("nmf"):
-                    V = maps.reshape(2, -1, maps.shape[1], maps[0, 0].numel())
+                    V = maps.reshape(sources, -1, maps.shape[1], maps[0, 0].numel())
                     tile, strength = _cut(energy, there), parts.mT @ V
                     tile.copy_(strength.square().sum(2).reshape(tile.shape))
                     if record is not None:
@@ -183,48 +198,87 @@ class FusionNet(nn.Module):
                         tile.copy_(strength.reshape(tile.shape))
                     bright = _cut(image, there).clamp_min(0).prod(0).flatten(1)
                     shared = shared + torch.stack([*(V.mean(2) * bright).sum(2), bright.sum(1)])
+            scratch.release()
         assert isinstance(sums, Tensor)
         mean, square = (sums / image[0, 0].numel()).chunk(2, dim=1)  # of each of the features
-        own = torch.cat([mean, (square + _FAINT).sqrt()], dim=1)
-        scene = torch.cat([own, own.roll(len(own) // 2, 0)], dim=1)
+        if volume:
+            mean, square = (_pooled(x.reshape(sources, images, -1)).flatten(0, 1) for x in (mean, square))
+        own = torch.cat([mean, (square + _FAINT).sqrt()], dim=1).reshape(sources, images, -1)
+        scene = torch.cat([own, others(own)], dim=2).flatten(0, 1)
         if parts is not None:
             assert isinstance(shared, Tensor)
-            level = ((shared[:2] + _SILENT) / (shared[2] + _SILENT)).square().reshape(*energy.shape[:2], 1, 1, 1)
-            energy = energy / level + _SILENT  # neither image outweighs the other where they overlap
-            energy = energy / energy.sum(0)
+            if volume:
+                shared = _pooled(shared)
+            level = ((shared[:-1] + _SILENT) / (shared[-1] + _SILENT)).square().reshape(sources, images, 1, 1, 1)
+            energy = _contexts(energy, level, scratch)
         return kept, scene, energy
 
-    def _look(self, pair: Tensor, level: int) -> Tensor:
-        """Return the features (2N, C, h, w) of (2, N, 1, h, w), by the branch of a level."""
-        branch = self.branches[level]
-        assert isinstance(branch, nn.Sequential)
-        if self.firsts_b is not None:
-            seen = torch.cat([branch[0](pair[0]), self.firsts_b[level](pair[1])])
-            features: Tensor = branch[1:](seen.contiguous(memory_format=torch.channels_last))
-        else:
-            features = branch(pair.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+    def _look(self, images: Tensor, level: int) -> Tensor:
+        """Return the features (S N, C, h, w) of (S, N, 1, h, w), by the branch of a level."""
+        features: Tensor = self.branches[level](images.flatten(0, 1).contiguous(memory_format=torch.channels_last))
         return features
 
-    def _parts(self, features: Tensor) -> Tensor:
-        """Return the parts (N, C, r2) of stage 2, found in the features (2N, C, h, w) of both images."""
-        n, (channels, h, w) = features.shape[0] // 2, features.shape[1:]
-        V = features.reshape(2, n, channels, h * w)
-        V = V / V.mean((-2, -1), keepdim=True).clamp_min(_SILENT)  # neither image outweighs the other
-        both = torch.cat([V[0], V[1]], dim=1)
-        A, B = nmf_layer(both, min(self.rank, h * w), iterations=20)
-        A_a, A_b = A[:, :channels], A[:, channels:]
-        norm_a, norm_b = (x.square().sum(1, keepdim=True).add(_SILENT**2).sqrt() for x in (A_a, A_b))
-        share = norm_a / (norm_a + norm_b)
-        fused = (share * A_a + (1 - share) * A_b) @ B
-        return nmf_layer(fused, min(self.rank2, channels, h * w), iterations=20)[0]
+    def _parts(self, features: Tensor, sources: int, volume: bool) -> Tensor:
+        """Return the parts (N, C, r2) of stage 2, found in the features (S N, C, h, w) of all sources."""
+        images, (channels, h, w) = features.shape[0] // sources, features.shape[1:]
+        V = features.reshape(sources, images, channels, h * w)
+        if volume:
+            V = V.transpose(1, 2).reshape(sources, 1, channels, images * h * w)
+        V = V / V.mean((-2, -1), keepdim=True).clamp_min(_SILENT)  # no source outweighs the others
+
+        def factorize(V: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+            return nmf_layer(V, rank, iterations=20)
+
+        def length(A: Tensor) -> Tensor:
+            return A.square().sum(-2, keepdim=True).add(_SILENT**2).sqrt()
+
+        return two_stage(V, self.rank, self.rank2, factorize, length=length, silent=0.0).A2
 
 
-def _tiles(shape: tuple[int, int], device: torch.device) -> Iterator[tuple[Place, Place, Place]]:
+def _pyramid(sources: Tensor | Sequence[Tensor], levels: int, scratch: Scratch) -> list[Tensor]:
+    """Return levels 1 to `levels` of the Gaussian pyramids of S times (N, 1, h, w), each (S, N, 1, h, w)."""
+    if not scratch.on_disk:
+        whole = isinstance(sources, Tensor)
+        first = pyramids.reduce(sources) if whole else torch.stack([pyramids.reduce(x) for x in sources])
+        return pyramids.gaussian_pyramid(first, levels)
+    result: list[Tensor] = []
+    for _ in range(levels):  # one source after the other
+        finer = result[-1] if result else sources
+        result.append(scratch.empty((len(sources), *finer[0].shape[:2], *(-(-n // 2) for n in finer[0].shape[2:]))))
+        for x, there in zip(finer, result[-1], strict=True):
+            there.copy_(pyramids.reduce(x))
+            scratch.release()
+    return result
+
+
+def _pooled(x: Tensor) -> Tensor:
+    """Return (S, N, ...) with the mean over N in the place of each."""
+    return x.mean(1, keepdim=True).expand_as(x)
+
+
+def _contexts(energy: Tensor, level: Tensor, scratch: Scratch) -> Tensor:
+    """Return contexts of energies of parts (S, N, 1, h, w): a source's, levelled, beside the mean of the others'."""
+    if not scratch.on_disk:
+        levelled = energy / level + _SILENT  # no source outweighs the others where they overlap
+        return levelled / (levelled + others(levelled))
+    result = scratch.empty(tuple(energy.shape))
+    rows = max(1, _KEPT // energy[..., :1, :].numel())
+    for start in range(0, energy.shape[-2], rows):
+        piece = energy[..., start : start + rows, :] / level + _SILENT
+        result[..., start : start + rows, :] = piece / (piece + others(piece))
+        scratch.release()
+    return result
+
+
+def _tiles(shape: tuple[int, int], device: torch.device, images: int) -> Iterator[tuple[Place, Place, Place]]:
     """Yield what to look at for each tile, which part of that is the tile's, and where the tile is.
 
     With gradients, which keep everything anyway, the image is one tile.
     """
-    sides = shape if torch.is_grad_enabled() else _TILE[device.type]
+    rows, columns = _TILE[device.type]
+    sides = (max(_LEAST_ROWS, 2 * rows // images // 2 * 2), columns)
+    if torch.is_grad_enabled():
+        sides = shape
     starts = [range(0, length, side) for length, side in zip(shape, sides, strict=True)]
     for corner in itertools.product(*starts):
         spans = [_span(*axis) for axis in zip(corner, sides, shape, strict=True)]
@@ -252,10 +306,15 @@ def _expand(x: Tensor, place: Place, shape: tuple[int, int]) -> Tensor:
     return _cut(pyramids.expand(_cut(x, (near[0], near[1])), (size[0], size[1])), (part[0], part[1]))
 
 
-def _mismatch(pair: Tensor) -> Tensor:
-    """Return 1 - M of the coefficients (2, N, 1, h, w), M = 2 sum AB / sum (A^2 + B^2) over 3 x 3, cut at 0."""
-    a, b = pair[0], pair[1]
-    cross, energy = functional.avg_pool2d(torch.cat([a * b, a * a + b * b], dim=1), 3, 1, 1).chunk(2, dim=1)
+def _mismatch(sources: Tensor) -> Tensor:
+    """Return 1 - M of the coefficients (S, N, 1, h, w), summed over 3 x 3; M is cut at 0."""
+    total, energy = sources[0], sources[0] * sources[0]
+    cross = torch.zeros_like(total)
+    for x in sources[1:]:
+        cross = cross + total * x  # of all pairs, in the end
+        total, energy = total + x, energy + x * x
+    cross, energy = functional.avg_pool2d(torch.cat([cross, energy], dim=1), 3, 1, 1).chunk(2, dim=1)
+    energy = energy if len(sources) == 2 else energy * (len(sources) - 1)
     return 1 - (2 * cross / energy.clamp_min(_FAINT)).clamp(0, 1)
 
 
@@ -276,7 +335,7 @@ def _branch(channels: int) -> nn.Sequential:
 
 
 class _Head(nn.Module):
-    """An image's weight, excess and notes from what is known of it, the same of the other image, and the scene.
+    """An image's weight, excess and notes from what is known of it, the same of the other images, and the scene.
 
     What is known are its features, its context and the notes `read` from the coarser level; `written` go to the finer.
     """
@@ -295,18 +354,35 @@ class _Head(nn.Module):
             self.out.weight[:2] = 0
             self.out.bias[:2] = torch.tensor([0.0, math.atanh(excess)])
 
-    def forward(self, features: Tensor, context: Tensor, scene: Tensor) -> Tensor:
-        """Return the logits of the weight and the excess, and the notes, (2, N, 2 + written, h, w), of both images."""
-        n = len(features) // 2
+    def forward(self, features: Tensor, context: Tensor, scene: Tensor, sources: int) -> Tensor:
+        """Return the logits of the weight and the excess, and the notes, (S, N, 2 + written, h, w)."""
+        n = len(features) // sources
         # Padded for the last convolution, and side by side, channels last.
         seen = [functional.pad(x, (1, 1, 1, 1), mode="replicate").permute(0, 2, 3, 1) for x in (features, context)]
-        both = torch.cat([x[image] for image in (slice(n), slice(n, None)) for x in seen], dim=3).permute(0, 3, 1, 2)
         assert self.own.bias is not None
+        biases, gains = self.scene(scene).reshape(sources, n, 2, -1).transpose(0, 1).unbind(2)  # (N, S, hidden)
+        biases, gains = self.own.bias + biases, 1 + gains
+        logits = self._of_pair(seen, biases, gains) if sources == 2 else self._of_many(seen, biases, gains)
+        return logits
+
+    def _of_many(self, seen: list[Tensor], biases: Tensor, gains: Tensor) -> Tensor:
+        n, sources = biases.shape[:2]
+        own = torch.cat(seen, dim=3).unflatten(0, (sources, n))
+        x = torch.cat([own, others(own)], dim=4).flatten(0, 1).permute(0, 3, 1, 2)
+        kernel = torch.cat([self.own.weight, self.other.weight], dim=1)
+        biases, gains = (y.transpose(0, 1).flatten(0, 1)[:, :, None, None] for y in (biases, gains))
+        x = functional.relu_(functional.conv2d(x, kernel) + biases) * gains
+        logits = functional.conv2d(x, self.out.weight, self.out.bias)
+        return logits.unflatten(0, (sources, n))
+
+    def _of_pair(self, seen: list[Tensor], biases: Tensor, gains: Tensor) -> Tensor:
+        """Do the same for two sources, a third faster: each one's "others" is the other, so one pass serves both."""
+        n = len(biases)
+        both = torch.cat([x[image] for image in (slice(n), slice(n, None)) for x in seen], dim=3).permute(0, 3, 1, 2)
         own, other, out = self.own.weight, self.other.weight, self.out.weight
         # Each image's hidden channels from the same channels of both: one pass over what is seen serves both.
         kernels = torch.cat([torch.cat([own, other], dim=1), torch.cat([other, own], dim=1)])
-        biases, gains = self.scene(scene).reshape(2, n, 2, -1).transpose(0, 1).unbind(2)  # (N, 2, hidden)
-        biases, gains = (self.own.bias + biases).flatten(1), 1 + gains.flatten(1)
+        biases, gains = biases.flatten(1), gains.flatten(1)
         none = torch.zeros_like(out)
         outs = torch.cat([torch.cat([out, none], dim=1), torch.cat([none, out], dim=1)])
         if n == 1:
@@ -351,5 +427,9 @@ def weight_file(name: str | Path) -> Path:
 
 def _read(path: Path) -> FusionNet:
     tensors, metadata = read_weights(path, FORMAT)
-    net = FusionNet(context=metadata.get("context") == "1", specific=metadata.get("specific") == "1")
+    try:
+        sizes = {name: int(metadata[name]) for name in ("channels", "hidden", "rank", "rank2")}
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path}: its metadata lacks the sizes of the network ({error}); train it anew") from error
+    net = FusionNet(**sizes, context=metadata.get("context") == "1")
     return fit_weights(net, tensors, path, "the fusion network", "nmfuse train fusion")

@@ -57,7 +57,7 @@ class Siamese(nn.Module):
         self.conv3: nn.Module = nn.Conv2d(c2, c3, 3, padding=1)
         if variant == "lite":
             self.conv3 = nn.Sequential(nn.Conv2d(c2, c2, 3, padding=1, groups=c2), nn.Conv2d(c2, c3, 1))
-        self.head = nn.Conv2d(2 * c3, 2, _WINDOW, bias=False)  # a bias would cancel, see _margin
+        self.head = nn.Conv2d(2 * c3, 2, _WINDOW, bias=False)  # a bias would cancel, see response
         for name, parameter in self.named_parameters():
             if name.endswith("weight"):
                 nn.init.xavier_uniform_(parameter)
@@ -110,7 +110,7 @@ class Siamese(nn.Module):
         """
         if a.shape != b.shape:
             raise ValueError(f"b: has shape {tuple(b.shape)}; expected that of a, {tuple(a.shape)}")
-        margin = self._margin(self.features(a), self.features(b))
+        margin = self._margin(a, b)
         return torch.stack([-margin, margin], dim=1) / 2
 
     def score_map(self, a: Tensor, b: Tensor) -> Tensor:
@@ -135,24 +135,24 @@ class Siamese(nn.Module):
         """
         if a.shape != b.shape:
             raise ValueError(f"b: has shape {tuple(b.shape)}; expected that of a, {tuple(a.shape)}")
-        return self.score_features(self.features(a), self.features(b))
-
-    def score_features(self, features_a: Tensor, features_b: Tensor) -> Tensor:
-        """Return `score_map` of two images whose `features` are known: (N, C, h, w) twice -> (N, h - 7, w - 7)."""
-        margin = self._margin(features_a, features_b)
+        margin = self._margin(a, b)
         upper = torch.sigmoid(margin.abs())  # in [0.5, 1], where 1 - s is exact
         return torch.where(margin < 0, 1 - upper, upper)
 
-    def _margin(self, features_a: Tensor, features_b: Tensor) -> Tensor:
-        """Return logit 1 minus logit 0, averaged over the orders (a, b) and, classes swapped, (b, a): (N, h, w).
+    def response(self, features: Tensor) -> Tensor:
+        """Return what the head gives an image whose `features` (N, C, h, w) are known: (N, h - 7, w - 7).
 
-        The head is linear, so this is one kernel on each image: half the difference of what the head does to the first
-        and to the second image of a pair. Swapping the images changes the sign and nothing else.
+        The difference of two images' responses is logit 1 minus logit 0, averaged over the orders (a, b) and, classes
+        swapped, (b, a): the head is linear, so this is one kernel on each image, half the difference of what the head
+        does to the first and to the second image of a pair. Swapping the images changes the sign and nothing else.
         """
         first, second = (self.head.weight[1] - self.head.weight[0]).chunk(2)  # (C, 8, 8) each
         kernel = (first - second)[None] / 2
-        margin = functional.conv2d(features_a, kernel) - functional.conv2d(features_b, kernel)
-        return margin[:, 0]
+        return functional.conv2d(features, kernel)[:, 0]
+
+    def _margin(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return logit 1 minus logit 0 of images (N, 1, H, W): (N, h, w)."""
+        return self.response(self.features(a)) - self.response(self.features(b))
 
 
 def multiply_adds(variant: str, height: int = PATCH, width: int = PATCH) -> int:

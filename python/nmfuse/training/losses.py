@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
 from nmfuse import pyramids
-from nmfuse.fusion.image import round_informed
+from nmfuse.images.rounding import round_informed
 
 _NOISE = 2 / 255**2  # of VIF
 _EPS = 1e-8
@@ -175,7 +175,9 @@ def expected_ranks(a: Tensor, b: Tensor, f: Tensor, standings: Tensor) -> Tensor
     """
     with torch.no_grad():
         plain = fusion_scores(a, b, plain_fusions(a, b))
-        rounded = torch.stack([round_informed(*each) for each in zip(f.detach().clamp(0, 1), a, b, strict=True)])
+        rounded = torch.stack(
+            [round_informed(y, sources) for y, *sources in zip(f.detach().clamp(0, 1), a, b, strict=True)]
+        )
         information, entropy = mutual_information(torch.stack([a, b]), rounded)
     scores = fusion_scores(a, b, f)
     for name, value in (("EN", entropy[0]), ("MI", information.sum(0))):

@@ -1,4 +1,4 @@
-"""Layers over the kernels, with gradients: hannmean, aggregate_blocks, and NMF."""
+"""The kernels with gradients: torch's way to hannmean, aggregate_blocks and NMF."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ _TINY = 1e-12
 
 class _Hannmean(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, size: int, mask: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, size: int, mask: Tensor | None, options: dict[str, Any]) -> Tensor:
         ctx.size, ctx.mask = size, mask
-        result: Tensor = hannmean(x.detach(), size, mask)
+        ctx.options = {name: value for name, value in options.items() if name != "outliers"}
+        result: Tensor = hannmean(x.detach(), size, mask, **options)
         return result
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return hannmean_adjoint(grads[0].detach().contiguous(), ctx.size, ctx.mask), None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        return hannmean_adjoint(grads[0].detach().contiguous(), ctx.size, ctx.mask, **ctx.options), None, None, None
 
 
 class _AggregateBlocks(Function):
@@ -37,8 +38,18 @@ class _AggregateBlocks(Function):
         return aggregate_blocks_adjoint(grads[0].detach().contiguous(), *ctx.arguments), None, None, None
 
 
-def hannmean_layer(x: Tensor, size: int = 3, mask: Tensor | None = None) -> Tensor:
+def hannmean_layer(
+    x: Tensor,
+    size: int = 3,
+    mask: Tensor | None = None,
+    *,
+    background: Tensor | None = None,
+    outliers: float | None = None,
+    spatial: int = 2,
+) -> Tensor:
     """Apply `nmfuse.hannmean` with a gradient in x; its backward pass is the adjoint kernel.
+
+    Which pixels are outliers depends on x, so `outliers` is refused where a gradient is asked for.
 
     Examples
     --------
@@ -47,7 +58,14 @@ def hannmean_layer(x: Tensor, size: int = 3, mask: Tensor | None = None) -> Tens
     >>> float(x.grad.sum())
     64.0
     """
-    result: Tensor = _Hannmean.apply(x, size, mask)  # type: ignore[no-untyped-call]
+    if outliers is not None and x.requires_grad and torch.is_grad_enabled():
+        raise TypeError("outliers: x requires grad, and what is an outlier has none; pass outliers=None or x.detach()")
+    options: dict[str, Any] = {"background": background}
+    if spatial != 2:
+        options["spatial"] = spatial
+    if outliers is not None:
+        options["outliers"] = outliers
+    result: Tensor = _Hannmean.apply(x, size, mask, options)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -1,0 +1,364 @@
+"""`fuse`, `Fuser` and `explain`: the method is found, the sources are taken, the result is given back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nmfuse.images import colour, rounding, window
+from nmfuse.images import stack as images
+from nmfuse.images.image import Image
+from nmfuse.images.order import canonical_order
+from nmfuse.images.stack import Stack
+from nmfuse.images.validity import filled, patterns
+from nmfuse.methods import make
+from nmfuse.methods.base import Method, Trace
+
+
+@dataclass
+class Explanation:
+    """A fused image and every intermediate that led to it, by name.
+
+    Attributes
+    ----------
+    fused : array
+        As `Fuser.fuse` returns it.
+    steps : dict
+        The intermediates, in the order they were made, as NumPy arrays, or tensors where the sources are (pyramids as
+        lists). What belongs to single sources has their axis in front, in the order in which they were given:
+        ``steps["gates"][level][s]``. Luminance and weights are in [0, 1].
+    seconds : dict
+        Wall time of each step.
+    """
+
+    fused: Any
+    steps: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.steps[name]
+
+
+class Fuser:
+    """Fuses registered images by one method, whose options are its arguments.
+
+    Parameters
+    ----------
+    method : str
+        A name in `nmfuse.methods.METHODS` (``nmfuse methods`` lists them): "learned", "paper", or a rival's.
+    **options
+        Of that method: the fields of its class, such as `nmfuse.methods.learned.Learned`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an unknown method, an option of another one, or one out of its range: here, and not when an image comes.
+    ModuleNotFoundError
+        If the method needs a package that is not there.
+
+    Examples
+    --------
+    >>> import nmfuse
+    >>> phantom = nmfuse.data.brain_phantom(64)
+    >>> nmfuse.Fuser(method="paper", levels=4).fuse(phantom.t1, phantom.t2, phantom.ct).shape
+    (64, 64)
+    """
+
+    def __init__(self, method: str = "learned", **options: Any) -> None:
+        self.method = method
+        self.options: Method = make(method, **options)
+
+    def __repr__(self) -> str:
+        return f"Fuser({self.method!r}, {self.options!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fuser) and (self.method, self.options) == (other.method, other.options)
+
+    def __hash__(self) -> int:
+        return hash((self.method, self.options))
+
+    @classmethod
+    def paper(cls, *_: Any, **__: Any) -> NoReturn:
+        """Say what took its place."""
+        raise AttributeError("Fuser.paper: is Fuser(method='paper-letter') now")
+
+    def fuse(
+        self,
+        *sources: Any,
+        axis: int | None = None,
+        spatial: int = 2,
+        slice_axis: int = 0,
+        window: Any = None,
+        data_range: tuple[float, float] | None = None,
+        output: str | None = None,
+        fill: float | None = None,
+    ) -> Any:
+        """Fuse registered images; see `nmfuse.fuse`."""
+        stack = images.take(
+            _each(sources, axis), spatial=spatial, slice_axis=slice_axis, windows=window, data_range=data_range,
+            output=output,
+        )  # fmt: skip
+        return self._run(stack, Trace(), fill)
+
+    def explain(
+        self,
+        *sources: Any,
+        axis: int | None = None,
+        spatial: int = 2,
+        slice_axis: int = 0,
+        window: Any = None,
+        data_range: tuple[float, float] | None = None,
+        output: str | None = None,
+        fill: float | None = None,
+    ) -> Explanation:
+        """Fuse registered images and return every intermediate with the result.
+
+        All methods have the steps ``sources`` (luminances, source axis in front) and ``luminance`` (fused); the class
+        of the method's options says which it has besides.
+
+        Parameters
+        ----------
+        *sources, axis, spatial, slice_axis, window, data_range, output, fill
+            As `nmfuse.fuse`.
+
+        Returns
+        -------
+        Explanation
+            ``explanation["gates"]`` and so on, ``explanation.fused``, ``explanation.seconds``.
+
+        Examples
+        --------
+        >>> import nmfuse
+        >>> phantom = nmfuse.data.brain_phantom(64)
+        >>> nmfuse.Fuser(method="paper").explain(phantom.t2, phantom.ct)["W"].shape
+        (2, 64, 64)
+        """
+        stack = images.take(
+            _each(sources, axis), spatial=spatial, slice_axis=slice_axis, windows=window, data_range=data_range,
+            output=output,
+        )  # fmt: skip
+        trace = Trace(wanted=True)
+        fused = self._run(stack, trace, fill)
+        back = torch.tensor([stack.order.index(k) for k in range(len(stack.order))])
+        steps = {
+            name: _each_level(value, lambda x: x[back]) if name in trace.per_source else value
+            for name, value in trace.steps.items()
+        }
+        if stack.form.kind != "torch":
+            steps = {name: _each_level(value, lambda x: x.detach().numpy()) for name, value in steps.items()}
+        return Explanation(fused, steps, trace.seconds)
+
+    def fuse_batch(self, sources: Any, *, data_range: tuple[float, float] | None = None) -> Any:
+        """Fuse N sets of S images each; the learned method sees all in one pass of its network.
+
+        Parameters
+        ----------
+        sources : NumPy array or torch tensor, shape (N, S, C, H, W)
+            C is 1 or 3; dtypes as `nmfuse.fuse`, all valid.
+        data_range : (low, high), optional
+            What means black and white, in all of them; by default as `nmfuse.fuse` without windows.
+
+        Returns
+        -------
+        array or tensor, shape (N, C, H, W)
+            Of the sources' kind, dtype and range. It differs from that of `fuse`, set by set, by rounding only.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `nmfuse.fuse`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> Fuser().fuse_batch(np.random.default_rng(0).random((4, 3, 1, 32, 32), np.float32)).shape
+        (4, 1, 32, 32)
+        """
+        if getattr(sources, "ndim", 0) != 5 or sources.shape[2] not in (1, 3):
+            shape = tuple(getattr(sources, "shape", ()))
+            raise ValueError(f"sources: shape {shape}; expected (N, S, C, H, W), C 1 or 3")
+        tensor = sources if isinstance(sources, Tensor) else torch.from_numpy(np.ascontiguousarray(sources))
+        if not len(tensor):
+            raise ValueError(f"sources: shape {tuple(tensor.shape)} is empty; expected at least one set")
+        if data_range is None:
+            data_range = window.resolve(None, tensor)
+        with _recording([tensor]):
+            stacks = [images.take(list(one), data_range=data_range) for one in tensor]
+            fuse_batch = getattr(self.options, "fuse_batch", None)
+            if fuse_batch is None:
+                fused = [self.options.fuse(s.planes, Trace(), s.scratch) for s in stacks]
+            else:
+                fused = list(fuse_batch(torch.stack([torch.stack(s.planes) for s in stacks], dim=1)))
+            result = torch.stack([self._finished(y, s, s.planes, None, None) for y, s in zip(fused, stacks, strict=True)])
+        return result if isinstance(sources, Tensor) else result.numpy()
+
+    def _run(self, stack: Stack, trace: Trace, fill: float | None) -> Any:
+        with _recording(stack.planes):
+            if trace.wanted:
+                trace.keep_each(sources=torch.stack(stack.planes))
+            shown = patterns(stack.valid)
+            if not shown:
+                planes, seen = stack.planes, None
+                y = self.options.fuse(planes, trace, stack.scratch)
+            else:
+                planes = filled(stack.planes, stack.valid)
+                y, seen = self._by_patterns(planes, shown, trace, stack)
+            fused = self._finished(y, stack, planes, seen, fill, trace)
+        return fused
+
+    def _by_patterns(
+        self, planes: list[Tensor], shown: Sequence[tuple[list[int], Tensor]], trace: Trace, stack: Stack
+    ) -> tuple[Tensor, Tensor | None]:
+        """Fuse at each pixel the sources that are valid there, and no others; also return where there are any.
+
+        Images are filled where they are invalid, so that the border of what they show is no edge to the method, and
+        fused once for each set of sources that are valid together.
+        """
+        y, seen = torch.zeros_like(planes[0]), torch.ones_like(planes[0], dtype=torch.bool)
+        for places, where in sorted(shown, key=lambda pattern: len(pattern[0])):
+            if not places:
+                seen = ~where
+                continue
+            if len(places) == 1:
+                fused = planes[places[0]]
+            else:
+                inner = trace if len(places) == len(planes) else Trace()
+                fused = self.options.fuse([planes[k] for k in places], inner, stack.scratch)
+            y = torch.where(where, fused, y)
+        return y, None if bool(seen.all()) else seen
+
+    def _finished(
+        self,
+        y: Tensor,
+        stack: Stack,
+        planes: Sequence[Tensor],
+        seen: Tensor | None,
+        fill: float | None,
+        trace: Trace | None = None,
+    ) -> Any:
+        trace = trace or Trace()
+        form = stack.form
+        if getattr(self.options, "rounding", "nearest") == "informed" and form.dtype == "uint8":
+            with trace.clock("post-processing"):
+                y = rounding.round_informed(y, planes, form.low, form.high)
+        trace.keep(luminance=y)
+        with trace.clock("colour"):
+            return images.give_back(y, stack, seen, fill)
+
+
+def fuse(
+    *sources: Any,
+    method: str = "learned",
+    axis: int | None = None,
+    spatial: int = 2,
+    slice_axis: int = 0,
+    window: Any = None,
+    data_range: tuple[float, float] | None = None,
+    output: str | None = None,
+    fill: float | None = None,
+    **options: Any,
+) -> Any:
+    """Fuse two or more registered images, or volumes, into one.
+
+    Parameters
+    ----------
+    *sources : NumPy arrays, torch tensors, PIL images or nmfuse Images
+        Two or more on one grid, at least 16 x 16 pixels: (H, W) or (H, W, 3), tensors (H, W) or (3, H, W); volumes
+        have a depth in front of H. Or one iterable of them, of which one is looked at after the other; or one array of
+        all, with `axis`. bool, uint8, int16, uint16, int32, float16, float32 or float64, not all alike; masked arrays
+        and a channel more, alpha, say which pixels are valid, and NaN is not. Colour is fused as luminance; the chroma
+        of one colour source is kept, that of several averaged, each weighted by its distance from grey.
+    method : str
+        A name in `nmfuse.methods.METHODS`: "learned" (the default), "paper", or a rival's, such as "laplacian".
+    axis : int, optional
+        The axis of the sources, where all of them are one array.
+    spatial : {2, 3}
+        2 for images, 3 for volumes: then the filters and pyramids of `paper` run along three axes, and networks look at
+        slices and pool what they know over the volume.
+    slice_axis : {0, 1, 2}
+        The axis of a volume across which slices are taken.
+    window : one for all sources, or a list of one for each, optional
+        What means black and white in a source; what lies beyond is clipped. (low, high); "minmax"; "auto" (the 0.1st
+        and 99.9th percentile of the valid pixels); a preset: "ct-brain", "ct-subdural", "ct-soft", "ct-bone",
+        "ct-lung" (Hounsfield units) or "suv"; or None in a list: the dtype's range (floats: 0 to 1 if within it, else
+        from 0, or the least value below it, to the greatest). By default the dtype's range, and for floats one range of
+        all sources; where ranges differ that has to be said.
+    data_range : (low, high), optional
+        In place of `window`: what means black and white in all sources, which must keep to it.
+    output : str, optional
+        dtype of the result, which then has that dtype's range (0 to 1 for floats). By default the dtype and range of
+        the first source.
+    fill : float, optional
+        What a pixel becomes that is valid in no source. By default it is invalid: NaN, masked, or transparent.
+    **options
+        Of the method; see `nmfuse.Fuser`.
+
+    Returns
+    -------
+    array, tensor, PIL image or Image
+        As the first source came: kind, dtype and range; in colour where a source is. Where a torch source requires
+        grad, so does the result (methods "learned" and "paper").
+
+    Raises
+    ------
+    TypeError
+        For kinds or dtypes that are not supported, or mixed arrays and tensors.
+    ValueError
+        For sizes that differ or are below 16 x 16, fewer than two sources, inf, ranges that differ without a word, or
+        an option out of range.
+
+    Notes
+    -----
+    At each pixel those sources are fused that are valid there; others have no weight. The order of the sources does not
+    matter, to the last bit. Sources from the third on that do not fit into 512 MiB wait in temporary files (TMPDIR).
+
+    References
+    ----------
+    Das et al., IJACSA 14 (2023).
+
+    Examples
+    --------
+    >>> import nmfuse
+    >>> phantom = nmfuse.data.brain_phantom(64)
+    >>> nmfuse.fuse(phantom.t1, phantom.t2, phantom.ct).dtype
+    dtype('float32')
+    """
+    return Fuser(method, **options).fuse(
+        *sources, axis=axis, spatial=spatial, slice_axis=slice_axis, window=window, data_range=data_range,
+        output=output, fill=fill,
+    )  # fmt: skip
+
+
+def _each(sources: tuple[Any, ...], axis: int | None) -> Iterable[Any]:
+    """Return the sources of a call one by one: its arguments, those of one iterable, or of one array's axis."""
+    if len(sources) != 1:
+        if axis is not None:
+            raise ValueError(f"axis: got {axis!r} with {len(sources)} sources; it is for one array of all of them")
+        return sources
+    one = sources[0]
+    is_array = isinstance(one, (np.ndarray, Tensor))
+    if axis is not None:
+        if not is_array or isinstance(axis, bool) or not isinstance(axis, int) or not -one.ndim <= axis < one.ndim:
+            shape = tuple(one.shape) if is_array else type(one).__name__
+            raise ValueError(f"axis: got {axis!r} for {shape}; expected the axis of the sources in one array")
+        return list(one.movedim(axis, 0) if isinstance(one, Tensor) else np.moveaxis(one, axis, 0))
+    if is_array or isinstance(one, Image) or not isinstance(one, Iterable):
+        what = f"one array of shape {tuple(one.shape)}" if is_array else f"one {type(one).__name__}"
+        raise ValueError(f"sources: got {what}; expected two or more images, or axis=0 where an array holds them all")
+    return one
+
+
+def _recording(tensors: Sequence[Tensor]) -> AbstractContextManager[Any]:
+    """Return what to run under: autograd where a tensor asks for a gradient, else the fast way without."""
+    asked = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+    return nullcontext() if asked else torch.inference_mode()
+
+
+def _each_level(value: Any, function: Any) -> Any:
+    return [function(level) for level in value] if isinstance(value, list) else function(value)

@@ -1,0 +1,70 @@
+"""Memory for many large sources: in memory as long as they are small, else in files that nobody sees."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import tempfile
+
+import torch
+from torch import Tensor
+
+IN_MEMORY = 512 << 20  # bytes that the sources may take before they go to disk
+_PER_PLANE = 4  # bytes of what a network makes of a source (its pyramid, notes, contexts), for each byte of it
+_ALWAYS = 2  # sources that stay in memory, whatever their size: a pair needs no disk
+
+
+class Scratch:
+    """Tensors that belong to single sources.
+
+    The first two sources stay in memory; so do all as long as they and what is made of them take less than 512 MiB.
+    What comes then lies in mapped temporary files (in the folder that TMPDIR names) without a name, which are gone with
+    the process. `release` takes their pages out of memory; they come back from disk when they are read.
+
+    Examples
+    --------
+    >>> Scratch().empty((2, 3)).shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(self) -> None:
+        self._kept = 0
+        self._maps: list[mmap.mmap] = []
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether anything lies on disk."""
+        return bool(self._maps)
+
+    def keep(self, plane: Tensor, place: int) -> Tensor:
+        """Return what belongs to the source at this place, in memory or on disk."""
+        self._kept += plane.numel() * plane.element_size()
+        if place < _ALWAYS or self._kept * _PER_PLANE <= IN_MEMORY or not _storable(plane):
+            return plane
+        stored = self._map(tuple(plane.shape))
+        stored.copy_(plane)
+        self.release()
+        return stored
+
+    def empty(self, shape: tuple[int, ...], like: Tensor | None = None) -> Tensor:
+        """Return float32 memory that holds one thing of every source: on disk where the sources are."""
+        if not self.on_disk or math.prod(shape) * 4 <= IN_MEMORY // 16:
+            return torch.empty(shape) if like is None else like.new_empty(shape)
+        return self._map(shape)
+
+    def release(self) -> None:
+        """Take pages of the files out of memory; nothing is lost."""
+        for mapped in self._maps:
+            mapped.madvise(mmap.MADV_DONTNEED)
+
+    def _map(self, shape: tuple[int, ...]) -> Tensor:
+        length = 4 * math.prod(shape)
+        with tempfile.TemporaryFile(prefix="nmfuse-") as file:
+            file.truncate(length)
+            mapped = mmap.mmap(file.fileno(), length)
+        self._maps.append(mapped)
+        return torch.frombuffer(mapped, dtype=torch.float32).reshape(shape)
+
+
+def _storable(plane: Tensor) -> bool:
+    return plane.device.type == "cpu" and not plane.requires_grad and plane.dtype == torch.float32

@@ -1,0 +1,434 @@
+"""Sources in, one image out: S images of any kind become luminances in [0, 1], and the fused one becomes as they came."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nmfuse.images import colour, window
+from nmfuse.images.image import Image
+from nmfuse.images.order import canonical_order
+from nmfuse.images.rows import by_rows, pieces
+from nmfuse.images.scratch import Scratch
+
+_log = logging.getLogger(__name__)
+
+LEAST_SIDE = 16  # pixels: one patch of the Siamese network
+DTYPES = ("bool", "uint8", "int16", "uint16", "int32", "float16", "float32", "float64")
+_ALIKE = 0.5  # share of the common range that each image spans where floats share one without a word
+_FILLED = 1 / 8  # share of an integer dtype's range, under which a window may have been forgotten
+
+
+@dataclass(frozen=True)
+class Form:
+    """What is needed to give a result back: library, dtype, layout, range, and what it carries."""
+
+    kind: str  # "numpy", "masked", "torch" or "pil"
+    dtype: str
+    layout: str  # "HW", "HWC" or "CHW", whatever the number of spatial axes
+    low: float
+    high: float
+    channels: int = 1  # 1 or 3
+    has_alpha: bool = False
+    slice_axis: int = 0
+    carrier: Image | None = None  # the first source, where it is an Image
+
+
+@dataclass
+class Stack:
+    """S sources as fusion works on them, in the canonical order.
+
+    Attributes
+    ----------
+    planes : list of Tensor (*spatial)
+        Luminances, float32 in [0, 1]; invalid pixels hold any finite value.
+    valid : list of (bool Tensor (*spatial) or None)
+        None: valid everywhere.
+    chroma : Tensor (2, *spatial) or None
+        Of the fused image; None where all sources are grey.
+    order : list of int
+        ``planes[k]`` is the source that was given at place ``order[k]``.
+    form : Form
+    scratch : Scratch
+        Memory for what does not fit in memory.
+    """
+
+    planes: list[Tensor]
+    valid: list[Tensor | None]
+    chroma: Tensor | None
+    order: list[int]
+    form: Form
+    scratch: Scratch
+
+
+@dataclass
+class _Source:
+    """One source taken apart, its pixels still in their own dtype."""
+
+    name: str
+    planes: Tensor  # (C, *spatial), C 1 or 3
+    valid: Tensor | None
+    form: Form  # of its own kind and dtype; its range is filled in when the window is known
+
+
+def take(
+    sources: Iterable[Any],
+    *,
+    spatial: int = 2,
+    slice_axis: int = 0,
+    windows: Any = None,
+    data_range: Any = None,
+    output: str | None = None,
+) -> Stack:
+    """Check the sources, one after the other, and bring each to [0, 1] by its own window; see `nmfuse.fuse`."""
+    if spatial not in (2, 3) or isinstance(spatial, bool):
+        raise ValueError(f"spatial: got {spatial!r}; expected 2 for images or 3 for volumes")
+    if isinstance(slice_axis, bool) or slice_axis not in range(spatial) or (spatial == 2 and slice_axis != 0):
+        raise ValueError(f"slice_axis: got {slice_axis!r}; expected 0, 1 or 2, an axis of a volume (spatial=3)")
+    specs = _Windows(windows, data_range)
+    scratch = Scratch()
+    planes: list[Tensor] = []
+    chromas: list[Tensor | None] = []
+    valid: list[Tensor | None] = []
+    forms: list[Form] = []
+    for source in specs.ready(_take_one(x, place, spatial, slice_axis) for place, x in enumerate(sources)):
+        low, high = specs.of(source, len(planes))
+        values = _scaled(source.planes, low, high, clip=specs.clip)
+        uv = colour.chroma(values)
+        if uv is not None and source.valid is not None:
+            uv = uv * source.valid  # what is not seen has no colour
+        planes.append(scratch.keep(colour.luminance(values), len(planes)))
+        chromas.append(None if uv is None else scratch.keep(uv, len(chromas)))
+        valid.append(source.valid)
+        forms.append(replace(source.form, low=low, high=high))
+        del source, values, uv
+    if len(planes) < 2:
+        raise ValueError(f"sources: got {len(planes)}; expected two or more images")
+    specs.check_count(len(planes))
+    order = canonical_order(planes, chromas)
+    coloured = [chromas[k] for k in order]
+    return Stack(
+        planes=[planes[k] for k in order],
+        valid=[valid[k] for k in order],
+        chroma=colour.mix_chroma([uv for uv in coloured if uv is not None]),
+        order=order,
+        form=_form_of_result(forms, output),
+        scratch=scratch,
+    )
+
+
+def give_back(y: Tensor, stack: Stack, seen: Tensor | None = None, fill: float | None = None) -> Any:
+    """Return the fused luminance (*spatial) as the first source came, with the sources' chroma.
+
+    `seen` is False where no source is valid; there the result is `fill`, or invalid: NaN, masked, transparent.
+    """
+    form = stack.form
+    target = getattr(torch, form.dtype)
+    limits = window.range_of(target)
+
+    def finished(rows: slice) -> Tensor:
+        image = colour.with_chroma(y[rows], None if stack.chroma is None else stack.chroma[:, rows])
+        values = image.double() * (form.high - form.low) + form.low
+        values = values if limits is None else values.round().clamp(*limits)
+        if seen is not None:
+            values = torch.where(seen[rows], values, values.new_tensor(_value_of_nothing(form, limits, fill)))
+        if form.has_alpha:
+            opaque = torch.full_like(values[:1], 1.0 if limits is None else limits[1])
+            values = torch.cat([values, opaque if seen is None or fill is not None else opaque * seen[rows]])
+        return values
+
+    channels = (1 if stack.chroma is None else 3) + form.has_alpha
+    if y.requires_grad:
+        values = finished(slice(None)).to(target)
+    else:
+        values = torch.empty((channels, *y.shape), dtype=target, device=y.device)
+        for rows in pieces(y.expand(channels, *y.shape)):
+            values[:, rows] = finished(rows)
+    if y.dim() == 3:
+        values = values.movedim(1, 1 + form.slice_axis)
+        seen = None if seen is None else seen.movedim(0, form.slice_axis)
+    if form.layout == "HWC":
+        values = values.movedim(0, -1)
+    elif form.layout == "HW":
+        values = values[0]
+    return _in_kind(values.contiguous(), None if fill is not None else seen, form)
+
+
+def _value_of_nothing(form: Form, limits: tuple[float, float] | None, fill: float | None) -> float:
+    """Return what a pixel becomes that no source shows; refuse where the result could not say so."""
+    if fill is not None:
+        return float(fill)
+    if limits is None:
+        return float("nan")
+    if form.kind != "masked" and not form.has_alpha and form.carrier is None:
+        raise ValueError(
+            f"fill: not given, and some pixels are valid in no source, which {form.dtype} cannot say; pass fill=0 "
+            "(or another value), or output='float32', which has NaN"
+        )
+    return min(max(form.low, limits[0]), limits[1])
+
+
+def _in_kind(values: Tensor, seen: Tensor | None, form: Form) -> Any:
+    """Return the values in the library of the first source."""
+    if form.kind == "torch":
+        return values
+    array = values.numpy()
+    shown = None if seen is None else seen.numpy()
+    if form.kind == "pil":
+        from PIL import Image as Pillow
+
+        return Pillow.fromarray(array)
+    if form.carrier is not None:
+        return form.carrier.with_pixels(array, shown)
+    if form.kind == "masked":
+        mask = np.zeros(array.shape, bool)
+        if shown is not None:
+            mask |= ~shown[..., None] if form.layout == "HWC" else ~shown
+        return np.ma.MaskedArray(array, mask)
+    return array
+
+
+def _take_one(x: Any, place: int, spatial: int, slice_axis: int) -> _Source:
+    """Return one source taken apart, checked by itself."""
+    name = f"sources[{place}]"
+    carrier, valid = None, None
+    if isinstance(x, Image):
+        carrier, name = x, x.name or name
+        if x.valid is not None:
+            valid = torch.from_numpy(np.array(x.valid, bool))
+        x = x.pixels
+    kind = "numpy"
+    if isinstance(x, np.ma.MaskedArray):
+        kind, x, mask = "masked", x.data, np.ma.getmaskarray(x)
+        valid = torch.from_numpy(~(mask if mask.ndim == spatial else mask.any(-1)))
+    elif isinstance(x, Tensor):
+        kind = "torch"
+    elif hasattr(x, "getbands") and hasattr(x, "mode"):  # a PIL image, without importing Pillow
+        kind, x = "pil", _from_pillow(x, name)
+    elif not isinstance(x, np.ndarray):
+        raise TypeError(
+            f"{name}: got {type(x).__name__}; expected a NumPy array, a torch tensor, a PIL image or a nmfuse Image"
+        )
+    dtype = str(x.dtype).removeprefix("torch.") if kind == "torch" else x.dtype.newbyteorder("=").name
+    if dtype not in DTYPES:
+        raise TypeError(f"{name}: dtype {dtype} is not supported; convert it to one of {', '.join(DTYPES)}")
+    shape = tuple(x.shape)
+    if 0 in shape:
+        raise ValueError(f"{name}: shape {shape} is empty; expected an image")
+    tensor = x if isinstance(x, Tensor) else torch.from_numpy(_as_torch_views(x))
+    planes, layout = _channels_first(tensor, kind, spatial, name)
+    if spatial == 3:
+        planes = planes.movedim(1 + slice_axis, 1)
+        valid = None if valid is None else valid.movedim(slice_axis, 0)
+    has_alpha = planes.shape[0] in (2, 4)
+    if has_alpha:
+        shown = planes[-1] > 0
+        valid = shown if valid is None else valid & shown
+        planes = planes[:-1]
+    if valid is not None and valid.shape != planes.shape[1:]:
+        raise ValueError(f"{name}: its mask has shape {tuple(valid.shape)}; expected {tuple(planes.shape[1:])}")
+    if min(planes.shape[-2:]) < LEAST_SIDE:
+        raise ValueError(f"{name}: size {_size(planes)}; expected at least {LEAST_SIDE} x {LEAST_SIDE} pixels")
+    if planes.is_floating_point():
+        planes, valid = _without_nan(planes, valid, name)
+    valid = None if valid is None or bool(valid.all()) else valid.to(planes.device)
+    form = Form(kind, dtype, layout, 0, 1, planes.shape[0], has_alpha, slice_axis, carrier)
+    return _Source(name, planes, valid, form)
+
+
+def _without_nan(planes: Tensor, valid: Tensor | None, name: str) -> tuple[Tensor, Tensor | None]:
+    """Return the planes with invalid pixels at 0, and where they are valid: NaN is not; refuse infinite values."""
+    finite = torch.isfinite(planes.detach())
+    if bool(finite.all()):
+        return planes, valid
+    if bool(torch.isinf(planes.detach()).any()):
+        raise ValueError(f"{name}: contains inf; replace it first, or set it to NaN, which counts as invalid")
+    known = finite.all(0)
+    valid = known if valid is None else valid.to(known.device) & known
+    return torch.where(finite, planes, torch.zeros_like(planes)), valid
+
+
+def _channels_first(x: Tensor, kind: str, spatial: int, name: str) -> tuple[Tensor, str]:
+    """Return an image as (C, *spatial), in its own dtype, and its layout."""
+    shape, is_tensor = tuple(x.shape), kind == "torch"
+    if len(shape) == spatial:
+        return x[None], "HW"
+    if len(shape) == spatial + 1 and is_tensor and shape[0] in (1, 2, 3, 4):
+        return x, "CHW"
+    if len(shape) == spatial + 1 and not is_tensor and shape[-1] in (1, 2, 3, 4):
+        return x.movedim(-1, 0), "HWC"
+    grid = "H, W" if spatial == 2 else "D, H, W"
+    wanted = f"({grid}), (1, {grid}) or (3, {grid})" if is_tensor else f"({grid}), ({grid}, 1) or ({grid}, 3)"
+    hint = "; an array of several images needs axis=0, a volume spatial=3" if spatial == 2 else ""
+    raise ValueError(f"{name}: shape {shape}; expected {wanted}, or a channel more for alpha{hint}")
+
+
+def _from_pillow(x: Any, name: str) -> np.ndarray:
+    """Return the pixels of a PIL image: grey or RGB, maybe with alpha."""
+    if x.mode == "P":
+        x = x.convert("RGBA" if "transparency" in x.info else "RGB")
+    if x.mode not in ("1", "L", "LA", "RGB", "RGBA", "I;16", "I", "F"):
+        raise ValueError(f"{name}: a PIL image of mode {x.mode}; convert it to L, RGB or RGBA")
+    return np.asarray(x)
+
+
+def _as_torch_views(x: np.ndarray) -> np.ndarray:
+    """Return the array as torch can view it: native byte order, no negative strides, writable (it is not written)."""
+    return np.require(x, x.dtype.newbyteorder("="), ["C", "W"])
+
+
+def _size(planes: Tensor) -> str:
+    return " x ".join(str(n) for n in planes.shape[1:])
+
+
+def _check_grid(source: _Source, first: _Source) -> None:
+    """Refuse a source that is not on the grid, or not on the device, of the first."""
+    if (source.form.kind == "torch") != (first.form.kind == "torch"):
+        kinds = ["torch tensor" if s.form.kind == "torch" else "NumPy array" for s in (source, first)]
+        raise TypeError(f"{source.name}: is a {kinds[0]} and {first.name} is a {kinds[1]}; pass all of the same kind")
+    if source.planes.device != first.planes.device:
+        raise ValueError(
+            f"{source.name}: is on {source.planes.device}, but {first.name} is on {first.planes.device}; move one"
+        )
+    if source.planes.shape[1:] != first.planes.shape[1:]:
+        raise ValueError(
+            f"{source.name}: size {_size(source.planes)}, but {first.name} is {_size(first.planes)} "
+            "(rows x columns last); register and resample one to the other's grid first"
+        )
+
+
+def _scaled(x: Tensor, low: float, high: float, *, clip: bool) -> Tensor:
+    """Return the planes in [0, 1], float32."""
+    if x.dtype == torch.float32 and (low, high) == (0.0, 1.0) and not clip:
+        return x  # the caller's own memory, which is only read
+
+    def scaled(rows: Tensor) -> Tensor:
+        values = (rows.double() - low) / (high - low)
+        return values.clamp(0, 1) if clip else values
+
+    return by_rows(x, scaled, torch.float32)
+
+
+class _Windows:
+    """What the caller said of ranges: a window for all, one for each, one range that all keep to, or nothing."""
+
+    def __init__(self, windows: Any, data_range: Any) -> None:
+        if windows is not None and data_range is not None:
+            raise ValueError("window, data_range: got both; pass the one range of all images, or a window for each")
+        for_all = windows is None or isinstance(windows, str) or _is_range(windows)
+        self._each = None if for_all else list(windows)
+        self._all = windows if for_all else None
+        self._said = windows is not None
+        self._range = None if data_range is None else window.check_range(data_range, "data_range")
+        self._must_fit = data_range is not None
+        self.clip = self._said
+
+    def ready(self, sources: Iterable[_Source]) -> Iterator[_Source]:
+        """Yield the sources, all on the first one's grid; where nothing was said, floats are all looked at before."""
+        sources = iter(sources)
+        first = next(sources, None)
+        if first is None:
+            return
+        if not self._said and not self._must_fit:
+            self._range = window.range_of(first.planes.dtype)
+            if self._range is None:
+                taken = [first, *sources]
+                for source in taken:
+                    _check_grid(source, first)
+                self._range = _shared_range(taken)
+                sources = iter(taken[1:])
+            elif first.planes.dtype not in (torch.uint8, torch.bool):
+                _warn_of_little(first, *self._range)
+        yield first
+        for source in sources:
+            _check_grid(source, first)
+            if not self._said and not self._must_fit and window.range_of(source.planes.dtype) not in (None, self._range):
+                raise ValueError(_say_windows([first, source]))
+            if not self._said and first.planes.is_floating_point() != source.planes.is_floating_point():
+                raise ValueError(_say_windows([first, source]))
+            yield source
+
+    def of(self, source: _Source, place: int) -> tuple[float, float]:
+        """Return the window of a source."""
+        if self._range is not None:
+            if self._must_fit:
+                self._check_fit(source)
+            return self._range
+        if self._each is None:
+            return window.resolve(self._all, source.planes, source.valid, source.name)
+        self.check_count(place + 1, at_least=True)
+        return window.resolve(self._each[place], source.planes, source.valid, source.name)
+
+    def check_count(self, sources: int, *, at_least: bool = False) -> None:
+        """Refuse a list of windows that is not one for each source."""
+        if self._each is not None and (sources > len(self._each) if at_least else sources != len(self._each)):
+            raise ValueError(f"window: got {len(self._each)} windows, and {sources} sources; expected one for each")
+
+    def _check_fit(self, source: _Source) -> None:
+        assert self._range is not None
+        least, greatest = window.extent(source.planes, source.valid)
+        if least < self._range[0] or greatest > self._range[1]:
+            raise ValueError(
+                f"data_range: got {self._range!r}, but the images span {least:g} to {greatest:g}; widen it, or pass "
+                "window=, which clips"
+            )
+
+
+def _shared_range(taken: Sequence[_Source]) -> tuple[float, float]:
+    """Return the range of floats that came without windows: one for all, where they look as if they had one."""
+    if any(not source.planes.is_floating_point() for source in taken):
+        raise ValueError(_say_windows(taken))
+    extents = [window.extent(source.planes, source.valid) for source in taken]
+    least, greatest = min(low for low, _ in extents), max(high for _, high in extents)
+    common = window.float_range(least, greatest)
+    if common != (0.0, 1.0) and any(0 < high - low < _ALIKE * (greatest - least) for low, high in extents):
+        raise ValueError(_say_windows(taken))
+    return common
+
+
+def _warn_of_little(source: _Source, low: float, high: float) -> None:
+    least, greatest = window.extent(source.planes, source.valid)
+    if greatest - least < _FILLED * (high - low):
+        _log.warning(
+            "%s: its values, %g to %g, fill %.2g %% of the range of %s, which counts as black to white; "
+            "window='auto', 'minmax' or (low, high) says otherwise",
+            source.name, least, greatest, 100 * (greatest - least) / (high - low), source.form.dtype,
+        )  # fmt: skip
+
+
+def _say_windows(taken: Sequence[_Source]) -> str:
+    spans = []
+    for source in taken:
+        low, high = window.extent(source.planes, source.valid)
+        spans.append(f"{source.name} {source.form.dtype}, {low:g} to {high:g}")
+    example = ", ".join("'auto'" for _ in taken) if len(taken) < 4 else "'auto', ..."
+    return (
+        f"window: not given, and the images' ranges differ ({'; '.join(spans)}); say what is black and white in each, "
+        f"such as window=[{example}], by (low, high), a preset like 'ct-brain', or None for a dtype's whole range; the "
+        "result then has the range of the first, or that of output="
+    )
+
+
+def _is_range(spec: Any) -> bool:
+    """Whether a window is one (low, high), and not one for each of two sources."""
+    return len(spec) == 2 and all(isinstance(v, (int, float, np.number)) and not isinstance(v, bool) for v in spec)
+
+
+def _form_of_result(forms: Sequence[Form], output: str | None) -> Form:
+    """Return the first source's form, in colour where a source is, with the dtype and range that were asked for."""
+    coloured = next((form for form in forms if form.channels == 3), forms[0])
+    form = replace(forms[0], layout=coloured.layout)
+    if output is not None:
+        if output not in DTYPES:
+            raise ValueError(f"output: got {output!r}; expected one of {', '.join(DTYPES)}, or None: as the first")
+        low, high = window.range_of(getattr(torch, output)) or (0.0, 1.0)
+        form = replace(form, dtype=output, low=low, high=high)
+    if form.has_alpha and form.layout == "HW":
+        form = replace(form, layout="CHW" if form.kind == "torch" else "HWC")
+    return form

@@ -1,0 +1,53 @@
+"""Options that nmfuse's own methods share: the Hannmean filter's window, and what is done to the fused luminance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nmfuse.methods.base import Method, Trace, check_count, check_number
+from nmfuse.ops import hannmean_layer
+
+
+@dataclass(frozen=True)
+class Finished(Method):
+    """A method whose result is kept within the sources' range, smoothed and sharpened as asked for.
+
+    Parameters
+    ----------
+    hannmean_size : int
+        n, the window of the Hannmean filter in pixels: odd, 3 to 63.
+    sharpen : float
+        Amount of unsharp masking of the fused luminance (0 none, 0.5 visible).
+    smooth : bool
+        Whether the fused luminance is passed through the Hannmean filter once more.
+    """
+
+    hannmean_size: int = 3
+    sharpen: float = 0.0
+    smooth: bool = False
+
+    def __post_init__(self) -> None:
+        check_count("hannmean_size", self.hannmean_size, 3)
+        if self.hannmean_size % 2 == 0 or self.hannmean_size > 63:
+            raise ValueError(f"hannmean_size: got {self.hannmean_size}; expected an odd int from 3 to 63")
+        check_number("sharpen", self.sharpen)
+        if self.sharpen < 0:
+            raise ValueError(f"sharpen: got {self.sharpen!r}; expected a non-negative amount, such as 0.5")
+
+    def finish(self, y: Tensor, sources: Sequence[Tensor], trace: Trace) -> Tensor:
+        """Clip, smooth and sharpen the fused luminance; nothing leaves the sources' range."""
+        with trace.clock("post-processing"):
+            low = torch.stack([x.amin() for x in sources]).amin()
+            high = torch.stack([x.amax() for x in sources]).amax()
+            y, spatial = y.clamp(low, high), y.dim()
+            trace.keep(collapsed=y)
+            if self.smooth:
+                y = hannmean_layer(y, self.hannmean_size, spatial=spatial)
+            if self.sharpen > 0:
+                y = y + self.sharpen * (y - hannmean_layer(y, 5, spatial=spatial))
+                y = y.clamp(low, high)
+            return y

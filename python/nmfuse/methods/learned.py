@@ -1,0 +1,88 @@
+"""The learned method: features, two stages of NMF and pyramid gates, trained together (`nmfuse.nets.FusionNet`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nmfuse import nets
+from nmfuse.images.scratch import Scratch
+from nmfuse.methods.base import Trace, check_choice
+from nmfuse.methods.finish import Finished
+from nmfuse.ops import hannmean_layer
+
+
+@dataclass(frozen=True)
+class Learned(Finished):
+    """Fuses by the fusion network. A volume's slices are looked at one by one, and what they tell is pooled.
+
+    Parameters
+    ----------
+    hannmean_size, sharpen, smooth
+        See `nmfuse.methods.finish.Finished`.
+    weights : str or path
+        "default", trained on free material alone; "all", trained also on medical and infrared pairs that carry no
+        licence; or a file that ``nmfuse train fusion`` wrote.
+    denoise : {"off", "all"}
+        Whether the sources pass the Hannmean filter before.
+    rounding : {"informed", "nearest"}
+        Of 8-bit images. "informed" first brings the fused luminance to that of its two nearest grey levels which keeps
+        more of what the sources tell (`nmfuse.images.rounding.round_informed`); "nearest" only rounds each channel of
+        the result, as all other methods do.
+
+    Notes
+    -----
+    The steps of `nmfuse.Fuser.explain`, each with the sources' axis in front: ``parts`` (how strongly each source shows
+    each part that NMF found, at half resolution), ``context`` (how much of the parts belongs to it rather than to the
+    others), ``gates`` (of each level of the pyramid, the finest first); and ``collapsed``.
+    """
+
+    weights: str | Path = "default"
+    denoise: str = "off"
+    rounding: str = "informed"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.weights, (str, Path)):
+            raise TypeError(f"weights: got {type(self.weights).__name__}; expected a name or a path")
+        check_choice("denoise", self.denoise, ("off", "all"))
+        check_choice("rounding", self.rounding, ("informed", "nearest"))
+
+    def fuse(self, sources: Sequence[Tensor], trace: Trace, scratch: Scratch) -> Tensor:
+        """Fuse two or more luminances (H, W) or (D, H, W)."""
+        spatial = sources[0].dim()
+        if self.denoise == "all":
+            with trace.clock("hannmean"):
+                sources = [hannmean_layer(x, self.hannmean_size, spatial=spatial) for x in sources]
+                if trace.wanted:
+                    trace.keep_each(denoised=torch.stack(list(sources)))
+        with trace.clock("network"):
+            net = nets.load_fusion(self.weights, sources[0].device)
+            record: dict[str, Any] | None = {} if trace.wanted else None
+            images = [x.reshape(-1, 1, *x.shape[-2:]) for x in sources]  # slices of a volume count as images
+            fused, context = net.explain(images, trace.clock, record=record, volume=spatial == 3, scratch=scratch)
+            y = fused.reshape(sources[0].shape)
+        if record is not None:
+            leading = 1 if spatial == 2 else 2  # axes of sources (and slices) before the channels
+
+            def shaped(x: Tensor) -> Tensor:
+                return x[:, 0, 0] if leading == 1 else x[:, :, 0]
+
+            if "parts" in record:
+                parts = record["parts"]
+                trace.keep_each(parts=parts[:, 0] if leading == 1 else parts.transpose(1, 2))
+            trace.keep_each(context=shaped(context), gates=[shaped(level) for level in record["gates"]])
+        return self.finish(y, sources, trace)
+
+    def fuse_batch(self, sources: Tensor) -> Tensor:
+        """Return the fused luminances (N, H, W) of (S, N, H, W), in one pass of the network."""
+        net = nets.load_fusion(self.weights, sources.device)
+        if self.denoise == "all":
+            sources = hannmean_layer(sources, self.hannmean_size)
+        fused = net(sources[:, :, None])[:, 0]
+        return torch.stack([self.finish(y, x, Trace()) for y, x in zip(fused, sources.unbind(1), strict=True)])

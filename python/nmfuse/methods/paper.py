@@ -1,0 +1,227 @@
+"""The paper's structure: hannmean, Siamese weight map, two-stage NMF, pyramid fusion by a rule with thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nmfuse import nets, pyramids
+from nmfuse.images.scratch import Scratch
+from nmfuse.kernels import detect_background, nmf
+from nmfuse.methods.base import Trace, check_choice, check_count, check_number
+from nmfuse.methods.finish import Finished
+from nmfuse.methods.rules import fuse_pyramids
+from nmfuse.methods.scores import scores, weight_map
+from nmfuse.nets.two_stage import two_stage
+from nmfuse.ops import hannmean_layer
+
+_SILENT = 1e-8  # activity below which no source has a say
+
+
+@dataclass(frozen=True)
+class Paper(Finished):
+    """Fuses as Das et al. do; each step is an option. A volume's slices are looked at one by one by the network.
+
+    Parameters
+    ----------
+    hannmean_size, sharpen, smooth
+        See `nmfuse.methods.finish.Finished`.
+    network : str or path
+        Weights of the Siamese network: "lite", "full", or a file that ``nmfuse train focus`` wrote.
+    denoise : {"weights", "off", "all"}
+        Where the Hannmean-filtered images are used: only to decide the weights (the fused image keeps the sources'
+        sharpness), nowhere, or for the fused image too (the paper).
+    background : bool
+        Whether the Hannmean filter leaves out, and leaves alone, the dark surround of the object (the paper).
+    outliers : float, optional
+        Deviations (3 is usual) from the window's median above which the Hannmean filter replaces a pixel (the paper).
+    weighting : {"cnn+nmf", "cnn", "nmf", "half"}
+        W: the mean of W_cnn and W_nmf, one of them, or 1 / S everywhere.
+    vote : {"hard", "soft"}
+        Whether block scores are first cut to one vote (the paper) or averaged as they are.
+    rank, rank2 : int
+        r1 and r2, the ranks of the two NMF stages; ``rank2=0`` leaves the second out.
+    keep : int
+        K, how many modality-specific components of stage 1 are kept.
+    beta : float
+        Divergence of the factorizations.
+    nmf_iter : int
+        Iterations of each factorization at most.
+    pyramid : {"laplacian", "contrast"}
+        Contrast is the paper's (a ratio of low-pass images); Laplacian keeps more of the sources by every measure.
+    levels : int, optional
+        N, levels of the pyramid with its top; by default floor(log2(min(H, W))).
+    t_top, t_other : float
+        Match thresholds t of the top level and of the others: above it coefficients are weighted, below it the one of
+        largest energy is taken.
+    epsilon : float
+        e of the contrast pyramid, on the scale [0, 1].
+    seed : int
+        Of the factorizations' start.
+
+    Notes
+    -----
+    The steps of `nmfuse.Fuser.explain`; with the sources' axis in front: ``denoised``, ``S`` (block scores), ``W_cnn``,
+    ``P`` (features), ``A`` (bases of stage 1), ``share``, ``H`` (how strongly each source shows the bases of stage 2),
+    ``W_nmf``, ``W``, ``pyramids``, ``pyramid_W`` (both of each level); of all: ``B`` (coefficients of stage 1),
+    ``discriminativeness``, ``kept``, ``P_F``, ``A2``, ``pyramid_fused``, ``collapsed``.
+
+    References
+    ----------
+    Das et al., "Utilizing Deep Convolutional Neural Networks and Non-Negative Matrix Factorization for Multi-Modal
+    Image Fusion", IJACSA 14 (2023).
+    """
+
+    network: str | Path = "lite"
+    denoise: str = "weights"
+    background: bool = False
+    outliers: float | None = None
+    weighting: str = "cnn+nmf"
+    vote: str = "hard"
+    rank: int = 16
+    rank2: int = 4
+    keep: int = 12
+    beta: float = 2.0
+    nmf_iter: int = 100
+    pyramid: str = "laplacian"
+    levels: int | None = None
+    t_top: float = 0.6
+    t_other: float = 0.6
+    epsilon: float = pyramids.CONTRAST_EPSILON
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.network, (str, Path)):
+            raise TypeError(f"network: got {type(self.network).__name__}; expected a name or a path")
+        check_choice("denoise", self.denoise, ("weights", "off", "all"))
+        check_choice("weighting", self.weighting, ("cnn+nmf", "cnn", "nmf", "half"))
+        check_choice("vote", self.vote, ("hard", "soft"))
+        check_choice("pyramid", self.pyramid, ("laplacian", "contrast"))
+        for name, least in {"rank": 1, "rank2": 0, "keep": 0, "nmf_iter": 1, "seed": 0}.items():
+            check_count(name, getattr(self, name), least)
+        if self.levels is not None:
+            check_count("levels", self.levels, 1)
+        for name in ("beta", "t_top", "t_other", "epsilon"):
+            check_number(name, getattr(self, name))
+        if self.epsilon <= 0:
+            raise ValueError(f"epsilon: got {self.epsilon!r}; expected a positive number, such as 1/255")
+        if self.outliers is not None:
+            check_number("outliers", self.outliers)
+            if self.outliers <= 0:
+                raise ValueError(f"outliers: got {self.outliers!r}; expected a positive number, such as 3")
+
+    def fuse(self, sources: Sequence[Tensor], trace: Trace, scratch: Scratch) -> Tensor:  # noqa: ARG002
+        """Fuse two or more luminances (H, W) or (D, H, W)."""
+        images = torch.stack(list(sources))
+        with trace.clock("hannmean"):
+            quiet = images if self.denoise == "off" else self._denoised(images)
+            trace.keep_each(denoised=quiet)
+        with trace.clock("network"):
+            W = self._weights(quiet, trace)
+        with trace.clock("pyramid"):
+            fused_of = quiet if self.denoise == "all" else images
+            levels = pyramids.max_levels(images.shape)
+            per_source, fused, y = fuse_pyramids(
+                fused_of,
+                W,
+                pyramid=self.pyramid,
+                levels=levels if self.levels is None else min(self.levels, levels),
+                t_top=self.t_top,
+                t_other=self.t_other,
+                epsilon=self.epsilon,
+            )
+            trace.keep_each(**per_source)
+            trace.keep(pyramid_fused=fused)
+        return self.finish(y, list(fused_of), trace)
+
+    def _denoised(self, images: Tensor) -> Tensor:
+        """Return the images (S, *spatial) after the Hannmean filter."""
+        spatial = images.dim() - 1
+        background = None
+        if self.background:
+            on_cpu = images.detach().cpu()
+            background = torch.stack([detect_background(x, spatial=spatial) for x in on_cpu]).to(images.device)
+        return hannmean_layer(
+            images, self.hannmean_size, spatial=spatial, background=background, outliers=self.outliers
+        )
+
+    def _weights(self, images: Tensor, trace: Trace) -> Tensor:
+        """Return W (S, *spatial), the weights of images of that shape; they sum to one over the sources."""
+        count, shape = len(images), tuple(images.shape[1:])
+        if self.weighting == "half":
+            W = torch.full_like(images, 1 / count)
+            trace.keep_each(W=W)
+            return W
+        maps = []
+        network = nets.load(self.network, images.device)
+        slices = images.reshape(count, -1, *shape[-2:])  # (S, D, H, W), D 1 of an image
+        features = torch.stack([network.features(x) for x in slices.transpose(0, 1)[:, :, None]])  # (D, S, C, h, w)
+        if "cnn" in self.weighting:
+            S = torch.stack([scores(x, network) for x in features], dim=1)  # (S, D, hs, ws)
+            with trace.clock("aggregate_blocks"):
+                W_cnn = torch.stack([weight_map(x, self.vote, shape[-2:]) for x in S.unbind(1)], dim=1)
+            trace.keep_each(S=S.reshape(count, *shape[:-2], *S.shape[2:]), W_cnn=W_cnn.reshape(images.shape))
+            maps.append(W_cnn.reshape(images.shape))
+        if "nmf" in self.weighting:
+            P = features.transpose(0, 1)[:, 0] if len(features) == 1 else features.permute(1, 2, 0, 3, 4)
+            with trace.clock("nmf"):
+                maps.append(self._nmf_weights(P, shape, trace))
+        W = torch.stack(maps).mean(dim=0)
+        trace.keep_each(W=W)
+        return W
+
+    def _nmf_weights(self, P: Tensor, shape: tuple[int, ...], trace: Trace) -> Tensor:
+        """Return W_nmf (S, *shape) from features P (S, C, h, w) or (S, C, D, h, w).
+
+        With the bases A2 of stage 2 fixed, each source's own coefficients H_s say how strongly it shows these patterns,
+        and ``W_nmf = a_s / sum a`` with ``a_s = sum_k |a2_k|^2 H_s,k^2``. Without stage 2, each source shows the
+        selected components of stage 1 by its own share of the basis.
+        """
+        if P.requires_grad:
+            P = P.detach()  # the weights count as given where gradients are asked for
+        places = P.shape[2:]
+        V = torch.stack([_balanced(x).reshape(x.shape[0], -1) for x in P])
+        options: dict[str, Any] = {"beta": self.beta, "max_iter": self.nmf_iter, "seed": self.seed}
+
+        def factorize(V: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+            return nmf(V, rank, **options)[:2]
+
+        def length(A: Tensor) -> Tensor:
+            return A.norm(dim=-2, keepdim=True)
+
+        both = two_stage(V, self.rank, self.rank2, factorize, length=length, silent=_SILENT, keep=self.keep)
+        if self.rank2 == 0:
+            unit = both.A_F.norm(dim=0).clamp_min(_SILENT)
+            H = torch.stack([both.B[both.kept] * (norm[0] / unit)[both.kept, None] for norm in both.norms])
+        else:
+            H = torch.stack([nmf(x, fixed_W=both.A2, **options)[1] for x in V])
+        scale = both.A2.square().sum(dim=0)[:, None]
+        a = torch.stack([(scale * h.square()).sum(dim=0) for h in H])
+        total = a.sum(0)
+        weight = torch.where(total < _SILENT, torch.full_like(a, 1 / len(P)), a / total.clamp_min(_SILENT))
+        maps = weight.reshape(len(P), -1, *places[-2:])  # (S, D, h, w)
+        W_nmf = functional.interpolate(maps, scale_factor=2, mode="bilinear", align_corners=False)
+        W_nmf = W_nmf[..., : shape[-2], : shape[-1]].reshape(len(P), *shape)
+        trace.keep_each(
+            P=P, A=both.A, share=both.share[:, 0], H=H.reshape(len(P), -1, *places), W_nmf=W_nmf
+        )
+        trace.keep(
+            B=both.B.reshape(-1, *places),
+            discriminativeness=both.discriminativeness,
+            kept=both.kept,
+            P_F=both.P_F.reshape(-1, *places),
+            A2=both.A2,
+        )
+        return W_nmf
+
+
+def _balanced(P: Tensor) -> Tensor:
+    """Divide a source's features by their mean, so that no source outweighs the others."""
+    return P / P.mean().clamp_min(_SILENT)

@@ -1,0 +1,52 @@
+"""The CNN weight maps: block scores of the Siamese network, voted and spread over the pixels they cover."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nmfuse.nets.siamese import PATCH, STRIDE, Siamese
+from nmfuse.nets.two_stage import others
+from nmfuse.ops import aggregate_blocks_layer
+
+
+def scores(features: Tensor, net: Siamese) -> Tensor:
+    """Return, for each block and source, how likely it is the sharpest of the sources.
+
+    The head is linear, so each source is held against the mean of the others: ``p_s = sigmoid(m_s - mean of the other
+    m)`` with the margin m that the head gives an image, divided by their sum. Of two sources this is the network's own
+    softmax.
+
+    Parameters
+    ----------
+    features : Tensor (S, C, h, w)
+        `Siamese.features` of the sources.
+    net : Siamese
+
+    Returns
+    -------
+    Tensor (S, h - 7, w - 7)
+        In [0, 1]; they sum to one over the sources.
+    """
+    margin = torch.stack([net.response(x[None])[0] for x in features])
+    margin = margin - others(margin)
+    upper = torch.sigmoid(margin.abs())  # in [0.5, 1], where 1 - s is exact
+    likely = torch.where(margin < 0, 1 - upper, upper)
+    return likely / likely.sum(0)
+
+
+def weight_map(block_scores: Tensor, rule: str, shape: tuple[int, int]) -> Tensor:
+    """Return W_cnn (S, H, W): the mean vote of all 16 x 16 blocks, 2 pixels apart, that cover a pixel.
+
+    The votes are the scores as they are ("soft"), or one for the greatest and nothing for the others, shared where
+    several are as great ("hard").
+
+    References
+    ----------
+    Soft: Liu et al., FUSION 2017. Hard: Das et al., IJACSA 14 (2023), after Wang et al., Sensors 20 (2020) 2169.
+    """
+    votes = block_scores
+    if rule == "hard":
+        first = (block_scores == block_scores.amax(0)).to(block_scores.dtype)
+        votes = first / first.sum(0)
+    return aggregate_blocks_layer(votes.contiguous(), PATCH, STRIDE, shape)
