@@ -28,7 +28,8 @@ class CnnLiu(Rival):
     The network compares two images. Of the authors' network, more are weighted by the softmax over the images of their
     mean margin: the logits of "sharper" minus those of "less sharp" against each image, 0 against itself. Where margins
     are differences of one quality per image, as those of our own network are, this is the softmax of the qualities; for
-    two images it is the network's own output.
+    two images it is the network's own output. Their network is not quite the same for both orders of a pair: each pair
+    is compared in the order of the sources.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def authors_net(path: Path) -> Siamese:
     from scipy.io import loadmat
 
     try:
-        stored = loadmat(path)
+        stored = loadmat(str(path))  # a Path that leads nowhere gives no FileNotFoundError
         net = Siamese("full").eval().requires_grad_(False)
         state = net.state_dict()
         for layer, name, shape in (

@@ -52,6 +52,8 @@ def decompose(image: Plane, directions: Sequence[int] = (1, 1, 1, 1)) -> list[li
 
 def check_directions(directions: Sequence[int]) -> tuple[int, ...]:
     """Return the directions, one number a scale, as a tuple; refuse any that is not 0, 1 or 2."""
+    if not isinstance(directions, (tuple, list)):
+        raise ValueError(f"directions: got {directions!r}; expected a number of 0, 1 or 2 for each scale")
     for logarithm in directions:
         if isinstance(logarithm, bool) or logarithm not in (0, 1, 2):
             raise ValueError(f"directions: got {logarithm!r}; expected 0, 1 or 2, the logarithm of their number")

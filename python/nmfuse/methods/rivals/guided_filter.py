@@ -5,19 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from nmfuse.methods.base import Plane, Planes, Rival, check_count, check_number
-from nmfuse.methods.rivals.rules import average
 
 
 @dataclass(frozen=True)
 class GuidedFilter(Rival):
     """Two scales with weights from blurred Laplacian magnitudes.
 
-    Base: 31 x 31 mean. Saliency: Gaussian (radius 5, sigma 5) of the Laplacian's magnitude; the most salient image has
-    weight 1, several that are equal share it. Each weight is smoothed by a guided filter, its own image the guide, with
-    one radius and regularization for the base and one for the detail, and the S weights are normalised, as in the paper.
+    Base: 31 x 31 mean. Saliency: Gaussian (radius 5, sigma 5) of the Laplacian's magnitude; the most salient of all
+    images has weight 1, several that are equal share it. Each weight is smoothed by a guided filter, its own image the
+    guide, with one radius and regularization for the base and one for the detail, and all weights are normalised, as
+    the paper has it for any number of images.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ class GuidedFilter(Rival):
         )
 
     @staticmethod
-    def _fuse_layer(x: Planes, best: np.ndarray, layers: Planes, radius: int, epsilon: float) -> Plane:
+    def _fuse_layer(x: Planes, best: NDArray[np.bool_], layers: Planes, radius: int, epsilon: float) -> Plane:
         weights = np.stack(
             [guided_filter(source, w, radius, epsilon) for source, w in zip(x, best / best.sum(axis=0), strict=True)]
         )

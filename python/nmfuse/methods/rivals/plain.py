@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from nmfuse.methods.base import Plane, Planes, Rival, check_count
 from nmfuse.methods.rivals.rules import average, fuse_pyramids, larger, usable_levels
 
@@ -37,7 +39,7 @@ class Maximum(Rival):
 
     def fuse_planes(self, x: Planes) -> Plane:
         """Return the maximum (H, W) of (S, H, W)."""
-        return x.max(axis=0)
+        return np.asarray(x.max(axis=0))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -48,7 +49,7 @@ class Wavelet(Rival):
         count = max(1, min(self.levels, int(np.log2(min(height, width)))))
         trees = [pywt.wavedec2(source, self.wavelet, mode="periodization", level=count) for source in x]
         approximations, *scales = zip(*trees, strict=True)
-        fused = [average(np.stack(approximations))]
+        fused: list[Any] = [average(np.stack(approximations))]
         for scale in scales:  # of each source the horizontal, vertical and diagonal band
             fused.append(tuple(_choose(np.stack(bands)) for bands in zip(*scale, strict=True)))
         return np.asarray(pywt.waverec2(fused, self.wavelet, mode="periodization"))[:height, :width]
