@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nmfuse.baselines.contourlets import decompose, reconstruct
-from nmfuse.baselines.rules import Image, choose
+from nmfuse.methods.base import Plane, Planes, Rival
+from nmfuse.methods.rivals.contourlets import check_directions, decompose, reconstruct
+from nmfuse.methods.rivals.rules import choose
 
 
-def fuse(a: Image, b: Image, directions: tuple[int, ...] = (1, 1, 1, 1)) -> Image:
-    """Fuse by nonsubsampled contourlets.
+@dataclass(frozen=True)
+class NsctPc(Rival):
+    """Nonsubsampled contourlets.
 
-    Details: the coefficient of larger ``NAM = PC LSCM^2 LE^2`` (phase congruency, local sharpness change and energy).
-    Low band: of larger weighted local energy times weighted sum of modified Laplacians. A majority of 7 x 7 decides.
+    Details: of all images the coefficient of the largest ``NAM = PC LSCM^2 LE^2`` (phase congruency, local sharpness
+    change and energy). Low band: of the largest weighted local energy times weighted sum of modified Laplacians. A
+    majority of 7 x 7 decides.
 
     This is the rule of the paper. The code that its authors published differs: it takes the larger magnitude at three
     scales (majority of 19 x 19), a pulse-coupled network at the finest, and raises the phase congruency of the low band
@@ -22,28 +28,44 @@ def fuse(a: Image, b: Image, directions: tuple[int, ...] = (1, 1, 1, 1)) -> Imag
 
     Parameters
     ----------
-    a, b : (H, W)
     directions : tuple of int
-        From the coarsest to the finest scale, the base-2 logarithm of the number of directions.
+        From the coarsest to the finest scale, the base-2 logarithm of the number of directions: 0, 1 or 2.
 
     References
     ----------
-    Zhu, Zheng, Qi, Wang & Xiang, IEEE Access 7 (2019) 20811-20824.
+    Zhu, Zheng, Qi, Wang & Xiang, IEEE Access 7 (2019) 20811-20824, there of two images.
+
+    Examples
+    --------
+    >>> NsctPc(directions=(1, 2)).fuse_planes(np.random.default_rng(0).random((3, 32, 24))).shape
+    (32, 24)
     """
-    bands_a, bands_b = (decompose(x, directions) for x in (a, b))
-    low = [choose(p, q, _low_activity(p), _low_activity(q), 7) for p, q in zip(bands_a[0], bands_b[0], strict=True)]
-    fused = [low]
-    for scale_a, scale_b in zip(bands_a[1:], bands_b[1:], strict=True):
-        fused.append([choose(p, q, _activity(p), _activity(q), 7) for p, q in zip(scale_a, scale_b, strict=True)])
-    return reconstruct(fused)
+
+    directions: tuple[int, ...] = (1, 1, 1, 1)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "directions", check_directions(self.directions))
+
+    def fuse_planes(self, x: Planes) -> Plane:
+        """Return the fused luminance (H, W) of (S, H, W)."""
+        sources = [decompose(source, self.directions) for source in x]
+        fused = []
+        for scale, of_sources in enumerate(zip(*sources, strict=True)):
+            activity = _activity if scale else _low_activity
+            fused.append([_choose(np.stack(bands), activity) for bands in zip(*of_sources, strict=True)])
+        return reconstruct(fused)
 
 
-def _low_activity(c: Image) -> Image:
+def _choose(bands: Planes, activity: Callable[[Plane], Plane]) -> Plane:
+    return choose(bands, np.stack([activity(band) for band in bands]), 7)
+
+
+def _low_activity(c: Plane) -> Plane:
     """Weighted local energy times the weighted sum of eight-neighbour modified Laplacians."""
     window = np.outer([1, 2, 1], [1, 2, 1]) / 16
     padded = np.pad(c, 1, mode="edge")
 
-    def second_difference(dy: int, dx: int) -> Image:
+    def second_difference(dy: int, dx: int) -> Plane:
         h, w = c.shape
         before, after = (padded[1 + s * dy : 1 + s * dy + h, 1 + s * dx : 1 + s * dx + w] for s in (-1, 1))
         return np.abs(2 * c - before - after)
@@ -53,7 +75,7 @@ def _low_activity(c: Image) -> Image:
     return np.asarray(ndimage.convolve(c * c, window) * ndimage.convolve(laplacians, window))
 
 
-def _activity(c: Image) -> Image:
+def _activity(c: Plane) -> Plane:
     """NAM of a detail band: phase congruency x local sharpness change squared x local energy squared."""
     padded = np.pad(c, 1, mode="edge")
     h, w = c.shape
@@ -66,7 +88,7 @@ def _activity(c: Image) -> Image:
 
 
 def phase_congruency(
-    image: Image,
+    image: Plane,
     scales: int = 4,
     orientations: int = 4,
     least_wavelength: float = 6.0,
@@ -76,7 +98,7 @@ def phase_congruency(
     k: float = 2.0,
     cut_off: float = 0.4,
     gain: float = 10.0,
-) -> Image:
+) -> Plane:
     """Return the phase congruency of an image (H, W), 0 to 1, summed over orientations.
 
     Log-Gabor filters; the noise is estimated from the median energy of the finest scale; a spread of frequencies is
@@ -115,8 +137,8 @@ _TINY = 1e-4
 
 
 def _energy(
-    responses: list[NDArray[np.complex128]], filters: list[Image], k: float, cut_off: float, gain: float
-) -> tuple[Image, Image]:
+    responses: list[NDArray[np.complex128]], filters: list[Plane], k: float, cut_off: float, gain: float
+) -> tuple[Plane, Plane]:
     """Return the weighted energy above noise and the summed amplitude of one orientation."""
     amplitudes = [np.abs(response) for response in responses]
     amplitude = np.sum(amplitudes, axis=0)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-Image = NDArray[np.float64]
+from nmfuse.methods.base import Plane
+
 Response = NDArray[np.float64]  # real frequency response, zero phase
 
 # Low-pass filters of the 9-7 pair of Cohen, Daubechies & Feauveau 1992, from the centre outwards, of sum 1.
@@ -19,7 +20,7 @@ _SEVEN = (0.557543526228500, 0.295635881557128, -0.028771763114250, -0.045635881
 _LADDER = (0.6300, -0.1930, 0.0972, -0.0526, 0.0272, -0.0144)
 
 
-def decompose(image: Image, directions: Sequence[int] = (1, 1, 1, 1)) -> list[list[Image]]:
+def decompose(image: Plane, directions: Sequence[int] = (1, 1, 1, 1)) -> list[list[Plane]]:
     """Return the bands of an image, each as large as it is.
 
     Parameters
@@ -38,8 +39,9 @@ def decompose(image: Image, directions: Sequence[int] = (1, 1, 1, 1)) -> list[li
     da Cunha, Zhou & Do, IEEE TIP 15 (2006) 3089-3101: both filter banks by mapping one-dimensional filters. Here the
     filters are applied in the frequency domain; their toolbox mirrors the borders instead.
     """
+    directions = check_directions(directions)
     low = np.fft.rfft2(image)
-    bands: list[list[Image]] = []
+    bands: list[list[Plane]] = []
     for stage, logarithm in enumerate(reversed(directions)):
         pyramid = _pyramid(image.shape, stage)
         high, low = low * pyramid[1], low * pyramid[0]
@@ -48,7 +50,17 @@ def decompose(image: Image, directions: Sequence[int] = (1, 1, 1, 1)) -> list[li
     return bands[::-1]
 
 
-def reconstruct(bands: Sequence[Sequence[Image]]) -> Image:
+def check_directions(directions: Sequence[int]) -> tuple[int, ...]:
+    """Return the directions, one number a scale, as a tuple; refuse any that is not 0, 1 or 2."""
+    if not isinstance(directions, (tuple, list)):
+        raise ValueError(f"directions: got {directions!r}; expected a number of 0, 1 or 2 for each scale")
+    for logarithm in directions:
+        if isinstance(logarithm, bool) or logarithm not in (0, 1, 2):
+            raise ValueError(f"directions: got {logarithm!r}; expected 0, 1 or 2, the logarithm of their number")
+    return tuple(directions)
+
+
+def reconstruct(bands: Sequence[Sequence[Plane]]) -> Plane:
     """Return the image of `decompose`'s bands."""
     shape = bands[0][0].shape
     low = np.fft.rfft2(bands[0][0])
@@ -61,7 +73,7 @@ def reconstruct(bands: Sequence[Sequence[Image]]) -> Image:
     return _image(low, shape)
 
 
-def _image(spectrum: NDArray[np.complex128], shape: tuple[int, ...]) -> Image:
+def _image(spectrum: NDArray[np.complex128], shape: tuple[int, ...]) -> Plane:
     return np.asarray(np.fft.irfft2(spectrum, s=shape))
 
 
@@ -85,8 +97,6 @@ def _directional(shape: tuple[int, int], stage: int, logarithm: int) -> list[tup
     Two directions are a pair of fan filters; four, these followed by the fans that a quincunx upsampling makes of
     them. The fans of a stage are upsampled with its pyramid.
     """
-    if logarithm not in (0, 1, 2):
-        raise ValueError(f"directions: got {logarithm}; expected 0, 1 or 2, the logarithm of their number")
     one = np.ones((shape[0], shape[1] // 2 + 1))
     if logarithm == 0:
         return [(one, one)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.resources import as_file, files
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nmfuse.baselines.rules import Image
+from nmfuse.methods.base import Plane, Planes
 
 PATCH = 8  # pixels
 SCALE = 255.0  # error bounds are on this scale
@@ -92,20 +92,44 @@ def _pursue(x: Tensor, dictionary: Tensor, error: float) -> tuple[Tensor, Tensor
     return x - residual, magnitude
 
 
-def fuse_patches(a: Image, b: Image, step: int, rule: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]) -> Image:
-    """Fuse all 8 x 8 patches, `step` pixels apart, and average where they overlap.
+def fuse_patches(x: Planes, step: int, rule: Callable[[list[Tensor], Tensor], Tensor]) -> Plane:
+    """Fuse all 8 x 8 patches of S images, `step` pixels apart, and average where they overlap.
 
-    `rule` takes both images' patches without their means, (N, 64), rows first, and the means (N, 1), and returns the
-    fused patches (N, 64) with theirs. Pixels that no patch covers are averaged.
+    `rule` takes each image's patches without their means, S times (N, 64), rows first, and the means (S, N, 1), and
+    returns the fused patches (N, 64) with theirs. Pixels that no patch covers are averaged.
     """
-    x, y = (torch.from_numpy(np.array(image)).float()[None, None] * SCALE for image in (a, b))
-    patches = [torch.nn.functional.unfold(z, PATCH, stride=step)[0].T for z in (x, y)]
-    means = [p.mean(1, keepdim=True) for p in patches]
-    fused = rule(patches[0] - means[0], patches[1] - means[1], means[0], means[1])
+    images = [torch.from_numpy(np.array(source)).float()[None, None] * SCALE for source in x]
+    patches = [torch.nn.functional.unfold(image, PATCH, stride=step)[0].T for image in images]
+    means = torch.stack([p.mean(1, keepdim=True) for p in patches])
+    fused = rule([p - mean for p, mean in zip(patches, means, strict=True)], means)
     both = torch.stack([fused.T, torch.ones_like(fused.T)])
-    total, cover = torch.nn.functional.fold(both, a.shape, PATCH, stride=step)[:, 0]
-    result = torch.where(cover > 0, total / cover.clamp_min(1), (x + y)[0, 0] / 2)
+    total, cover = torch.nn.functional.fold(both, x.shape[1:], PATCH, stride=step)[:, 0]
+    average = torch.cat(images)[:, 0].sum(0) / len(images)
+    result = torch.where(cover > 0, total / cover.clamp_min(1), average)
     return np.asarray(result.double().numpy() / SCALE)
+
+
+def take_largest(magnitudes: Sequence[Tensor], *terms: Sequence[Tensor]) -> Tensor:
+    """Return the sum of the terms of the source of the largest magnitude; ties give their mean.
+
+    Parameters
+    ----------
+    magnitudes : S tensors (N,)
+        1-norms of codes.
+    terms : each S tensors (N, P) or (N, 1)
+        What belongs to them, to be added up.
+
+    Returns
+    -------
+    Tensor (N, P)
+    """
+    stacked = torch.stack(list(magnitudes))
+    best = (stacked == stacked.amax(0))[..., None]  # (S, N, 1)
+    taken = [torch.where(which, part, 0.0) for term in terms for which, part in zip(best, term, strict=True)]
+    total = taken[0]
+    for part in taken[1:]:
+        total = total + part
+    return total / best.sum(0)
 
 
 @lru_cache(maxsize=1)
@@ -114,7 +138,7 @@ def dictionaries() -> tuple[Tensor, Tensor]:
 
     `nmfuse train dictionaries` learned them; each column has length 1 and no mean, pixels rows first.
     """
-    with as_file(files("nmfuse.baselines") / DICTIONARIES) as path, np.load(path) as stored:
+    with as_file(files("nmfuse.methods.rivals") / DICTIONARIES) as path, np.load(path) as stored:
         return _unit(stored["general"]), _unit(stored["oriented"])
 
 
