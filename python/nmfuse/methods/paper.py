@@ -162,7 +162,7 @@ class Paper(Finished):
         maps = []
         network = nets.load(self.network, images.device)
         slices = images.reshape(count, -1, *shape[-2:])  # (S, D, H, W), D 1 of an image
-        features = torch.stack([network.features(x) for x in slices.transpose(0, 1)[:, :, None]])  # (D, S, C, h, w)
+        features = [network.features(x) for x in slices.transpose(0, 1)[:, :, None]]  # of each slice: (S, C, h, w)
         if "cnn" in self.weighting:
             S = torch.stack([scores(x, network) for x in features], dim=1)  # (S, D, hs, ws)
             with trace.clock("aggregate_blocks"):
@@ -170,7 +170,7 @@ class Paper(Finished):
             trace.keep_each(S=S.reshape(count, *shape[:-2], *S.shape[2:]), W_cnn=W_cnn.reshape(images.shape))
             maps.append(W_cnn.reshape(images.shape))
         if "nmf" in self.weighting:
-            P = features.transpose(0, 1)[:, 0] if len(features) == 1 else features.permute(1, 2, 0, 3, 4)
+            P = features[0] if len(shape) == 2 else torch.stack(features, dim=2)
             with trace.clock("nmf"):
                 maps.append(self._nmf_weights(P, shape, trace))
         W = torch.stack(maps).mean(dim=0)
@@ -206,9 +206,9 @@ class Paper(Finished):
         a = torch.stack([(scale * h.square()).sum(dim=0) for h in H])
         total = a.sum(0)
         weight = torch.where(total < _SILENT, torch.full_like(a, 1 / len(P)), a / total.clamp_min(_SILENT))
-        maps = weight.reshape(len(P), -1, *places[-2:])  # (S, D, h, w)
-        W_nmf = functional.interpolate(maps, scale_factor=2, mode="bilinear", align_corners=False)
-        W_nmf = W_nmf[..., : shape[-2], : shape[-1]].reshape(len(P), *shape)
+        maps = weight.reshape(-1, 1, *places[-2:]).split(1)  # of each source, and each slice of it
+        large = [functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False) for x in maps]
+        W_nmf = torch.cat(large)[..., : shape[-2], : shape[-1]].reshape(len(P), *shape)
         trace.keep_each(
             P=P, A=both.A, share=both.share[:, 0], H=H.reshape(len(P), -1, *places), W_nmf=W_nmf
         )

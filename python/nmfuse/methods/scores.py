@@ -6,16 +6,14 @@ import torch
 from torch import Tensor
 
 from nmfuse.nets.siamese import PATCH, STRIDE, Siamese
-from nmfuse.nets.two_stage import others
 from nmfuse.ops import aggregate_blocks_layer
 
 
 def scores(features: Tensor, net: Siamese) -> Tensor:
     """Return, for each block and source, how likely it is the sharpest of the sources.
 
-    The head is linear, so each source is held against the mean of the others: ``p_s = sigmoid(m_s - mean of the other
-    m)`` with the margin m that the head gives an image, divided by their sum. Of two sources this is the network's own
-    softmax.
+    The head is linear, so the network gives each source a response r of its own, and that of two sources is
+    ``sigmoid(r_a - r_b)``. Of S sources it is the softmax of their responses.
 
     Parameters
     ----------
@@ -28,11 +26,11 @@ def scores(features: Tensor, net: Siamese) -> Tensor:
     Tensor (S, h - 7, w - 7)
         In [0, 1]; they sum to one over the sources.
     """
-    margin = torch.stack([net.response(x[None])[0] for x in features])
-    margin = margin - others(margin)
+    response = torch.cat([net.response(x) for x in features.split(1)])
+    rest = [torch.cat([response[:s], response[s + 1 :]]).logsumexp(0) for s in range(len(response))]
+    margin = response - torch.stack(rest)
     upper = torch.sigmoid(margin.abs())  # in [0.5, 1], where 1 - s is exact
-    likely = torch.where(margin < 0, 1 - upper, upper)
-    return likely / likely.sum(0)
+    return torch.where(margin < 0, 1 - upper, upper)
 
 
 def weight_map(block_scores: Tensor, rule: str, shape: tuple[int, int]) -> Tensor:
