@@ -65,7 +65,7 @@ weights: $(VENV)/installed  ## the shipped weight files, from PHOTOS=folder of p
 	$(BIN)/nmfuse train fusion --data "$(PAIRS)" --photos "$(PHOTOS)" --phantoms 40 $(SECOND) --start $(VENV)/fusion_all.safetensors \
 	  -o python/nmfuse/nets/weights/fusion_all.safetensors --overwrite \
 	  --notes "Trained on registered MRI-CT, MRI-PET, MRI-SPECT and infrared-visible pairs that carry no licence, and on photographs and phantoms: for research only."
-	$(BIN)/nmfuse train dictionaries --images "$(PHOTOS)" -o python/nmfuse/baselines/dictionaries.npz --overwrite
+	$(BIN)/nmfuse train dictionaries --images "$(PHOTOS)" -o python/nmfuse/methods/rivals/dictionaries.npz --overwrite
 	rm -f python/nmfuse/nets/weights/*.csv python/nmfuse/nets/weights/*.png
 
 wheel: $(VENV)/tools  ## dist/nmfuse-*.whl

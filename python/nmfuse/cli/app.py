@@ -271,7 +271,6 @@ def train_fusion(
         float | None, typer.Option(help="Greatest learning rate; by default that of the shipped file's first pass.")
     ] = None,
     context: Annotated[bool, typer.Option(help="Whether the NMF takes part.")] = True,
-    specific: Annotated[bool, typer.Option(help="Whether the second image has first layers of its own.")] = False,
     seed: Annotated[int, typer.Option(help="Of the crops and the start.")] = 0,
     device: TrainingDevice = "cpu",
     checkpoint: Annotated[
@@ -293,7 +292,6 @@ def train_fusion(
         phantoms=phantoms,
         start=start,
         context=context,
-        specific=specific,
         seed=seed,
         device=device,
         checkpoint=checkpoint,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -99,18 +98,6 @@ class Rival(Method):
             else:
                 fused = np.stack([self.fuse_planes(x[:, z]) for z in range(x.shape[1])])
             return torch.from_numpy(np.clip(fused, 0, 1)).to(sources[0])
-
-
-def option_names(method: type[Method]) -> tuple[str, ...]:
-    """Return the names of a method's options.
-
-    Examples
-    --------
-    >>> from nmfuse.methods.rivals.plain import Laplacian
-    >>> option_names(Laplacian)
-    ('levels',)
-    """
-    return tuple(f.name for f in dataclasses.fields(method))
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nmfuse.methods.base import Method, option_names
+if TYPE_CHECKING:
+    from nmfuse.methods.base import Method
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,17 @@ def make(name: str, **options: Any) -> Method:
             whose = f"is an option of method={' or '.join(map(repr, having))}; " if having else ""
             raise ValueError(f"{option}: {whose}{name!r} has {', '.join(known) or 'no options'}")
     return method(**{**row.options, **options})
+
+
+def option_names(method: type[Method]) -> tuple[str, ...]:
+    """Return the names of a method's options.
+
+    Examples
+    --------
+    >>> option_names(METHODS["laplacian"].load())
+    ('levels',)
+    """
+    return tuple(f.name for f in dataclasses.fields(method))
 
 
 def _options_of(name: str) -> tuple[str, ...]:

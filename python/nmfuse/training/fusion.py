@@ -68,7 +68,6 @@ def train_fusion(
     crop: int = 128,
     lr: float = 3e-3,
     context: bool = True,
-    specific: bool = False,
     seed: int = 0,
     device: str = "cpu",
     checkpoint: str | Path | None = None,
@@ -92,15 +91,13 @@ def train_fusion(
         What to learn from; see `nmfuse.training.pairs.pair_set`.
     start : str or path, optional
         Weights to go on from, as `nmfuse.nets.fusion_net.load_fusion` takes them; their recipe is kept, and their
-        `context` and `specific` must be those asked for. A smaller `lr`, such as 1e-3, keeps more of what they know.
+        `context` must be the one asked for. A smaller `lr`, such as 1e-3, keeps more of what they know.
     steps, batch, crop : int
         Steps, pairs a step, and pixels along a crop.
     lr : float
         The greatest learning rate.
     context : bool
         Whether the two stages of NMF take part.
-    specific : bool
-        Whether the second image has first layers of its own.
     seed : int
         Of the crops and, without `start`, of the starting weights.
     device : str
@@ -138,14 +135,13 @@ def train_fusion(
     schedule, where = OneCycle(steps, lr, muon=True), training_device(device)
     checkpoint = None if checkpoint is None else Path(checkpoint)
     files = output_files(Path(output), checkpoint, overwrite=overwrite)
-    net = _starting_net(start, seed, context=context, specific=specific).to(where)
+    net = _starting_net(start, seed, context=context).to(where)
     pairs = pair_set(None if data is None else Path(data), None if photos is None else Path(photos), phantoms)
     recipe = {
         **asdict(schedule),
         "batch": batch,
         "crop": crop,
         "context": context,
-        "specific": specific,
         "seed": seed,
         "kinds": sorted(pairs.training),
         "phantoms": phantoms,
@@ -176,7 +172,7 @@ def train_fusion(
     result = FusionResult(curve[-1].score, dict(zip(METRICS, ranks.tolist(), strict=True)), curve)
     metadata = {
         "context": str(int(context)),
-        "specific": str(int(specific)),
+        **{name: str(size) for name, size in net.sizes.items()},
         "recipe": json.dumps(recipe),
         "held_out_score": f"{result.score:.5f}",
         "held_out_ranks": json.dumps(result.ranks),
@@ -188,15 +184,14 @@ def train_fusion(
     return result
 
 
-def _starting_net(start: str | Path | None, seed: int, *, context: bool, specific: bool) -> FusionNet:
+def _starting_net(start: str | Path | None, seed: int, *, context: bool) -> FusionNet:
     if start is None:
         with torch.random.fork_rng(devices=[]):  # leaves the caller's random numbers alone
             torch.default_generator.manual_seed(seed)
-            return FusionNet(context=context, specific=specific)
+            return FusionNet(context=context)
     net = copy.deepcopy(load_fusion(start)).requires_grad_(True).train()
-    found, asked = (net.context, net.firsts_b is not None), (context, specific)
-    if found != asked:
-        raise ValueError(f"start: {start} has (context, specific) = {found}; asked for {asked}: ask for the file's own")
+    if net.context != context:
+        raise ValueError(f"start: {start} has context={net.context}; asked for {context}: ask for the file's own")
     return net
 
 
@@ -219,6 +214,6 @@ def _ranks(
     """Return the expected ranks (N, 10) of a drawn batch once fused, and how far its values lie outside [0, 1]."""
     device = next(net.parameters()).device
     a, b = (torch.from_numpy(x).to(device) for x in drawn[:2])
-    fused = net(a[:, None], b[:, None])[:, 0]
+    fused = net(torch.stack([a, b])[:, :, None])[:, 0]
     others = torch.stack([standings.get(kind, standings["any"]) for kind in drawn[2]]).to(device)
     return expected_ranks(a, b, fused, others), (fused - 1).clamp_min(0) + (-fused).clamp_min(0)
