@@ -62,7 +62,7 @@ def test_places_that_cannot_be_written(tmp_path: Path, check: Any, monkeypatch: 
     with pytest.raises(FileExistsError, match=r"old\.png: exists already; pass --overwrite"):
         check(tmp_path / "old.png", overwrite=False)
     check(tmp_path / "old.png", overwrite=True)
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)  # root may write anywhere
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != tmp_path)  # root may write anywhere
     with pytest.raises(PermissionError, match=r"new\.png: nothing can be written to the folder .*; choose another"):
         check(tmp_path / "new.png", overwrite=True)
 

@@ -29,7 +29,7 @@ def read(path: Path) -> Image:
     try:
         with tifffile.TiffFile(path) as file:
             pages = len(file.pages)
-            page = file.pages[0]
+            page = file.pages.first
             pixels: np.ndarray = page.asarray()
             axes, photometric, extra, colormap = page.axes, int(page.photometric), page.extrasamples, page.colormap
             if photometric == _YCBCR and int(page.compression) == _JPEG:
@@ -47,9 +47,9 @@ def read(path: Path) -> Image:
     if pixels.dtype.name not in DTYPES:
         raise ValueError(f"{path}: pixels are {pixels.dtype}; convert them to one of {', '.join(DTYPES)}")
     pixels, valid = _without_alpha(path, pixels, tuple(int(sample) for sample in extra))
-    if photometric == _PALETTE and pixels.ndim == 2:
+    if photometric == _PALETTE and pixels.ndim == 2 and colormap is not None:
         return Image(_coloured(colormap, pixels), valid)
-    if photometric not in (_WHITE_IS_0, _BLACK_IS_0, _RGB) or pixels.ndim == 3 and pixels.shape[2] != 3:
+    if photometric not in (_WHITE_IS_0, _BLACK_IS_0, _RGB) or (pixels.ndim == 3 and pixels.shape[2] != 3):
         raise ValueError(
             f"{path}: shape {pixels.shape} of photometric interpretation {photometric}; expected a grey or RGB image"
         )
