@@ -295,7 +295,7 @@ def evaluate(
     >>> hounsfield = (20 * columns - 100).astype(np.int16)  # of a CT, beside 8 bits
     >>> values = evaluate(np.maximum(a, b), [a, hounsfield], window=[None, None, (-100, 1160)], metrics=["CC"])
     >>> round(values["CC"], 3)
-    0.707
+    0.612
 
     References
     ----------
