@@ -4,7 +4,7 @@ from nmfuse.metrics import METRICS
 
 NOTES = """# Metrics
 
-`nmfuse.metrics.evaluate(fused, [a, b])` and `nmfuse evaluate FUSED A B`. Images are brought to the scale 0..255; n is the number of sources. This table is printed by `python docs/metrics.py` from `nmfuse.metrics.METRICS`.
+`nmfuse.metrics.evaluate(fused, [a, b])` and `nmfuse evaluate FUSED A B`. Images are brought to the scale 0..255: by the range of uint8 or uint16, by one `data_range=(low, high)`, or each by a `window` of its own. n is the number of sources. This table is printed by `python docs/metrics.py` from `nmfuse.metrics.METRICS`.
 """
 TRAPS = """
 ## Where popular implementations differ

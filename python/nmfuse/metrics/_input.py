@@ -246,17 +246,21 @@ def _scaled(x: Tensor, valid: Tensor | None, name: str, low: float, high: float,
 
 def _windowed(x: Tensor, valid: Tensor | None, name: str, spec: Any) -> Tensor:
     """Clip an image to its window, each of a batch to its own, and scale it."""
-    from nmfuse.images.window import resolve
-
     values = _finite(x, valid, name).reshape(-1, *x.shape[-2:])
     shown = None if valid is None else valid.reshape(values.shape)
     planes = []
     for n, plane in enumerate(values):
         mask = None if shown is None else shown[n]
         original = x.reshape(values.shape)[n]  # in its own dtype
-        low, high = _dtype_range(x) if spec is None else resolve(spec, original, mask)
+        low, high = _dtype_range(x) if spec is None else _resolved(spec, original, mask)
         planes.append(_to_255(plane.clamp(low, high), mask, low, high))
     return torch.cat(planes)
+
+
+def _resolved(spec: Any, values: Tensor, valid: Tensor | None) -> tuple[float, float]:
+    from nmfuse.images.window import resolve
+
+    return resolve(spec, values, valid)
 
 
 def _finite(x: Tensor, valid: Tensor | None, name: str) -> Tensor:
