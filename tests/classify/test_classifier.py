@@ -256,3 +256,18 @@ def test_all_methods_are_measured_alike(phantoms):
         evaluate_split(images, labels, *halves, methods=["magic"])
     with pytest.raises(ValueError, match="test: 16 images are in both halves"):
         evaluate_split(images, labels, np.arange(32), np.arange(16, 48))
+
+
+def test_hog_sees_directions_and_what_is_trivial_does_not():
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:64, :64]
+    images, labels = [], np.arange(60) % 2
+    for label in labels:
+        angle = rng.uniform(-0.3, 0.3) + label * np.pi / 2
+        phase = (rows * np.sin(angle) + columns * np.cos(angle)) / rng.uniform(2, 4) + rng.uniform(0, 6)
+        images.append(0.5 + rng.uniform(0.1, 0.3) * np.sin(phase) + rng.normal(0, 0.02, (64, 64)))
+    methods = ["HOG + SVM", "random forest on size and brightness"]
+    evaluation = evaluate_split(images, labels, np.arange(30), np.arange(30, 60), methods=methods)
+    accuracy = {row["method"]: row["accuracy"] for row in evaluation.rows()}
+    assert accuracy["HOG + SVM"] >= 0.95
+    assert accuracy["random forest on size and brightness"] <= 0.75

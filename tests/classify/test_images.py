@@ -62,8 +62,28 @@ def test_images_of_every_kind(tmp_path):
     Image.fromarray(np.stack([grey] * 3 + [np.full_like(grey, 255)], -1)).save(tmp_path / "opaque.png")
     for name in ("grey", "deep", "colour", "palette", "opaque"):
         np.testing.assert_allclose(read_image(tmp_path / f"{name}.png"), grey / 255, atol=1e-6)
-    Image.fromarray(np.stack([grey] * 3 + [np.full_like(grey, 51)], -1)).save(tmp_path / "faint.png")
-    np.testing.assert_allclose(read_image(tmp_path / "faint.png"), grey / 255 * 0.2, atol=0.01)
+    for value in (0, 51):  # what is partly transparent counts as shown
+        alpha = np.where(grey > 100, 255, value).astype(np.uint8)
+        Image.fromarray(np.stack([grey] * 3 + [alpha], -1)).save(tmp_path / "transparent.png")
+        expected = np.where((grey > 100) | (value > 0), grey / 255, 0)
+        np.testing.assert_allclose(read_image(tmp_path / "transparent.png"), expected, atol=1e-6)
+
+
+def test_floats_and_signed_integers(tmp_path):
+    values = np.linspace(0, 1, 64).reshape(8, 8)
+    for dtype in (np.float16, np.float32, np.float64):
+        io.write_image(tmp_path / "x.tif", values.astype(dtype), overwrite=True)
+        assert read_image(tmp_path / "x.tif").dtype == np.float32
+        np.testing.assert_allclose(read_image(tmp_path / "x.tif"), values, atol=1e-3)
+    hidden = np.where(values > 0.5, values, -7)
+    io.write_image(tmp_path / "x.tif", hidden, valid=values > 0.5, overwrite=True)
+    np.testing.assert_allclose(read_image(tmp_path / "x.tif"), np.where(values > 0.5, values, 0), atol=1e-6)
+    io.write_image(tmp_path / "x.tif", hidden, overwrite=True)
+    with pytest.raises(ValueError, match=r"x\.tif: floats from -7 to 1; expected 0 to 1, scale them"):
+        read_image(tmp_path / "x.tif")
+    io.write_image(tmp_path / "x.tif", hidden.astype(np.int16), overwrite=True)
+    with pytest.raises(ValueError, match=r"x\.tif: pixels are int16; expected uint8, uint16, or floats from 0 to 1"):
+        read_image(tmp_path / "x.tif")
 
 
 def test_a_square_keeps_the_aspect():

@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter, sobel
 
+from nmfuse.images import Image
 from nmfuse.metrics import METRICS, evaluate
 
 ONE_OF_TWO = {"Q_TE", "Q_TE_toolbox", "Q_Y", "SCD"}
@@ -238,6 +239,66 @@ def test_data_range_overrules_the_dtype(
     assert_same(evaluate(fused, [a, b], data_range=255 * 16), values, rtol=0)
 
 
+def test_a_range_has_two_ends(images: tuple[np.ndarray, np.ndarray, np.ndarray], values: dict[str, float]) -> None:
+    fused, a, b = images
+    assert_same(evaluate(fused, [a, b], data_range=(0, 255)), values, rtol=0)
+    fused, a, b = (x.astype(np.int16) - 100 for x in images)
+    assert_same(evaluate(fused, [a, b], data_range=(-100, 155)), values, rtol=0)
+    fused, a, b = (x.astype(np.float64) * 2 - 100 for x in images)
+    assert_same(evaluate(fused, [a, b], data_range=[-100, 410]), values, rtol=0)
+
+
+def test_each_image_has_a_window_of_its_own(
+    images: tuple[np.ndarray, np.ndarray, np.ndarray], values: dict[str, float]
+) -> None:
+    fused, a, b = images
+    hounsfield = b.astype(np.int16) * 4 - 1000
+    windows = [None, (0, 1), (-1000, 20)]
+    assert_same(evaluate(fused, [a / 255, hounsfield], window=windows), values, rtol=1e-9)
+    assert_same(
+        evaluate(fused, [a.astype(np.uint16) * 257, hounsfield], window=(None, None, (-1000, 20))), values, 1e-9
+    )
+    assert_same(evaluate(fused, [a, b], window=(0, 255)), values, rtol=0)
+    assert_same(evaluate(fused, [a, hounsfield.astype(np.int32)], window=[None, None, "minmax"]), values, rtol=1e-9)
+
+
+def test_windows_clip(images: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    fused, a, b = images
+    clipped = [(np.clip(x, 50, 200).astype(np.float64) - 50) / 150 for x in images]
+    expected = evaluate(clipped[0], clipped[1:], data_range=(0, 1), metrics=("EN", "VIF", "SSIM"))
+    assert_same(evaluate(fused, [a, b], window=(50, 200), metrics=("EN", "VIF", "SSIM")), expected, rtol=1e-9)
+
+
+def test_each_image_of_a_batch_has_its_own_extremes() -> None:
+    fused, a, b = (picture(seed, 2, 30, 32).astype(np.float32) for seed in (1, 2, 3))
+    for x in (fused, a, b):
+        x[1] = 5 * x[1] - 300
+    batch = evaluate(fused, [a, b], window="minmax", metrics=("EN", "SSIM"))
+    for n in range(2):
+        single = evaluate(fused[n], [a[n], b[n]], window="minmax", metrics=("EN", "SSIM"))
+        assert_same(single, {name: v[n] for name, v in batch.items()}, rtol=1e-12)
+
+
+def test_what_an_image_says_is_not_valid_counts_as_black(
+    images: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> None:
+    fused, a, b = images
+    valid = np.hypot(*(np.mgrid[:180, :190] - 90)) < 80
+    black = [np.where(valid, x, 0).astype(np.uint8) for x in (fused, a)]
+    expected = evaluate(black[0], [black[1], b])
+    assert_same(evaluate(Image(fused, valid), [Image(a, valid), Image(b)]), expected, rtol=0)
+    holes = np.where(valid, a / 255, np.nan)
+    given = Image(fused / 255, valid), [Image(holes, valid), b / 255]
+    filled = evaluate(black[0] / 255, [black[1] / 255, b / 255], data_range=1, metrics=["SSIM"])
+    for options in ({"data_range": (0, 1)}, {"window": (0, 1)}):
+        assert_same(evaluate(*given, metrics=["SSIM"], **options), filled, rtol=1e-9)
+    ends = [(x[valid].min() / 255, x[valid].max() / 255) for x in (fused, a)]
+    by_hand = evaluate(*given, metrics=["SSIM"], window=[*ends, (0, 1)])
+    assert_same(evaluate(*given, metrics=["SSIM"], window=["minmax", "minmax", (0, 1)]), by_hand)
+    with pytest.raises(ValueError, match=r"sources\[0\]: its valid is bool of shape \(9, 190\); expected bool of"):
+        evaluate(fused, [Image(a, valid[:9]), b])
+
+
 def test_views_and_read_only_arrays_are_read(
     images: tuple[np.ndarray, np.ndarray, np.ndarray], values: dict[str, float]
 ) -> None:
@@ -316,7 +377,40 @@ F32 = np.zeros((16, 16), np.float32)
         (U8, [F32, U8], {}, ValueError, r"sources\[0\]: dtype float32, but fused is uint8; convert one"),
         (F32, [F32, F32], {}, ValueError, r"data_range: not given, and dtype float32 does not imply it; .*1\.0"),
         (F32, [F32, F32], {"data_range": 0}, ValueError, r"data_range: got 0; expected a positive number"),
-        (F32, [F32, F32], {"data_range": (0, 1)}, TypeError, r"data_range: got tuple; expected a number"),
+        (F32, [F32, F32], {"data_range": "1"}, TypeError, r"data_range: got str; expected \(low, high\), or a number"),
+        (F32, [F32, F32], {"data_range": (1, 0)}, ValueError, r"data_range: got \(1, 0\); expected \(low, high\) with"),
+        (
+            F32,
+            [F32, F32],
+            {"data_range": (0, 1, 2)},
+            ValueError,
+            r"data_range: got \(0, 1, 2\); expected \(low, high\)",
+        ),
+        (
+            F32,
+            [F32, F32 + 2],
+            {"data_range": (0, 1)},
+            ValueError,
+            r"sources\[1\]: values from 2 to 2, not .* 0 to 1; widen",
+        ),
+        (F32 - 1, [F32, F32], {"data_range": (0, 1)}, ValueError, r"fused: values from -1 to -1, not all within"),
+        (U8, [U8, U8], {"data_range": 1, "window": "auto"}, ValueError, r"window: got 'auto', and a data_range 1 too"),
+        (
+            U8,
+            [U8, U8],
+            {"window": [None, None]},
+            ValueError,
+            r"window: got 2 for 3 images; expected one for all, or one",
+        ),
+        (
+            F32,
+            [F32, F32],
+            {"window": [None] * 3},
+            ValueError,
+            r"data_range: not given, and dtype float32 does not imply",
+        ),
+        (U8.astype("i2"), [U8.astype("i2")] * 2, {}, ValueError, r"data_range: not given, and dtype int16 does not"),
+        (F32 + np.nan, [F32, F32], {"window": (0, 1)}, ValueError, r"fused: contains NaN or inf.*nan_to_num"),
         (F32 + np.nan, [F32, F32], {"data_range": 1}, ValueError, r"fused: contains NaN or inf.*nan_to_num"),
         (F32, [F32, F32 - np.inf], {"data_range": 1}, ValueError, r"sources\[1\]: contains NaN or inf"),
         (U8[0], [U8[0]] * 2, {}, ValueError, r"fused: shape \(16,\); expected \(H, W\), or \(\.\.\., H, W\)"),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nmfuse.classify.copies import group_copies, grouped_split, leaks
+from nmfuse.classify.extra import need_scikit_learn
 from nmfuse.classify.images import ImageFolder, try_images
 
 _BORDER = 0.05  # of the height and width
@@ -34,7 +35,7 @@ class Audit:
     tested : int
         Images of the test half.
     trivial : dict
-        Accuracy in the test half of methods that see trivial features alone; empty without scikit-learn.
+        Accuracy in the test half of methods that see trivial features alone.
     """
 
     counts: tuple[int, int]
@@ -84,9 +85,26 @@ def audit(
 
     Raises
     ------
+    ModuleNotFoundError
+        If scikit-learn is missing.
     ValueError
         If no image of a class is readable.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from nmfuse.classify import find_images
+    >>> from nmfuse.io import write_image
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for name, seed in (("no/1", 0), ("no/2", 1), ("yes/1", 2), ("yes/2", 3)):
+    ...     (folder / name).parent.mkdir(exist_ok=True)
+    ...     write_image(folder / f"{name}.png", np.random.default_rng(seed).integers(0, 256, (40, 40), np.uint8))
+    >>> found = audit(find_images(folder))
+    >>> found.counts, found.same_pixels
+    ((2, 2), 0)
     """
+    need_scikit_learn("an audit")
     images, kept, unreadable = [], [], []
     for place, image in try_images(folder, range(len(folder.paths))):
         if isinstance(image, ValueError):
@@ -138,19 +156,16 @@ def trivial_features(images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def trivial_scores(features: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> dict[str, float]:
-    """Return the test accuracy of logistic regression and of a random forest; nothing where scikit-learn is missing."""
-    try:
-        models = trivial_models()
-    except ImportError:
-        return {}
+    """Return the test accuracy of logistic regression and of a random forest."""
     return {
         name: float(model.fit(features[train], labels[train]).score(features[test], labels[test]))
-        for name, model in models.items()
+        for name, model in trivial_models().items()
     }
 
 
 def trivial_models() -> dict[str, Any]:
-    """Return what trivial features are given to; ImportError without scikit-learn."""
+    """Return what trivial features are given to; ModuleNotFoundError without scikit-learn."""
+    need_scikit_learn("what trivial features are given to")
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

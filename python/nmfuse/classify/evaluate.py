@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from nmfuse.baselines import fuse
+import nmfuse
 from nmfuse.classify.audit import trivial_features, trivial_models
 from nmfuse.classify.classifier import Classifier, Curve
+from nmfuse.classify.extra import need_scikit_learn
 from nmfuse.classify.features import prepare
+from nmfuse.classify.hog import hog
 from nmfuse.classify.measures import MEASURES, bootstrap, calibration, measures, precision_recall, roc
 from nmfuse.kernels import hannmean
 
@@ -112,6 +114,8 @@ def evaluate_split(
 
     Raises
     ------
+    ModuleNotFoundError
+        For `BASELINES`, if scikit-learn is missing.
     ValueError
         For an unknown method, halves that overlap, or what `Classifier.fit` refuses.
 
@@ -128,6 +132,8 @@ def evaluate_split(
     for name in methods:
         if name not in known:
             raise ValueError(f"methods: got {name!r}; expected some of {', '.join(known)}")
+        if name in BASELINES:
+            need_scikit_learn(f"methods: {name!r}")
     if np.intersect1d(train, test).size:
         raise ValueError(f"test: {np.intersect1d(train, test).size} images are in both halves; expected none")
     jobs = [(name, seed) for seed in range(seeds) for name in methods if seed == 0 or name in _REPEATED]
@@ -166,23 +172,20 @@ def evaluate_split(
 
 def _fused(image: np.ndarray, method: str) -> np.ndarray:
     """Return an image and its Hannmean-filtered view, fused by a rival method."""
-    fused = fuse(image, hannmean(image, _DEFAULTS["hannmean_size"]), method, data_range=(0, 1))
+    smooth = hannmean(image, _DEFAULTS["hannmean_size"]).clip(0, 1)  # a mean of ones may be rounded up
+    fused = nmfuse.fuse(image, smooth, method=method, data_range=(0, 1))
     return np.asarray(fused).clip(0, 1)
 
 
 def _baseline(name: str, learned: Sequence[np.ndarray], labels: np.ndarray, asked: Sequence[np.ndarray]) -> np.ndarray:
     """Return the probabilities of the second images by a plain method that learned from the first."""
-    try:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-        from sklearn.svm import SVC
-    except ImportError as error:
-        raise ImportError(f"{name} needs scikit-learn; pip install 'nmfuse[compare]'") from error
-    if name == "HOG + SVM":
-        from skimage.feature import hog
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
 
-        seen, there = ([hog(prepare(image), pixels_per_cell=(8, 8)) for image in half] for half in (learned, asked))
+    if name == "HOG + SVM":
+        seen, there = ([hog(prepare(image)) for image in half] for half in (learned, asked))
         scores = make_pipeline(StandardScaler(), SVC(random_state=0)).fit(seen, labels).decision_function(there)
         return np.asarray(1 / (1 + np.exp(-scores)))
     if name in TRIVIAL:

@@ -224,6 +224,56 @@ def draw_curves(path: str | Path, curves: Curves, *, overwrite: bool = False) ->
     _save(figure, path, overwrite)
 
 
+def draw_heat(
+    path: str | Path, image: np.ndarray, heat: np.ndarray, title: str = "", *, overwrite: bool = False
+) -> None:
+    """Draw an image as the branches see it, and beside it what spoke for and against "unhealthy", to a PNG file.
+
+    Parameters
+    ----------
+    path : path
+        Of the picture, which ends in .png.
+    image : array, shape (H, W)
+        From 0 to 1.
+    heat : array, shape (side, side)
+        As `Classifier.explain` returns it.
+    title : str
+        What stands above the image.
+    overwrite : bool
+        Replace the file if there is one.
+
+    Raises
+    ------
+    ValueError
+        If the file's name does not end in .png.
+    FileExistsError, FileNotFoundError
+        If the file is there already, or its folder is not.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "heat.png"
+    >>> draw_heat(path, np.ones((50, 40), np.float32), np.zeros((96, 96)), "01.png")
+    >>> path.exists()
+    True
+    """
+    from nmfuse.classify.features import prepare
+
+    figure = _figure(7.0, 3.6)
+    left, right = figure.subplots(1, 2)
+    seen = prepare(image)
+    most = float(np.abs(heat).max()) or 1.0
+    left.imshow(seen, cmap="gray")
+    left.set_title(title)
+    right.imshow(seen, cmap="gray")
+    shown = right.imshow(heat, cmap="RdBu_r", vmin=-most, vmax=most, alpha=0.6)
+    right.set_title("for unhealthy (red), against (blue)")
+    figure.colorbar(shown, ax=right, label="log-odds")
+    for axes in (left, right):
+        axes.set_axis_off()
+    _save(figure, path, overwrite)
+
+
 def curve_rows(curves: Curves) -> list[dict[str, object]]:
     """Return curves as rows for `write_csv`.
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from nmfuse import io
+from nmfuse.images.luma import luminance
 
 _log = logging.getLogger(__name__)
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 _LAYOUTS = (("healthy", "unhealthy"), ("no", "yes"), ("healthy", "brain tumor"))
 _UNBALANCED = 3
 
@@ -83,11 +83,11 @@ def find_images(folder: str | Path, classes: tuple[str, str] | None = None) -> I
     if classes is not None and (len(classes) != 2 or classes[0] == classes[1]):
         raise ValueError(f"classes: got {classes!r}; expected the names of two folders, the healthy one first")
     healthy, unhealthy = _two_folders(folder, classes)
-    found = [_images_in(healthy), _images_in(unhealthy)]
+    found = [io.list_images(healthy), io.list_images(unhealthy)]
     counts = [len(paths) for paths in found]
     for where, count in zip((healthy, unhealthy), counts, strict=True):
         if count == 0:
-            raise ValueError(f"{where}: has no images ({', '.join(_SUFFIXES)}); expected those of one class")
+            raise ValueError(f"{where}: has no images ({', '.join(io.suffixes())}); expected those of one class")
     if max(counts) > _UNBALANCED * min(counts):
         _log.warning("%s: unbalanced, %d healthy and %d unhealthy images", folder, *counts)
     return ImageFolder([*found[0], *found[1]], np.repeat(np.arange(2), counts), (healthy.name, unhealthy.name))
@@ -115,33 +115,26 @@ def _layouts_in(folder: Path, layouts: tuple[tuple[str, str], ...]) -> list[tupl
     return [(below[a], below[b]) for a, b in keys if a in below and b in below]
 
 
-def _images_in(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in _SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
-
-
 def read_image(path: str | Path) -> np.ndarray:
     """Read an image as luminance.
 
     Parameters
     ----------
     path : path
-        PNG, JPEG, TIFF, BMP or WebP, see `nmfuse.io.read_image`; what is transparent lies over black.
+        Any file that `nmfuse.io.read_image` reads.
 
     Returns
     -------
     array, shape (H, W)
-        float32 from 0 to 1: 8 and 16 bits by the range of their dtype, float32 as it is; colour by BT.601.
+        float32 from 0 to 1: 8 and 16 bits by the range of their dtype, floats as they are; colour by BT.601. What is
+        wholly transparent is black.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no readable image, or of floats that are not from 0 to 1.
+        If it is no readable image, of signed integers, or of floats that are not from 0 to 1.
 
     Examples
     --------
@@ -152,28 +145,15 @@ def read_image(path: str | Path) -> np.ndarray:
     array([[0.2, 0.2],
            [0.2, 0.2]], dtype=float32)
     """
-    try:
-        pixels = io.read_image(path)
-    except ValueError as error:
-        if "is partly transparent" not in str(error):
-            raise
-        pixels = _over_black(Path(path))  # all else has been found good
-    if pixels.dtype.kind == "f" and not (pixels.min() >= 0 and pixels.max() <= 1):
-        raise ValueError(f"{path}: floats from {pixels.min():g} to {pixels.max():g}; expected 0 to 1, scale them")
-    scale = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
-    return (io.luminance(pixels) / scale).astype(np.float32)
-
-
-def _over_black(path: Path) -> np.ndarray:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as file:
-            image = file.convert("RGBA")
-    except OSError as error:  # a TIFF of 16 bits and four channels
-        raise ValueError(f"{path}: is partly transparent; flatten it onto a background first") from error
-    black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-    return np.asarray(Image.alpha_composite(black, image))[..., :3]
+    image = io.read_image(path)
+    seen = image.pixels if image.valid is None else image.pixels[image.valid]
+    if image.dtype.kind == "i":
+        raise ValueError(f"{path}: pixels are {image.dtype}; expected uint8, uint16, or floats from 0 to 1: scale them")
+    if image.dtype.kind == "f" and seen.size and not (seen.min() >= 0 and seen.max() <= 1):
+        raise ValueError(f"{path}: floats from {seen.min():g} to {seen.max():g}; expected 0 to 1, scale them")
+    scale = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
+    grey = (luminance(image) / scale).astype(np.float32)
+    return grey if image.valid is None else np.where(image.valid, grey, np.float32(0))
 
 
 def crop_content(image: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -4,29 +4,54 @@ from __future__ import annotations
 
 import numpy as np
 
+from nmfuse.images.image import Image
+
 BT601 = (0.299, 0.587, 0.114)  # of red, green and blue
 
 
-def luminance(pixels: np.ndarray) -> np.ndarray:
-    """Return the luminance (BT.601) of an image: (..., 3) as float64 (...), on its own scale; grey as it is.
+def luminance(image: Image | np.ndarray) -> np.ndarray:
+    """Return the luminance (BT.601) of an image.
+
+    Parameters
+    ----------
+    image : Image or array, shape (..., H, W) or (..., H, W, 3)
+        Any real dtype.
+
+    Returns
+    -------
+    array, shape (..., H, W)
+        Of colour float64, on the scale of the pixels; grey as it is. What an `Image` carries besides is left out.
 
     Examples
     --------
     >>> luminance(np.array([[[255, 0, 0]]], np.uint8))
     array([[76.245]])
     """
+    pixels: np.ndarray = image.pixels if isinstance(image, Image) else image
     if pixels.ndim < 3 or pixels.shape[-1] != 3:
         return pixels
     return np.asarray(pixels @ np.array(BT601))
 
 
-def grey(pixels: np.ndarray) -> np.ndarray:
+def grey(image: Image | np.ndarray) -> np.ndarray:
     """Return the luminance (BT.601) of an image in its own dtype, rounded where that is of integers.
+
+    Parameters
+    ----------
+    image : Image or array, shape (..., H, W) or (..., H, W, 3)
+        Any real dtype.
+
+    Returns
+    -------
+    array, shape (..., H, W)
+        In the dtype of the pixels. What an `Image` carries besides is left out.
 
     Examples
     --------
     >>> grey(np.array([[[255, 0, 0]]], np.uint8))
     array([[76]], dtype=uint8)
+    >>> grey(Image(np.array([[[0.0, 1.0, 0.0]]])))
+    array([[0.587]])
     """
-    values = luminance(pixels)
-    return np.asarray(np.rint(values) if pixels.dtype.kind in "iu" else values, pixels.dtype)
+    values = luminance(image)
+    return np.asarray(np.rint(values) if image.dtype.kind in "iu" else values, image.dtype)

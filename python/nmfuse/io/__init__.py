@@ -1,5 +1,20 @@
-"""Reading and writing images and reports."""
+"""Reading and writing: images in the formats of one table, sets of them in folders and CSV files, and whole files."""
 
-from nmfuse.io.files import check_output, grey, luminance, new_file, read_image, write_image
+from nmfuse.io.formats import Format, is_image, suffixes
+from nmfuse.io.images import list_images, read_image, write_image
+from nmfuse.io.output import check_file, check_output, new_file
+from nmfuse.io.sets import SourceSet, find_sets
 
-__all__ = ["check_output", "grey", "luminance", "new_file", "read_image", "write_image"]
+__all__ = [
+    "Format",
+    "SourceSet",
+    "check_file",
+    "check_output",
+    "find_sets",
+    "is_image",
+    "list_images",
+    "new_file",
+    "read_image",
+    "suffixes",
+    "write_image",
+]

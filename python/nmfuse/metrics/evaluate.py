@@ -236,7 +236,8 @@ def evaluate(
     fused: Any,
     sources: Sequence[Any],
     *,
-    data_range: float | None = None,
+    window: Any = None,
+    data_range: float | tuple[float, float] | None = None,
     metrics: Iterable[str] | None = None,
 ) -> dict[str, Any]:
     """Measure a fused image against the images that it was made of.
@@ -246,12 +247,19 @@ def evaluate(
 
     Parameters
     ----------
-    fused : (H, W) or (..., H, W) NumPy array or torch tensor
-        uint8, uint16 or floating point; one channel. Leading axes are a batch.
+    fused : (H, W) or (..., H, W) NumPy array or torch tensor, or an `Image` of one
+        uint8, uint16, int16, int32 or floating point; one channel. Leading axes are a batch. What an `Image` says is
+        not valid counts as black.
     sources : sequence of arrays like `fused`
-        Two or more, registered, of the same shape, kind and device.
-    data_range : float, optional
-        The value that is white; black is 0. 255 for uint8 and 65535 for uint16 if not given; floating point needs it.
+        Two or more, registered, of the same shape, kind and device, and of the same dtype where no window is given.
+    window : None, (low, high), "minmax", "auto" or the name of a preset, or a list of these, optional
+        Which values are black and white: one for all images, or one for the fused image, then one for each source.
+        Every image, each of a batch too, is clipped to its own window. None: 0..255 of uint8, 0..65535 of uint16.
+        See `nmfuse.images.window`.
+    data_range : (low, high) or float, optional
+        The values that are black and white in all images; values outside are refused. A number is the value of white,
+        black is 0, and values outside are taken as they are. If neither this nor a window is given, 0..255 of uint8
+        and 0..65535 of uint16; other dtypes need one of both.
     metrics : iterable of str, optional
         Names in `METRICS`; all that are defined for this number of sources if not given.
 
@@ -264,10 +272,12 @@ def evaluate(
     Raises
     ------
     TypeError
-        If an image is neither a NumPy array nor a tensor, kinds are mixed, or a dtype is not supported.
+        If an image is neither a NumPy array nor a tensor, kinds are mixed, or a dtype, window or range is not of a
+        supported kind.
     ValueError
         If shapes or devices differ, an image is empty, RGB or not finite, the range of floating-point values is not
-        given, a name is unknown, or a metric is not defined for this size or number of sources.
+        given or not kept to, both a window and a range are given, a name is unknown, or a metric is not defined for
+        this size or number of sources.
     CudaUnavailable
         For FMI of tensors on a CUDA device, where nmfuse was built without CUDA.
 
@@ -282,6 +292,10 @@ def evaluate(
     {'EN': 5.722, 'MI': 4.816, 'SSIM': 0.68}
     >>> round(evaluate(a / 255, [a / 255, a / 255], data_range=1.0, metrics=["VIF"])["VIF"], 6)
     2.0
+    >>> hounsfield = (20 * columns - 100).astype(np.int16)  # of a CT, beside 8 bits
+    >>> values = evaluate(np.maximum(a, b), [a, hounsfield], window=[None, None, (-100, 1160)], metrics=["CC"])
+    >>> round(values["CC"], 3)
+    0.612
 
     References
     ----------
@@ -289,7 +303,7 @@ def evaluate(
     Liu et al., IEEE TPAMI 34 (2012) 94-109, compares many of them.
     """
     chosen = _choose(metrics)
-    images, origin = take_images(fused, sources, data_range)
+    images, origin = take_images(fused, sources, window=window, data_range=data_range)
     if metrics is None and len(images.sources) != 2:
         chosen = [metric for metric in chosen if not metric.pairs_only]
     for metric in chosen:

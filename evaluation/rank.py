@@ -1,6 +1,6 @@
 """Where our methods stand among others, as Markdown tables.
 
-    python benchmarks/rank.py PAIRS RIVALS.csv [--network NAME=FILE ...] [--kinds mri_ct,ir_vis]
+    python evaluation/rank.py PAIRS RIVALS.csv [--network NAME=FILE ...] [--kinds mri_ct,ir_vis]
 
 PAIRS holds one folder of ``NN_A.*``, ``NN_B.*`` a kind; RIVALS.csv holds the ten metrics of every pair for every other
 method (columns kind, method, pair, EN, SD, ...). Rank: per pair and metric, best first, averaged over the ten metrics,
@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from nmfuse import Fuser
-from nmfuse.compare import RANKING, find_pairs
-from nmfuse.compare.tables import markdown, ranks
-from nmfuse.metrics import evaluate
+from nmfuse.io import find_sets
+from nmfuse.io.tables import markdown
+from nmfuse.metrics import RANKING, evaluate, ranks
 
 
 def read_rivals(path: Path) -> dict[str, dict[str, np.ndarray]]:
@@ -34,6 +34,7 @@ def read_rivals(path: Path) -> dict[str, dict[str, np.ndarray]]:
 
 
 def main() -> None:
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", type=Path)
     parser.add_argument("rivals", type=Path)
@@ -43,11 +44,14 @@ def main() -> None:
     parser.add_argument("--kinds", help="comma-separated; by default all folders")
     args = parser.parse_args()
     others = read_rivals(args.rivals)
-    ours = {"learned": Fuser(), "learned-all": Fuser(fusion_network="all"), "paper": Fuser(method="paper")}
-    ours |= {name: Fuser(fusion_network=file) for name, _, file in (text.partition("=") for text in args.network)}
+    learned = {"learned": "default", "learned-all": "all"}
+    ours = {name: Fuser(method="learned", weights=weights) for name, weights in learned.items()}
+    ours["paper"] = Fuser(method="paper")
+    for name, _, file in (text.partition("=") for text in args.network):
+        ours[name] = Fuser(method="learned", weights=file)
     placed: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)  # (kind, method) -> ranks of each pair
     measured: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
-    for pair in find_pairs(args.pairs):
+    for pair in find_sets(args.pairs):
         if args.kinds and pair.kind not in args.kinds.split(","):
             continue
         rivals, sources = others[pair.label], list(pair.luminances())

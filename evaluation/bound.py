@@ -1,6 +1,6 @@
 """How high any image could stand among other methods: pixels moved until the ranks get no better, as Markdown.
 
-    python benchmarks/bound.py PAIRS RIVALS.csv [--kinds mri_ct,ir_vis] [--pairs-per-kind 3] [--steps 300]
+    python evaluation/bound.py PAIRS RIVALS.csv [--kinds mri_ct,ir_vis] [--pairs-per-kind 3] [--steps 300]
 
 PAIRS and RIVALS.csv are those of rank.py. Starting from our fused image, its pixels themselves are moved by Adam to
 lower the mean of ten smooth ranks among the other methods of that very pair, whose results are known here. No pixel
@@ -21,9 +21,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from nmfuse import Fuser
-from nmfuse.compare import RANKING, find_pairs
-from nmfuse.compare.tables import markdown, ranks
-from nmfuse.metrics import evaluate
+from nmfuse.io import find_sets
+from nmfuse.io.tables import markdown
+from nmfuse.metrics import RANKING, evaluate, ranks
 from nmfuse.training.losses import fusion_scores
 from rank import read_rivals
 
@@ -78,6 +78,7 @@ def _exact(f: Tensor, sources: list[np.ndarray]) -> np.ndarray:
 
 
 def main() -> None:
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", type=Path)
     parser.add_argument("rivals", type=Path)
@@ -87,10 +88,10 @@ def main() -> None:
     args = parser.parse_args()
     others, fuser = read_rivals(args.rivals), Fuser()
     placed: dict[str, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)  # ours, and the best found
-    for pair in find_pairs(args.pairs):
+    for pair in find_sets(args.pairs):
         if len(placed[pair.kind]) >= args.pairs_per_kind or (args.kinds and pair.kind not in args.kinds.split(",")):
             continue
-        sources, known = list(pair.luminances()), np.stack(list(others[pair.label].values()))
+        sources, known = [x.pixels for x in pair.luminances()], np.stack(list(others[pair.label].values()))
         fused = fuser.fuse(*sources)
         values = np.array(list(evaluate(fused, sources, metrics=list(RANKING)).values()))
         ours = ranks(np.stack([*known, values]), RANKING)[-1]

@@ -1,6 +1,6 @@
 """Where other methods stand, for the loss of `nmfuse train fusion`, as CSV.
 
-    python benchmarks/standings.py RIVALS.csv > python/nmfuse/training/standings.csv
+    python evaluation/standings.py RIVALS.csv > python/nmfuse/training/standings.csv
 
 RIVALS.csv holds the ten metrics of every pair for every other method (columns kind, method, pair, EN, SD, ...). Each
 method's metric is taken relative to the mean of "average", "maximum" and, twice, "laplacian" on the same pair and
@@ -16,23 +16,25 @@ from pathlib import Path
 
 import numpy as np
 
-from nmfuse.training.losses import METRICS, RATIOS, reference
+from nmfuse.metrics import RANKING
+from nmfuse.training.losses import RATIOS, reference
 
 QUANTILES = 15
 
 
 def main() -> None:
+    """Print the CSV."""
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     table: dict[tuple[str, str], dict[str, dict[str, float]]] = defaultdict(dict)
     with Path(sys.argv[1]).open(newline="") as file:
         for row in csv.DictReader(file):
-            values = {metric: float(row["Qabf" if metric == "Q_abf" else metric]) for metric in METRICS}
+            values = {metric: float(row["Qabf" if metric == "Q_abf" else metric]) for metric in RANKING}
             table[row["kind"], row["pair"]][row["method"]] = values
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(["kind", "metric", "others"])
     for kind in sorted({kind for kind, _ in table}):
-        for metric in METRICS:
+        for metric in RANKING:
             placed = defaultdict(list)
             for (of_kind, _), methods in table.items():
                 if of_kind != kind:

@@ -1,0 +1,211 @@
+"""The table of image formats: suffix -> reader, writer, and what a file of it can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nmfuse.images import Image
+from nmfuse.io import pillow, tiff
+
+GROUP = "nmfuse.formats"  # of the entry points that add a `Format` to the table
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of image files: who reads and writes it, and what it can hold.
+
+    A package adds one by an entry point in the group ``nmfuse.formats`` whose value is a `Format`.
+
+    Attributes
+    ----------
+    name : str
+        What it is called.
+    suffixes : tuple of str
+        In lower case, with the dot.
+    read : callable
+        (path) -> `Image`. ValueError where the file would lose something; any other error counts as "not readable".
+    write : callable, optional
+        (path, `Image`) -> None, to a path where nothing is yet; an image with `valid` is written with an alpha
+        channel. None: files of it are only read.
+    grey, colour, transparent : tuple of str
+        The dtypes of grey images, of those in colour, and of either with pixels that are not valid.
+    axes : tuple of int
+        How many spatial axes an image may have.
+
+    Examples
+    --------
+    >>> from nmfuse.io.formats import format_of
+    >>> format_of("x.PNG").name, format_of("x.png").grey
+    ('PNG', ('uint8', 'uint16'))
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    read: Callable[[Path], Image]
+    write: Callable[[Path, Image], None] | None = None
+    grey: tuple[str, ...] = ()
+    colour: tuple[str, ...] = ()
+    transparent: tuple[str, ...] = ()
+    axes: tuple[int, ...] = (2,)
+
+    def holds(
+        self,
+        dtype: str | None = None,
+        ndim: int | None = None,
+        colour: bool | None = None,
+        transparent: bool = False,
+    ) -> bool:
+        """Return whether it holds such an image; what is None is not known yet, and not asked."""
+        if self.write is None:
+            return False
+        kinds = [False, True] if colour is None else [colour]
+        fits = [of_colour for of_colour in kinds if ndim is None or ndim - of_colour in self.axes]
+        if transparent and (not self.transparent or (dtype is not None and dtype not in self.transparent)):
+            return False
+        dtypes = {name for of_colour in fits for name in (self.colour if of_colour else self.grey)}
+        return bool(dtypes) if dtype is None else dtype in dtypes
+
+    def what(self) -> str:
+        """Say in words what it holds."""
+        if self.write is None:
+            return "is only read"
+        said = f"holds grey of {', '.join(self.grey)}" if self.grey else "holds no grey"
+        said += f", colour of {', '.join(self.colour)}" if self.colour else ", no colour"
+        return said + (
+            f", transparency with {', '.join(self.transparent)}" if self.transparent else ", no transparency"
+        )
+
+
+def _by_pillow(name: str, *suffixes: str, deep: bool = False, transparent: bool = False, **options: Any) -> Format:
+    def write(path: Path, image: Image) -> None:
+        pillow.write(path, image, **options)
+
+    grey = ("uint8", "uint16") if deep else ("uint8",)
+    return Format(name, suffixes, pillow.read, write, grey, ("uint8",), ("uint8",) if transparent else ())
+
+
+_OURS = (
+    _by_pillow("PNG", ".png", deep=True, transparent=True),
+    _by_pillow("JPEG", ".jpg", ".jpeg", quality=95),
+    _by_pillow("BMP", ".bmp"),
+    _by_pillow("WebP", ".webp", transparent=True, quality=95),
+    Format("TIFF", (".tif", ".tiff"), tiff.read, tiff.write, tiff.DTYPES, tiff.DTYPES, tiff.DTYPES),
+)
+
+
+@cache
+def _table() -> dict[str, Format]:
+    """Return every suffix with its format: ours first, then those of entry points."""
+    table = {suffix: ours for ours in _OURS for suffix in ours.suffixes}
+    for point in entry_points(group=GROUP):
+        added = point.load()
+        if not isinstance(added, Format):
+            raise TypeError(
+                f"{GROUP}: the entry point {point.name} ({point.value}) is a {type(added).__name__}; "
+                "expected a nmfuse.io.Format"
+            )
+        for suffix in added.suffixes:
+            if suffix in table:
+                raise ValueError(
+                    f"{GROUP}: the entry point {point.name} ({point.value}) has {suffix}, which {table[suffix].name} "
+                    "has already; uninstall one of them"
+                )
+            table[suffix] = added
+    return table
+
+
+def suffixes() -> tuple[str, ...]:
+    """Return the suffixes of all image files that can be read, in lower case.
+
+    Examples
+    --------
+    >>> ".png" in suffixes(), ".gif" in suffixes()
+    (True, False)
+    """
+    return tuple(_table())
+
+
+def is_image(path: str | Path) -> bool:
+    """Return whether a path has the suffix of an image file that can be read, in any case.
+
+    Examples
+    --------
+    >>> is_image("mri.TIF"), is_image("mri.csv")
+    (True, False)
+    """
+    return _find(path) is not None
+
+
+def format_of(path: str | Path) -> Format:
+    """Return the format of a path's suffix.
+
+    Raises
+    ------
+    ValueError
+        For an unknown suffix.
+
+    Examples
+    --------
+    >>> format_of("mri.tiff").name
+    'TIFF'
+    """
+    found = _find(path)
+    if found is None:
+        raise ValueError(f"{path}: unknown image suffix {Path(path).suffix!r}; expected one of {', '.join(suffixes())}")
+    return found
+
+
+def _find(path: str | Path) -> Format | None:
+    name = Path(path).name.lower()
+    ends = [suffix for suffix in _table() if name.endswith(suffix) and name != suffix]
+    return _table()[max(ends, key=len)] if ends else None
+
+
+def refuse_what_does_not_fit(
+    path: str | Path,
+    dtype: Any = None,
+    ndim: int | None = None,
+    colour: bool | None = None,
+    transparent: bool = False,
+) -> None:
+    """Refuse a path whose format cannot hold such an image, or whose suffix is unknown; what is None is not asked.
+
+    Raises
+    ------
+    ValueError
+        If it cannot; it says what the format holds, and which suffixes hold such an image.
+
+    Examples
+    --------
+    >>> refuse_what_does_not_fit("x.jpg", "uint16")
+    Traceback (most recent call last):
+    ...
+    ValueError: x.jpg: JPEG cannot hold uint16 images (it holds grey of uint8, ...); write .png, .tif, .tiff
+    """
+    chosen = format_of(path)
+    name = None if dtype is None else np.dtype(dtype).name
+    if chosen.holds(name, ndim, colour, transparent):
+        return
+    others = [suffix for suffix, other in _table().items() if other.holds(name, ndim, colour, transparent)]
+    raise ValueError(
+        f"{path}: {chosen.name} cannot hold {_described(name, ndim, colour, transparent)} (it {chosen.what()}); "
+        + (f"write {', '.join(others)}" if others else "no format here does: convert the pixels")
+    )
+
+
+def _described(dtype: str | None, ndim: int | None, colour: bool | None, transparent: bool) -> str:
+    words: Iterable[str | None] = (
+        dtype,
+        None if colour is None else "colour" if colour else "grey",
+        "images",
+        None if ndim is None else f"of {ndim} axes",
+        "with pixels that are not valid (transparent)" if transparent else None,
+    )
+    return " ".join(word for word in words if word)

@@ -1,0 +1,166 @@
+"""Reading and writing one image, in whatever format its suffix says. Nothing is cast, resized or lost in silence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nmfuse.images import Image
+from nmfuse.io.formats import format_of, is_image, refuse_what_does_not_fit
+from nmfuse.io.output import new_file
+
+
+def read_image(path: str | Path) -> Image:
+    """Read a grey or RGB image.
+
+    Parameters
+    ----------
+    path : str or path
+        PNG, JPEG, BMP, WebP, TIFF, or what a package adds (see `Format`). EXIF rotation is applied, but in TIFF. A
+        palette becomes RGB, 1 bit becomes 0 and 255, three channels that are equal become grey.
+
+    Returns
+    -------
+    Image
+        ``pixels`` (H, W) or (H, W, 3) as stored: uint8; uint16 of grey PNG and of TIFF; of TIFF int16, int32, float16,
+        float32 and float64 too. ``valid`` is False where the file is wholly transparent, by its alpha channel, its
+        palette or the one colour that a PNG may declare so; None where that is nowhere. What is partly transparent
+        counts as shown. ``name`` is the file's name.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        For an unknown suffix, or if the file is not a readable image, is truncated, too large, has several pages, or is
+        of a kind that would lose something.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "x.png"
+    >>> write_image(path, np.zeros((16, 20), np.uint8))
+    >>> image = read_image(path)
+    >>> image.name, image.shape, image.valid
+    ('x.png', (16, 20), None)
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; expected an image file")
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        image = format_of(path).read(path)
+    except ValueError:
+        raise
+    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, zlib.error, ...
+        raise ValueError(f"{path}: not a readable image ({type(error).__name__}: {error})") from error
+    pixels, valid = image.pixels, image.valid
+    if valid is not None and valid.all():
+        valid = None
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        same = pixels == pixels[..., :1]
+        if (same if valid is None else same[valid]).all():
+            pixels = np.ascontiguousarray(pixels[..., 0])  # three equal channels are grey
+    return replace(image, pixels=pixels, valid=valid, name=path.name)
+
+
+def write_image(path: str | Path, image: Image | np.ndarray, *, overwrite: bool = False, valid: Any = None) -> None:
+    """Write an image, in the format of the file's suffix; the file is there whole or not at all.
+
+    Parameters
+    ----------
+    path : str or path
+        .png, .jpg, .jpeg, .bmp, .webp, .tif or .tiff, in a folder that exists; or what a package adds (see `Format`).
+    image : Image or array, shape (H, W) or (H, W, 3)
+        uint8; uint16 for grey PNG; for TIFF uint16, int16, int32, float16, float32 and float64 too.
+    overwrite : bool
+        Whether an existing file may be replaced.
+    valid : bool array, shape (H, W), optional
+        False where the image shows nothing: written as transparent, which PNG (of 8 bits), WebP and TIFF hold. An
+        `Image` brings its own.
+
+    Raises
+    ------
+    TypeError
+        If `image` is neither an `Image` nor a NumPy array, or `valid` no array of bool.
+    FileExistsError
+        If the file exists and `overwrite` is False.
+    FileNotFoundError, PermissionError
+        If its folder does not, or cannot be written to.
+    ValueError
+        For an unknown suffix, pixels that the format cannot hold, or a `valid` of another size.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "x.png"
+    >>> write_image(path, np.zeros((2, 2), np.uint8), valid=np.array([[True, True], [True, False]]))
+    >>> read_image(path).valid
+    array([[ True,  True],
+           [ True, False]])
+    """
+    if isinstance(image, Image) and valid is not None:
+        if image.valid is not None:
+            raise ValueError("valid: given, but the image has its own; give one of both")
+        image = replace(image, valid=valid)
+    elif not isinstance(image, Image):
+        image = Image(image, valid)
+    pixels, valid = image.pixels, image.valid
+    if not isinstance(pixels, np.ndarray):
+        raise TypeError(f"image: got {type(pixels).__name__}; expected an Image or a NumPy array (x.cpu().numpy())")
+    colour = pixels.ndim >= 3 and pixels.shape[-1] == 3
+    if pixels.size == 0:
+        raise ValueError(f"image: shape {pixels.shape} is empty; expected pixels")
+    if valid is not None:
+        valid = _checked_valid(valid, pixels.shape[:-1] if colour else pixels.shape)
+    refuse_what_does_not_fit(path, pixels.dtype, pixels.ndim, colour, valid is not None)
+    write = format_of(path).write
+    assert write is not None  # or it would not have fit
+    native = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
+    with new_file(path, overwrite=overwrite) as temporary:
+        write(temporary, replace(image, pixels=native, valid=valid))
+
+
+def _checked_valid(valid: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return where an image is valid; None where that is everywhere."""
+    if not isinstance(valid, np.ndarray) or valid.dtype != bool:
+        got = valid.dtype if isinstance(valid, np.ndarray) else type(valid).__name__
+        raise TypeError(f"valid: got {got}; expected an array of bool, False where the image shows nothing")
+    if valid.shape != shape:
+        raise ValueError(f"valid: shape {valid.shape}; expected that of the image, {shape}")
+    return None if valid.all() else valid
+
+
+def list_images(folder: str | Path, *, below: bool = False) -> list[Path]:
+    """Return the image files of a folder, sorted; hidden files are left out.
+
+    Parameters
+    ----------
+    folder : str or path
+        Where to look.
+    below : bool
+        Whether to look in all folders below it as well.
+
+    Raises
+    ------
+    NotADirectoryError
+        If there is no such folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for name in ("b.png", "a.tif", "notes.txt", ".hidden.png"):
+    ...     _ = (folder / name).write_bytes(b"")
+    >>> [path.name for path in list_images(folder)]
+    ['a.tif', 'b.png']
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder}: is not a folder; expected one of images")
+    found = folder.rglob("*") if below else folder.iterdir()
+    return sorted(path for path in found if is_image(path) and not path.name.startswith(".") and path.is_file())

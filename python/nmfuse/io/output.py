@@ -1,0 +1,138 @@
+"""Files to write: refused before any work is done, and there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nmfuse.io.formats import refuse_what_does_not_fit
+
+
+def check_file(path: str | Path, *, overwrite: bool, sources: Iterable[str | Path] = ()) -> None:
+    """Refuse a path, of a file of any kind, that cannot or must not be written; before any work is done.
+
+    Parameters
+    ----------
+    path : str or path
+        The file to write.
+    overwrite : bool
+        Whether an existing file may be replaced.
+    sources : iterable of paths
+        The files that are read; none of them is ever written, whatever `overwrite` says.
+
+    Raises
+    ------
+    ValueError
+        If the file is one of the sources.
+    FileNotFoundError
+        If its folder does not exist.
+    PermissionError
+        If nothing can be written there.
+    FileExistsError
+        If it is a folder, or exists and may not be replaced.
+
+    Examples
+    --------
+    >>> check_file("nowhere/model.safetensors", overwrite=False)
+    Traceback (most recent call last):
+    ...
+    FileNotFoundError: nowhere/model.safetensors: the folder nowhere does not exist; create it first
+    """
+    path = Path(path)
+    for source in sources:
+        if _same_file(path, Path(source)):
+            raise ValueError(f"{path}: is the source {source}; a source is never overwritten, give another file name")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; create it first")
+    if path.is_dir():
+        raise FileExistsError(f"{path}: is a folder; expected a file name")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path}: exists already; pass --overwrite (overwrite=True) to replace it")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"{path}: nothing can be written to the folder {path.parent}; choose another one")
+
+
+def check_output(
+    path: str | Path,
+    *,
+    overwrite: bool,
+    dtype: Any = None,
+    ndim: int | None = None,
+    colour: bool | None = None,
+    transparent: bool = False,
+    sources: Iterable[str | Path] = (),
+) -> None:
+    """Refuse an image file that cannot or must not be written, before any work is done.
+
+    Parameters
+    ----------
+    path : str or path
+        The image file to write.
+    overwrite : bool
+        Whether an existing file may be replaced.
+    dtype : dtype or str, optional
+        Of the pixels to come.
+    ndim : int, optional
+        Number of axes of the pixels, that of colours counted.
+    colour : bool, optional
+        Whether they are in colour.
+    transparent : bool
+        Whether some of them are not valid.
+    sources : iterable of paths
+        The files that are read; none of them is ever written, whatever `overwrite` says.
+
+    Raises
+    ------
+    ValueError
+        For an unknown suffix, a format that cannot hold what is said of the image, or a file that is a source.
+    FileNotFoundError, PermissionError, FileExistsError
+        See `check_file`.
+
+    Examples
+    --------
+    >>> check_output("x.gif", overwrite=False)
+    Traceback (most recent call last):
+    ...
+    ValueError: x.gif: unknown image suffix '.gif'; expected one of .png, .jpg, .jpeg, .bmp, .webp, .tif, .tiff...
+    """
+    refuse_what_does_not_fit(path, dtype, ndim, colour, transparent)
+    check_file(path, overwrite=overwrite, sources=sources)
+
+
+def _same_file(a: Path, b: Path) -> bool:
+    try:
+        return a.samefile(b)
+    except OSError:  # one of them does not exist yet, or not any more
+        return a.resolve() == b.resolve()
+
+
+@contextmanager
+def new_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to, and rename it to `path` when the block ends without an error.
+
+    Raises
+    ------
+    FileExistsError, FileNotFoundError, PermissionError
+        Before the block runs; see `check_file`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "x.txt"
+    >>> with new_file(path) as temporary:
+    ...     _ = temporary.write_text("whole")
+    >>> path.read_text()
+    'whole'
+    """
+    path = Path(path)
+    check_file(path, overwrite=overwrite)
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(6)}{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

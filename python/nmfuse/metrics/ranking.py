@@ -1,0 +1,57 @@
+"""Ranks: where methods stand among each other, by several metrics at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from nmfuse.metrics.evaluate import METRICS
+
+# The ten metrics that methods are ranked by: contrast, information, fidelity, edges, and the worse-served source.
+RANKING = ("EN", "SD", "SF", "MI", "SCD", "VIF", "Q_abf", "SSIM", "VIF_min", "Q_over")
+
+
+def ranks(values: np.ndarray, metrics: Sequence[str]) -> np.ndarray:
+    """Rank each column of (methods, metrics), 1 the best; equals share the better rank, what is not defined is last.
+
+    Examples
+    --------
+    >>> ranks(np.array([[0.1, 3.0], [0.2, 1.0], [0.2, 2.0]]), ["Q_abf", "RMSE"])
+    array([[3, 3],
+           [1, 1],
+           [1, 2]])
+    """
+    signs = np.array([1.0 if METRICS[metric].higher_is_better in (True, None) else -1.0 for metric in metrics])
+    signed = np.nan_to_num(np.asarray(values, np.float64) * signs, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+    return np.asarray((signed[:, None] < signed[None]).sum(1) + 1)
+
+
+def mean_ranks(
+    table: Mapping[tuple[str, str], Mapping[str, float]], metrics: Sequence[str] = RANKING
+) -> dict[str, float]:
+    """Return each method's rank averaged over metrics, then over pairs.
+
+    Parameters
+    ----------
+    table : mapping
+        (pair, method) -> the values of the metrics. A pair counts only where all methods have it.
+    metrics : sequence of str
+        Those ranked by.
+
+    Examples
+    --------
+    >>> mean_ranks({("p", "x"): {"VIF": 1.0}, ("p", "y"): {"VIF": 0.5}}, ["VIF"])
+    {'x': 1.0, 'y': 2.0}
+    """
+    methods = list(dict.fromkeys(method for _, method in table))
+    shared = [
+        pair for pair in dict.fromkeys(pair for pair, _ in table) if all((pair, method) in table for method in methods)
+    ]
+    if not shared:
+        return dict.fromkeys(methods, float("nan"))
+    placed = [
+        ranks(np.array([[table[pair, method][metric] for metric in metrics] for method in methods]), metrics).mean(1)
+        for pair in shared
+    ]
+    return dict(zip(methods, np.mean(placed, axis=0).tolist(), strict=True))
