@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from nmfuse.fusion.rules import fuse_level
+from nmfuse.fusion.weights import cnn_weight_map
 from torch import Tensor
 
 import cases
 import nmfuse
 from nmfuse import nets, pyramids
-from nmfuse.fusion.rules import fuse_level
-from nmfuse.fusion.weights import cnn_weight_map
 
 
 @torch.inference_mode()

@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nmfuse.images import colour, rounding, window
+from nmfuse.images import rounding, window
 from nmfuse.images import stack as images
 from nmfuse.images.image import Image
-from nmfuse.images.order import canonical_order
 from nmfuse.images.stack import Stack
 from nmfuse.images.validity import filled, patterns
 from nmfuse.methods import make
@@ -195,7 +194,9 @@ class Fuser:
                 fused = [self.options.fuse(s.planes, Trace(), s.scratch) for s in stacks]
             else:
                 fused = list(fuse_batch(torch.stack([torch.stack(s.planes) for s in stacks], dim=1)))
-            result = torch.stack([self._finished(y, s, s.planes, None, None) for y, s in zip(fused, stacks, strict=True)])
+            result = torch.stack(
+                [self._finished(y, s, s.planes, None, None) for y, s in zip(fused, stacks, strict=True)]
+            )
         return result if isinstance(sources, Tensor) else result.numpy()
 
     def _run(self, stack: Stack, trace: Trace, fill: float | None) -> Any:
@@ -209,8 +210,7 @@ class Fuser:
             else:
                 planes = filled(stack.planes, stack.valid)
                 y, seen = self._by_patterns(planes, shown, trace, stack)
-            fused = self._finished(y, stack, planes, seen, fill, trace)
-        return fused
+            return self._finished(y, stack, planes, seen, fill, trace)
 
     def _by_patterns(
         self, planes: list[Tensor], shown: Sequence[tuple[list[int], Tensor]], trace: Trace, stack: Stack

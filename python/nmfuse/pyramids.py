@@ -43,8 +43,8 @@ def reduce(x: Tensor, spatial: int = 2) -> Tensor:
     for axis in range(-spatial, 0):
         n = x.shape[axis]
         wide = x.index_select(axis, _mirror(torch.arange(-2, n + 2, device=x.device), n))
-        after = (slice(None),) * (-axis - 1)
-        x = _weigh([wide[(..., slice(k, k + n, 2), *after)] for k in range(5)], _TAPS)
+        wide = wide.movedim(axis, -1)
+        x = _weigh([wide[..., k : k + n : 2].movedim(-1, axis) for k in range(5)], _TAPS)
     return x
 
 
@@ -107,9 +107,7 @@ def contrast_pyramid(x: Tensor, levels: int, epsilon: float = CONTRAST_EPSILON, 
     Toet, Pattern Recognition Letters 9 (1989) 245-253.
     """
     gaussian = gaussian_pyramid(x, levels, spatial)
-    contrasts = [
-        fine / (expand(coarse, fine.shape[-spatial:]) + epsilon) - 1 for fine, coarse in pairwise(gaussian)
-    ]
+    contrasts = [fine / (expand(coarse, fine.shape[-spatial:]) + epsilon) - 1 for fine, coarse in pairwise(gaussian)]
     return [*contrasts, gaussian[-1]]
 
 

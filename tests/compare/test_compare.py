@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from nmfuse import fuse
-from nmfuse.compare import Comparison, ablate, compare, find_pairs, paper_table, write_report
+from nmfuse.compare import Comparison, ablate, compare, paper_table, write_report
 from nmfuse.compare.ablation import VARIANTS
-from nmfuse.io import grey, read_image
+from nmfuse.images.luma import grey
+from nmfuse.io import find_sets, read_image
 from nmfuse.metrics import METRICS, evaluate
 
 NAMES = ["learned", "pca", "average"]
@@ -30,7 +31,7 @@ def comparison(pairs_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Com
 
 def test_images_and_values_are_those_of_the_functions(comparison: Comparison, pairs_dir: Path) -> None:
     assert (comparison.kinds, comparison.methods, comparison.errors) == (["mri_ct", "mri_pet"], NAMES, {})
-    for pair in find_pairs(pairs_dir):
+    for pair in find_sets(pairs_dir):
         fused = read_image(comparison.image(pair, "learned"))
         np.testing.assert_array_equal(fused, fuse(*pair.images()))
         expected = evaluate(grey(fused), list(pair.luminances()), metrics=SHOWN)
@@ -45,7 +46,7 @@ def test_it_goes_on_where_it_was_cut_off(comparison: Comparison, pairs_dir: Path
     lines = (folder / "metrics.csv").read_text().splitlines(keepends=True)
     lost = next(csv.DictReader([lines[0], lines[-2]]))
     (folder / "metrics.csv").write_text("".join(lines[:-2]) + lines[-1][:-20])  # one lost, one torn
-    pair = find_pairs(pairs_dir)[0]
+    pair = find_sets(pairs_dir)[0]
     kept = comparison.image(pair, "pca").relative_to(comparison.folder)
     before = (folder / kept).stat().st_mtime_ns
     seen: list[tuple[int, int, str]] = []
@@ -67,12 +68,10 @@ def test_other_parameters_and_new_metrics_are_measured_again(
     shutil.copytree(comparison.folder, folder)
     changed = compare(
         pairs_dir / "mri_ct", folder, methods=["learned"], metrics=["EN", "SD"], workers=1,
-        params={"learned": {"fusion_network": "all"}},
+        params={"learned": {"weights": "all"}},
     )  # fmt: skip
-    pair = find_pairs(pairs_dir)[0]
-    np.testing.assert_array_equal(
-        read_image(changed.image(pair, "learned")), fuse(*pair.images(), fusion_network="all")
-    )
+    pair = find_sets(pairs_dir)[0]
+    np.testing.assert_array_equal(read_image(changed.image(pair, "learned")), fuse(*pair.images(), weights="all"))
     assert set(changed.values[pair.label, "learned"]) == {"EN", "SD"}
 
 

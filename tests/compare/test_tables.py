@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from nmfuse.compare import mean_ranks
-from nmfuse.compare.tables import markdown, mean_and_deviation, ranks
+from nmfuse.io.tables import markdown
+from nmfuse.metrics import mean_and_deviation, mean_ranks, ranks
 
 
 def test_ranks_follow_the_direction_and_share_ties() -> None:

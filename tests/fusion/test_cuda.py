@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from nmfuse.fusion.image import round_informed
 
 import nmfuse
-from nmfuse.fusion.image import round_informed
 from nmfuse.nets import load_fusion
 from nmfuse.training.fusion import train_fusion
 

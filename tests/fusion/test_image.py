@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from nmfuse.fusion import Fuser, image
 
 from nmfuse.data import brain_phantom
-from nmfuse.fusion import Fuser, image
 from nmfuse.metrics import evaluate
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from nmfuse.fusion import Fuser
 
 import nmfuse
 from nmfuse.data import brain_phantom
-from nmfuse.fusion import Fuser
 from nmfuse.io import read_image
 from nmfuse.nets.fusion_net import FORMAT, FusionNet
 from nmfuse.nets.weights_file import write_weights

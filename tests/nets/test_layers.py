@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from nmfuse.nets.layers import aggregate_blocks_layer, hannmean_layer, nmf_layer
 from torch.autograd import gradcheck
 
 from nmfuse.kernels import aggregate_blocks, hannmean, nmf
-from nmfuse.nets.layers import aggregate_blocks_layer, hannmean_layer, nmf_layer
 
 
 def rand(*shape, seed=0):

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from nmfuse.baselines import plain
+from nmfuse.fusion.image import round_informed
 from scipy.ndimage import distance_transform_edt, gaussian_filter, laplace, uniform_filter
 
-from nmfuse.baselines import plain
 from nmfuse.data import brain_phantom
-from nmfuse.fusion.image import round_informed
 from nmfuse.io import write_image
 from nmfuse.metrics import evaluate
 from nmfuse.nets.fusion_net import FORMAT, load_fusion, weight_file

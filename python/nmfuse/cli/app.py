@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from nmfuse.fusion import Fuser
+    from nmfuse.fuser import Fuser
 
 app = typer.Typer(
     name="nmfuse",
@@ -42,9 +42,20 @@ Group = Annotated[
 Start = Annotated[Path | None, typer.Option(help="Model file whose fine-tuned branches to start from.")]
 Notes = Annotated[str, typer.Option(help="Kept in the file: what the images were, and their licence.")]
 TrainingDevice = Annotated[str, typer.Option(help="Where to train: cpu, or cuda.")]
+Method = Annotated[str, typer.Option(help="One of `nmfuse methods`.")]
 ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", help="TOML file with arguments of nmfuse.Fuser, e.g. pyramid = 'contrast'."),
+    Path | None, typer.Option("--config", help="TOML file with options of the method, e.g. rounding = 'nearest'.")
+]
+Windows = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--window",
+        help="What means black and white: LOW,HIGH, minmax, auto, dtype, or ct-brain, ct-soft, ct-bone, ct-lung, suv; "
+        "once for all images, or again for each, in their order.",
+    ),
+]
+DataRange = Annotated[
+    str | None, typer.Option("--range", help="LOW,HIGH: black and white of all images, none of which may pass them.")
 ]
 
 
@@ -68,70 +79,65 @@ def main() -> None:
 
 @app.command()
 def fuse(
-    a: Annotated[Path, typer.Argument(help="First image, e.g. the MRI.")],
-    b: Annotated[Path, typer.Argument(help="Second image of the same size, e.g. the CT.")],
+    sources: Annotated[list[Path], typer.Argument(help="Two or more registered images of one size.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the fused image.")],
+    method: Method = "learned",
+    config: ConfigFile = None,
+    window: Windows = None,
+    data_range: DataRange = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="Of the result, which then has its range; by default as the first image.")
+    ] = None,
+    fill: Annotated[float | None, typer.Option(help="What a pixel becomes that no image shows.")] = None,
     explain: Annotated[
         Path | None, typer.Option(help="Folder for a picture of every intermediate (made if missing).")
-    ] = None,
-    config: ConfigFile = None,
-    paper: Annotated[bool, typer.Option("--paper", help="The paper's letter instead of the better defaults.")] = False,
-    method: Annotated[
-        str | None, typer.Option(help="Another method, of `nmfuse methods`; --config then holds its parameters.")
     ] = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Print where the time goes, in a second, warm run.")
     ] = False,
+    paper: Annotated[bool, typer.Option("--paper", hidden=True)] = False,
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Fuse two registered images into one."""
-    if method is not None and (paper or profile or explain is not None):
-        raise typer.BadParameter("goes with none of --paper, --explain, --profile", param_hint="--method")
-    params = {} if method is None else _read_toml(config)
-    fuser = _fuser(config, paper=paper) if method is None else None
-    from nmfuse.io.files import check_output, read_image, write_image
+    """Fuse registered images into one."""
+    if paper:
+        raise typer.BadParameter("is --method paper-letter now", param_hint="--paper")
+    fuser = _fuser(method, config)
+    from nmfuse.cli.fusing import run_fuse
 
-    check_output(output, overwrite=overwrite)
-    image_a, image_b = read_image(a), read_image(b)
-    if fuser is None:
-        from nmfuse.baselines import fuse as fuse_by
-
-        assert method is not None
-        write_image(output, fuse_by(image_a, image_b, method, **params), overwrite=overwrite)
-    elif explain is None:
-        write_image(output, fuser.fuse(image_a, image_b), overwrite=overwrite)
-    else:
-        from nmfuse.cli.panel import write_steps
-
-        explanation = fuser.explain(image_a, image_b)
-        explain.mkdir(parents=True, exist_ok=True)
-        write_steps(explain, explanation, overwrite=overwrite)
-        write_image(output, explanation.fused, overwrite=overwrite)
-    print(output)
-    if profile and fuser is not None:
-        from nmfuse.cli.demo import print_timings
-
-        print_timings(fuser.explain(image_a, image_b))
+    run_fuse(
+        fuser,
+        sources,
+        output,
+        explain=explain,
+        profile=profile,
+        overwrite=overwrite,
+        window=_windows(window),
+        data_range=_pair_of_numbers(data_range, "--range"),
+        output_dtype=dtype,
+        fill=fill,
+    )
 
 
 @app.command()
 def demo(
-    a: Annotated[Path | None, typer.Argument(help="First image; by default the phantom's T2-weighted MRI.")] = None,
-    b: Annotated[Path | None, typer.Argument(help="Second image; by default the phantom's CT.")] = None,
+    sources: Annotated[
+        list[Path] | None, typer.Argument(help="Images; by default the phantom's T2-weighted MRI and CT.")
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to (made if missing).")] = Path(
         "demo"
     ),
+    method: Method = "learned",
     config: ConfigFile = None,
     debug: Debug = False,
 ) -> None:
-    """Fuse a sample pair; write fused.png and explain.png, print metrics and timings."""
-    fuser = _fuser(config, paper=False)
+    """Fuse sample images; write fused.png and explain.png, print metrics and timings."""
+    fuser = _fuser(method, config)
     from nmfuse.cli.demo import run_demo
 
-    if (a is None) != (b is None):
-        raise typer.BadParameter("give two images or none", param_hint="A B")
-    run_demo(fuser, a, b, output)
+    if sources is not None and len(sources) < 2:
+        raise typer.BadParameter("give two images or more, or none", param_hint="SOURCES")
+    run_demo(fuser, sources or [], output)
 
 
 @app.command()
@@ -141,18 +147,16 @@ def evaluate(
     metrics: Annotated[
         str | None, typer.Option(help="Names such as Q_abf,VIF; by default all that are defined for the sources.")
     ] = None,
-    data_range: Annotated[
-        float | None,
-        typer.Option(
-            help="Value of white; by default 255 or 65535 of integers, and 1 of floats, which must not pass it."
-        ),
-    ] = None,
+    window: Windows = None,
+    data_range: DataRange = None,
     debug: Debug = False,
 ) -> None:
     """Print what a fused image is worth; colour images by their luminance (BT.601)."""
     from nmfuse.cli.evaluate import run_evaluate
 
-    run_evaluate(fused, sources, metrics, data_range)
+    run_evaluate(
+        fused, sources, _names(metrics), window=_windows(window), data_range=_pair_of_numbers(data_range, "--range")
+    )
 
 
 @app.command()
@@ -454,18 +458,36 @@ def _read_toml(config: Path | None) -> dict[str, Any]:
         raise typer.BadParameter(f"{config}: is not TOML ({error})", param_hint="--config") from error
 
 
-def _fuser(config: Path | None, *, paper: bool) -> Fuser:
-    """Return the Fuser of a config file; a mistake in it is wrong usage (exit code 2)."""
-    from nmfuse.fusion import Fuser
+def _fuser(method: str, config: Path | None) -> Fuser:
+    """Return the Fuser of a method and a config file; a mistake in either is wrong usage (exit code 2)."""
+    from nmfuse.fuser import Fuser
+    from nmfuse.methods import METHODS
 
-    options = _read_toml(config)
-    known = list(Fuser.__dataclass_fields__)
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        raise typer.BadParameter(
-            f"{config}: unknown {', '.join(unknown)}; expected {', '.join(known)}", param_hint="--config"
-        )
+    if method not in METHODS:
+        raise typer.BadParameter(f"got {method!r}; expected one of {', '.join(METHODS)}", param_hint="--method")
     try:
-        return Fuser.paper(**options) if paper else Fuser(**options)
+        return Fuser(method, **_read_toml(config))
     except (ValueError, TypeError) as error:
         raise typer.BadParameter(f"{config}: {error}", param_hint="--config") from error
+
+
+def _windows(given: list[str] | None) -> Any:
+    """Return what --window said: nothing, one for all images, or a list of one for each."""
+    if not given:
+        return None
+    windows = [None if text == "dtype" else _range_or_name(text) for text in given]
+    return windows[0] if len(windows) == 1 and windows[0] is not None else windows
+
+
+def _range_or_name(text: str) -> Any:
+    return _pair_of_numbers(text, "--window") if "," in text else text
+
+
+def _pair_of_numbers(text: str | None, option: str) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"got {text!r}; expected LOW,HIGH, two numbers", param_hint=option) from error
+    return low, high

@@ -8,10 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from nmfuse.baselines import METHODS
 from nmfuse.cli.progress import progress_bar
-from nmfuse.compare import RANKING, ablate, compare, mean_ranks, paper_table, write_report
+from nmfuse.compare import ablate, compare, paper_table, write_report
 from nmfuse.compare.paper import METHODS as PAPER_METHODS
+from nmfuse.methods import METHODS
+from nmfuse.metrics import RANKING, mean_ranks
 
 
 def run_methods() -> None:

@@ -1,8 +1,9 @@
-"""``nmfuse demo``: the digital brain phantom, or a pair of your own, from end to end."""
+"""``nmfuse demo``: the digital brain phantom, or images of your own, from end to end."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -10,20 +11,19 @@ from rich.table import Table
 
 from nmfuse.cli.panel import write_panel
 from nmfuse.data import brain_phantom
-from nmfuse.fusion import Explanation, Fuser
-from nmfuse.io.files import read_image, write_image
-from nmfuse.metrics import evaluate
+from nmfuse.fuser import Explanation, Fuser
+from nmfuse.io import read_image, write_image
+from nmfuse.metrics import METRICS, evaluate
 
 _METRICS = ("EN", "SD", "MI", "Q_abf", "SSIM", "VIF", "SCD")
 
 
-def run_demo(fuser: Fuser, a: Path | None, b: Path | None, folder: Path) -> None:
+def run_demo(fuser: Fuser, paths: list[Path], folder: Path) -> None:
     """Fuse, write ``fused.png`` and ``explain.png`` into `folder`, and print what it is worth and what it cost."""
-    if a is None or b is None:
+    sources: list[Any] = [read_image(path) for path in paths]
+    if not sources:
         phantom = brain_phantom()
         sources = [np.rint(255 * x).astype(np.uint8) for x in (phantom.t2, phantom.ct)]
-    else:
-        sources = [read_image(path) for path in (a, b)]
     fuser.fuse(*sources)  # weights are loaded and memory is touched: what follows is timed warm
     explanation = fuser.explain(*sources)
 
@@ -37,12 +37,13 @@ def run_demo(fuser: Fuser, a: Path | None, b: Path | None, folder: Path) -> None
 
 
 def _metrics_table(explanation: Explanation) -> Table:
-    sources = [explanation["a"], explanation["b"]]
-    images = {"fused": explanation["luminance"], "average": (sources[0] + sources[1]) / 2}
-    table = Table("image", *_METRICS, title="Metrics of the luminance (higher is better)")
+    sources = list(explanation["sources"])
+    images = {"fused": explanation["luminance"], "average": explanation["sources"].mean(0)}
+    names = [name for name in _METRICS if METRICS[name].defined(len(sources), min(sources[0].shape))]
+    table = Table("image", *names, title="Metrics of the luminance (higher is better)")
     for name, image in images.items():
-        values = evaluate(image, sources, data_range=1.0, metrics=_METRICS)
-        table.add_row(name, *(f"{values[metric]:.3f}" for metric in _METRICS))
+        values = evaluate(image, sources, data_range=1.0, metrics=names)
+        table.add_row(name, *(f"{values[metric]:.3f}" for metric in names))
     return table
 
 

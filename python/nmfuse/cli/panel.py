@@ -2,66 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from string import ascii_uppercase
 
 import numpy as np
 
-from nmfuse.fusion import Explanation
-from nmfuse.io.files import new_file, write_image
+from nmfuse.fuser import Explanation
+from nmfuse.io import new_file, write_image
 
-# What a step looks like: title and colour map. Weights of image A: blue is B's, red is A's.
+# What a step looks like: title and colour map. Weights of a source: blue is little, red is much.
 _PLAIN, _WEIGHT, _HEAT, _GATE = "gray", "coolwarm", "magma", "viridis"
-_MAPS = {
-    "a": ("image A", _PLAIN),
-    "b": ("image B", _PLAIN),
-    "a_denoised": ("A after Hannmean", _PLAIN),
-    "b_denoised": ("B after Hannmean", _PLAIN),
-    "S": ("S: block scores", _WEIGHT),
-    "W_cnn": ("W_cnn: votes per pixel", _WEIGHT),
-    "W_nmf": ("W_nmf: two-stage NMF", _WEIGHT),
-    "gate_a": ("gate of A, finest level", _GATE),
-    "gate_b": ("gate of B, finest level", _GATE),
-    "W": ("W: final weight of A", _WEIGHT),
-    "luminance": ("fused", _PLAIN),
+_EACH = {  # a map a source; of lists, that of the finest level
+    "sources": ("image {}", _PLAIN),
+    "denoised": ("{} after Hannmean", _PLAIN),
+    "S": ("S: block scores of {}", _WEIGHT),
+    "W_cnn": ("W_cnn: votes for {}, a pixel", _WEIGHT),
+    "W_nmf": ("W_nmf of {}: two-stage NMF", _WEIGHT),
+    "context": ("context of {}: its share of the parts", _WEIGHT),
+    "gates": ("gate of {}, finest level", _GATE),
+    "W": ("W: final weight of {}", _WEIGHT),
 }
 _COMPONENTS = 8  # of stage 1, the strongest
-_PARTS = {"parts_a": "A", "parts_b": "B"}  # of the learned method's stage 2, in each image
 
 
 def write_steps(folder: Path, explanation: Explanation, *, overwrite: bool) -> None:
     """Write every map of an explanation into `folder`, and explain.png, the panel."""
     write_panel(folder / "explain.png", explanation, overwrite=overwrite)
-    for name in _MAPS:
-        if name in explanation.steps:
-            grey = np.rint(255 * np.clip(_shown(explanation, name), 0, 1)).astype(np.uint8)
-            write_image(folder / f"{name}.png", grey, overwrite=overwrite)
-    maps = {"component": explanation.steps.get("B", ())}
-    maps |= {name: explanation.steps.get(name, ()) for name in _PARTS}
-    for name, components in maps.items():
-        for k, component in enumerate(components):
-            grey = np.rint(255 * component / max(float(component.max()), 1e-12)).astype(np.uint8)
-            write_image(folder / f"{name}_{k:02d}.png", grey, overwrite=overwrite)
-
-
-def _shown(explanation: Explanation, name: str) -> np.ndarray:
-    """Return a step as a picture: of gates, the finest level, whose greatest is 2."""
-    value = explanation[name]
-    return np.asarray(value[0] / 2 if isinstance(value, list) else value)
+    for name, _, values, _ in _maps(explanation):
+        grey = np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
+        write_image(folder / f"{name}.png", grey, overwrite=overwrite)
 
 
 def write_panel(path: Path, explanation: Explanation, *, overwrite: bool) -> None:
     """Write one picture with the way of the image: sources, weights, components, result."""
     from matplotlib.figure import Figure
 
-    steps = explanation.steps
-    shown = [(title, _shown(explanation, name), cmap) for name, (title, cmap) in _MAPS.items() if name in steps]
-    if "B" in explanation.steps:
-        for k in range(min(_COMPONENTS, len(explanation["B"]))):
-            share = f"{100 * explanation['share'][k]:.0f} % A"
-            kept = "" if explanation["kept"][k] else ", dropped"
-            shown.append((f"component {k + 1} ({share}{kept})", explanation["B"][k], _HEAT))
-    for name, image in _PARTS.items():
-        shown += [(f"part {k + 1} in {image}", part, _HEAT) for k, part in enumerate(steps.get(name, ()))]
+    shown = [
+        (title, values, cmap)
+        for name, title, values, cmap in _maps(explanation)
+        if not name.startswith("component") or int(name[-2:]) < _COMPONENTS
+    ]
     columns = min((4, 5, 6), key=lambda columns: -len(shown) % columns)  # few places stay empty
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(3 * columns, 3.2 * rows), layout="constrained")
@@ -69,8 +50,34 @@ def write_panel(path: Path, explanation: Explanation, *, overwrite: bool) -> Non
     for axis in axes:
         axis.axis("off")
     for axis, (title, values, cmap) in zip(axes, shown, strict=False):
-        high = float(values.max()) if cmap == _HEAT else 1.0
-        axis.imshow(values, cmap=cmap, vmin=0.0, vmax=max(high, 1e-12))
+        axis.imshow(values, cmap=cmap, vmin=0.0, vmax=1.0)
         axis.set_title(title, fontsize=10)
     with new_file(path, overwrite=overwrite) as temporary:
         figure.savefig(temporary, dpi=100)
+
+
+def _maps(explanation: Explanation) -> Iterator[tuple[str, str, np.ndarray, str]]:
+    """Yield file name, title, values from 0 to 1 and colour map of everything that can be shown."""
+    steps = explanation.steps
+    labels = _labels(len(steps["sources"]))
+    for name, (title, cmap) in _EACH.items():
+        if name not in steps:
+            continue
+        maps = steps[name][0] if isinstance(steps[name], list) else steps[name]
+        for label, values in zip(labels, maps, strict=True):
+            yield f"{name}_{label}", title.format(label), values / 2 if cmap == _GATE else values, cmap  # gates: 0 to 2
+    yield "luminance", "fused", steps["luminance"], _PLAIN
+    if "B" in steps:
+        for k, component in enumerate(steps["B"]):
+            shares = "/".join(f"{100 * share:.0f}" for share in steps["share"][:, k])
+            kept = "" if steps["kept"][k] else ", dropped"
+            title = f"component {k + 1} ({shares} % {'/'.join(labels)}{kept})"
+            yield f"component_{k:02d}", title, component / max(float(component.max()), 1e-12), _HEAT
+    for label, parts in zip(labels, steps.get("parts", ()), strict=False):
+        for k, part in enumerate(parts):
+            yield f"parts_{label}_{k:02d}", f"part {k + 1} in {label}", part / max(float(part.max()), 1e-12), _HEAT
+
+
+def _labels(sources: int) -> list[str]:
+    """Return A, B, C, ...; numbers where the letters do not reach."""
+    return list(ascii_uppercase[:sources]) if sources <= len(ascii_uppercase) else [str(k + 1) for k in range(sources)]

@@ -4,39 +4,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from nmfuse.compare.pairs import Pair, find_pairs, measure
-from nmfuse.compare.tables import RANKING, markdown, mean_and_deviation, mean_ranks
-from nmfuse.fusion import Fuser
-from nmfuse.io import new_file
+from nmfuse.fuser import Fuser
+from nmfuse.io import SourceSet, find_sets, new_file
+from nmfuse.io.tables import markdown
 from nmfuse.kernels import num_threads
-from nmfuse.metrics import METRICS
+from nmfuse.metrics import METRICS, RANKING, mean_and_deviation, mean_ranks, measure
 
-_PAPER = Fuser(method="paper")
 VARIANTS: dict[str, Fuser] = {
     "learned": Fuser(),
     "learned, rounded to the nearest": Fuser(rounding="nearest"),
     "learned, denoised sources fused": Fuser(denoise="all"),
     "learned, sharpened after": Fuser(sharpen=0.5),
     "learned, smoothed after": Fuser(smooth=True),
-    "paper's structure (no fine-tuning)": _PAPER,
-    "without hannmean": replace(_PAPER, denoise="off"),
-    "denoised sources fused": replace(_PAPER, denoise="all"),
-    "without the CNN map (NMF alone)": replace(_PAPER, weighting="nmf"),
-    "without both NMF (CNN alone)": replace(_PAPER, weighting="cnn"),
-    "without NMF 2": replace(_PAPER, rank2=0),
-    "without basis selection": replace(_PAPER, keep=_PAPER.rank),
-    "weight 1/2": replace(_PAPER, weighting="half"),
-    "soft vote": replace(_PAPER, vote="soft"),
-    "full network": replace(_PAPER, network="full"),
-    "contrast pyramid": replace(_PAPER, pyramid="contrast"),
-    "thresholds 1 (always the larger)": replace(_PAPER, t_top=1.0, t_other=1.0),
-    "thresholds -1 (always weighted)": replace(_PAPER, t_top=-1.0, t_other=-1.0),
-    "paper's letter": Fuser.paper(),
+    "paper's structure (no fine-tuning)": Fuser("paper"),
+    "without hannmean": Fuser("paper", denoise="off"),
+    "hannmean without background and outliers": Fuser("paper", background=True, outliers=3.0),
+    "denoised sources fused": Fuser("paper", denoise="all"),
+    "denoised without background and outliers, fused": Fuser("paper", denoise="all", background=True, outliers=3.0),
+    "without the CNN map (NMF alone)": Fuser("paper", weighting="nmf"),
+    "without both NMF (CNN alone)": Fuser("paper", weighting="cnn"),
+    "without NMF 2": Fuser("paper", rank2=0),
+    "without basis selection": Fuser("paper", keep=16),
+    "weight 1/2": Fuser("paper", weighting="half"),
+    "soft vote": Fuser("paper", vote="soft"),
+    "full network": Fuser("paper", network="full"),
+    "contrast pyramid": Fuser("paper", pyramid="contrast"),
+    "thresholds 1 (always the larger)": Fuser("paper", t_top=1.0, t_other=1.0),
+    "thresholds -1 (always weighted)": Fuser("paper", t_top=-1.0, t_other=-1.0),
+    "paper's letter": Fuser("paper-letter"),
 }
 
 
@@ -53,7 +52,7 @@ def ablate(
     Parameters
     ----------
     where : path
-        Pairs, as `find_pairs` takes them. Colour images are fused and measured by their luminance.
+        Pairs, as `find_sets` takes them. Colour images are fused and measured by their luminance.
     output : path
         The Markdown file: for each kind and for all, the mean rank among the variants (ten metrics, `RANKING`), all
         metrics, and the time of a pair.
@@ -76,8 +75,8 @@ def ablate(
         For the output file and the pairs.
     """
     where = Path(where)
-    pairs = find_pairs(where)
-    added = {f"learned, {name}": Fuser(fusion_network=file) for name, file in (networks or {}).items()}
+    pairs = find_sets(where)
+    added = {f"learned, {name}": Fuser(weights=file) for name, file in (networks or {}).items()}
     variants = {"learned": VARIANTS["learned"], **added, **VARIANTS}
     with new_file(output, overwrite=overwrite) as temporary:
         table: dict[tuple[str, str], dict[str, float]] = {}
@@ -97,21 +96,21 @@ def ablate(
     return _over_kinds(pairs, table)
 
 
-def _over_kinds(pairs: list[Pair], table: Mapping[tuple[str, str], Mapping[str, float]]) -> dict[str, float]:
+def _over_kinds(pairs: list[SourceSet], table: Mapping[tuple[str, str], Mapping[str, float]]) -> dict[str, float]:
     """Return the mean over the kinds of each variant's mean rank."""
     each = [mean_ranks(_of(kind, pairs, table)) for kind in dict.fromkeys(pair.kind for pair in pairs)]
     return {name: float(np.mean([kind[name] for kind in each])) for name in each[0]}
 
 
 def _of(
-    kind: str, pairs: list[Pair], table: Mapping[tuple[str, str], Mapping[str, float]]
+    kind: str, pairs: list[SourceSet], table: Mapping[tuple[str, str], Mapping[str, float]]
 ) -> dict[tuple[str, str], Mapping[str, float]]:
     labels = {pair.label for pair in pairs if pair.kind == kind}
     return {key: values for key, values in table.items() if key[0] in labels}
 
 
 def _document(
-    where: str, pairs: list[Pair], names: list[str], table: Mapping[tuple[str, str], Mapping[str, float]]
+    where: str, pairs: list[SourceSet], names: list[str], table: Mapping[tuple[str, str], Mapping[str, float]]
 ) -> str:
     kinds = list(dict.fromkeys(pair.kind for pair in pairs))
     overall = _over_kinds(pairs, table)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from nmfuse.compare.run import Comparison
-from nmfuse.compare.tables import markdown, mean_and_deviation
+from nmfuse.io.tables import markdown
+from nmfuse.metrics import mean_and_deviation
 
 # What the paper prints and its text repeats, in per cent; the cells of Table III that are not here were not at hand.
 PRINTED: dict[str, dict[str, float]] = {

@@ -8,17 +8,18 @@ import platform
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
 
-from nmfuse.baselines import METHODS
-from nmfuse.compare.pairs import Pair
 from nmfuse.compare.run import Comparison
-from nmfuse.compare.tables import RANKING, markdown, mean_and_deviation, mean_ranks
-from nmfuse.io import grey, new_file, read_image
+from nmfuse.images.luma import grey
+from nmfuse.io import SourceSet, new_file, read_image
+from nmfuse.io.tables import markdown
 from nmfuse.kernels import num_threads
-from nmfuse.metrics import METRICS
+from nmfuse.methods import METHODS
+from nmfuse.metrics import METRICS, RANKING, mean_and_deviation, mean_ranks
 from nmfuse.version import config
 
 _THUMB = 256  # pixels, the longer side
@@ -144,17 +145,17 @@ def _plot(comparison: Comparison, kind: str) -> str:
     return text[text.index("<svg") :]
 
 
-def _wall(comparison: Comparison, pair: Pair) -> dict[str, Any]:
-    """Pictures of one pair: sources, and of every method the fused image and its differences to both."""
-    sources = pair.images()
+def _wall(comparison: Comparison, pair: SourceSet) -> dict[str, Any]:
+    """Pictures of one pair: sources, and of every method the fused image and its differences to them."""
+    sources = [image.pixels for image in pair.images()]
     tiles = [
         {"name": f"source {name}", "image": _picture(x), "differences": "", "file": ""}
-        for name, x in zip("AB", sources, strict=True)
+        for name, x in zip(ascii_uppercase, sources, strict=False)
     ]
     for method in comparison.methods:
         file = comparison.image(pair, method)
         if (pair.label, method) in comparison.values and file.is_file():
-            fused = read_image(file)
+            fused = read_image(file).pixels
             tiles.append(
                 {
                     "name": method,
@@ -166,8 +167,8 @@ def _wall(comparison: Comparison, pair: Pair) -> dict[str, Any]:
     return {"label": pair.label, "kind": pair.kind, "tiles": tiles}
 
 
-def _differences(fused: np.ndarray, sources: tuple[np.ndarray, ...]) -> np.ndarray:
-    """|F - A| and |F - B| of the luminances, side by side, in 8 bits."""
+def _differences(fused: np.ndarray, sources: list[np.ndarray]) -> np.ndarray:
+    """|F - A|, |F - B| and so on of the luminances, side by side, in 8 bits."""
     y, *others = (_eight_bit(grey(x)).astype(np.int16) for x in (fused, *sources))
     return np.concatenate([np.abs(y - other) for other in others], axis=1).astype(np.uint8)
 

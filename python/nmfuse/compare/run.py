@@ -16,11 +16,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from nmfuse.baselines import METHODS, fuse
-from nmfuse.compare.pairs import Pair, find_pairs, measure
-from nmfuse.io import new_file, write_image
+from nmfuse.fuser import fuse
+from nmfuse.io import SourceSet, find_sets, new_file, write_image
 from nmfuse.kernels import num_threads, set_num_threads
-from nmfuse.metrics import METRICS
+from nmfuse.methods import METHODS
+from nmfuse.metrics import METRICS, measure
 from nmfuse.version import __version__
 
 # ASR with its authors' step of one pixel costs sixteen times as much; `params` takes it back.
@@ -40,7 +40,8 @@ class Comparison:
     ----------
     folder : path
         Where the images are: ``images/KIND/NAME_METHOD.png`` (.tif where PNG cannot hold the pixels).
-    pairs : list of Pair
+    pairs : list of SourceSet
+        Pairs, or sets of more.
     methods, metrics : list of str
     values : dict
         (pair's label, method) -> metric -> value.
@@ -53,13 +54,13 @@ class Comparison:
 
     Examples
     --------
-    >>> nothing = Comparison(Path(), [Pair("ct", "01", Path(), Path())], ["pca"], ["EN"], {}, {}, {}, {})
+    >>> nothing = Comparison(Path(), [SourceSet("ct", "01", (Path(), Path()))], ["pca"], ["EN"], {}, {}, {}, {})
     >>> nothing.kinds
     ['ct']
     """
 
     folder: Path
-    pairs: list[Pair]
+    pairs: list[SourceSet]
     methods: list[str]
     metrics: list[str]
     values: dict[tuple[str, str], dict[str, float]]
@@ -77,7 +78,7 @@ class Comparison:
         labels = {pair.label for pair in self.pairs if pair.kind == kind}
         return {key: row for key, row in self.values.items() if key[0] in labels}
 
-    def image(self, pair: Pair, method: str) -> Path:
+    def image(self, pair: SourceSet, method: str) -> Path:
         """Return where the fused image is."""
         return image_path(self.folder, pair, method)
 
@@ -97,7 +98,7 @@ def compare(
     Parameters
     ----------
     where : path or several
-        Pairs, as `find_pairs` takes them.
+        Pairs, or sets of more images, as `find_sets` takes them.
     folder : path
         Made if missing. What it holds from an earlier run with the same images, parameters and version is kept.
     methods : sequence of str, optional
@@ -126,7 +127,7 @@ def compare(
     A method that fails on a pair is recorded with its error, and the others go on. Times are taken after all else, in
     this process, with its threads, on each kind's first pair: once to load weights, then the median of three.
     """
-    pairs = find_pairs(where)
+    pairs = find_sets(where)
     names, missing = _choose_methods(methods)
     wanted = list(METRICS) if metrics is None else list(metrics)
     unknown = [f"metrics: {name!r}" for name in wanted if name not in METRICS]
@@ -140,7 +141,7 @@ def compare(
     return Comparison(folder, pairs, names, wanted, values, errors, seconds, missing)
 
 
-def image_path(folder: Path, pair: Pair, method: str) -> Path:
+def image_path(folder: Path, pair: SourceSet, method: str) -> Path:
     """Return where the fused image of a pair is written, or was."""
     stem = folder / "images" / pair.kind / f"{pair.name}_{method}"
     tiff = stem.with_name(stem.name + ".tif")
@@ -162,7 +163,7 @@ def _choose_methods(methods: Sequence[str] | None) -> tuple[list[str], dict[str,
 
 
 def _measure(
-    pairs: list[Pair],
+    pairs: list[SourceSet],
     settings: Mapping[str, Mapping[str, Any]],
     metrics: list[str],
     folder: Path,
@@ -171,7 +172,7 @@ def _measure(
 ) -> tuple[dict[tuple[str, str], dict[str, float]], dict[tuple[str, str], str]]:
     sums = {pair.label: _checksum(pair) for pair in pairs}
 
-    def signature(pair: Pair, method: str) -> str:
+    def signature(pair: SourceSet, method: str) -> str:
         made_of = {"nmfuse": __version__, "params": settings[method], "sources": sums[pair.label]}
         return json.dumps(made_of, sort_keys=True, default=str)
 
@@ -213,13 +214,13 @@ def _measure(
     return values, errors
 
 
-def _work(pair: Pair, method: str, params: dict[str, Any], folder: Path, metrics: list[str]) -> dict[str, Any]:
+def _work(pair: SourceSet, method: str, params: dict[str, Any], folder: Path, metrics: list[str]) -> dict[str, Any]:
     """Fuse, write and measure one pair, in a process of its own; return the row's values."""
     path = image_path(folder, pair, method)
     path.unlink(missing_ok=True)
     try:
         sources = pair.images()
-        fused = fuse(*sources, method, **params)
+        fused = fuse(*sources, method=method, **params)
         fits = fused.dtype == "uint8" or (fused.dtype == "uint16" and fused.ndim == 2)
         path = path.with_suffix(".png" if fits else ".tif")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -230,22 +231,22 @@ def _work(pair: Pair, method: str, params: dict[str, Any], folder: Path, metrics
 
 
 def _time(
-    pairs: list[Pair], settings: Mapping[str, Mapping[str, Any]], folder: Path, progress: Progress | None
+    pairs: list[SourceSet], settings: Mapping[str, Mapping[str, Any]], folder: Path, progress: Progress | None
 ) -> dict[tuple[str, str], tuple[float, str]]:
     table = _Rows(folder / "times.csv", _TIMES)
     firsts = {pair.kind: pair for pair in reversed(pairs)}
     seconds: dict[tuple[str, str], tuple[float, str]] = {}
     for kind, pair in sorted(firsts.items()):
-        a, b = pair.luminances()
+        sources = pair.luminances()
         for method, params in settings.items():
             signature = json.dumps({"nmfuse": __version__, "params": params}, sort_keys=True, default=str)
             row = table.find(kind, pair.name, method, signature)
             if row is None or row["threads"] != str(num_threads()):
                 try:
-                    taken = _median_seconds(lambda a=a, b=b, m=method, p=params: fuse(a, b, m, **p))  # type: ignore[misc]
+                    taken = _median_seconds(lambda x=sources, m=method, p=params: fuse(*x, method=m, **p))  # type: ignore[misc]
                 except Exception:  # said among the errors already
                     continue
-                size = f"{a.shape[0]} x {a.shape[1]}"
+                size = f"{sources[0].shape[0]} x {sources[0].shape[1]}"
                 values = (kind, pair.name, method, signature, size, num_threads(), f"{taken:.6f}")
                 row = table.append(dict(zip(_TIMES, values, strict=True)))
             seconds[kind, method] = float(row["seconds"]), row["size"]
@@ -292,8 +293,8 @@ class _Rows:
         return row
 
 
-def _checksum(pair: Pair) -> str:
-    return "-".join(f"{zlib.crc32(path.read_bytes()):08x}" for path in (pair.a, pair.b))
+def _checksum(pair: SourceSet) -> str:
+    return "-".join(f"{zlib.crc32(path.read_bytes()):08x}" for path in pair.paths)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Sources in, one image out: S images of any kind become luminances in [0, 1], and the fused one becomes as they came."""
+"""Sources in, one image out: S images of any kind become luminances in [0, 1]; what is fused becomes as they came."""
 
 from __future__ import annotations
 
@@ -348,7 +348,11 @@ class _Windows:
         yield first
         for source in sources:
             _check_grid(source, first)
-            if not self._said and not self._must_fit and window.range_of(source.planes.dtype) not in (None, self._range):
+            if (
+                not self._said
+                and not self._must_fit
+                and window.range_of(source.planes.dtype) not in (None, self._range)
+            ):
                 raise ValueError(_say_windows([first, source]))
             if not self._said and first.planes.is_floating_point() != source.planes.is_floating_point():
                 raise ValueError(_say_windows([first, source]))

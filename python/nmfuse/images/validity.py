@@ -35,7 +35,10 @@ def filled(planes: Sequence[Tensor], valid: Sequence[Tensor | None]) -> list[Ten
     """
     if all(mask is None for mask in valid):
         return list(planes)
-    shown = [torch.ones_like(plane, dtype=torch.bool) if mask is None else mask for plane, mask in zip(planes, valid, strict=True)]
+    shown = [
+        torch.ones_like(plane, dtype=torch.bool) if mask is None else mask
+        for plane, mask in zip(planes, valid, strict=True)
+    ]
     anywhere = torch.stack(shown).any(0)
     result = []
     for place, plane in enumerate(planes):
@@ -50,7 +53,9 @@ def filled(planes: Sequence[Tensor], valid: Sequence[Tensor | None]) -> list[Ten
         if bool(both.any()):
             offset = extend(plane - mean, both)
             there = mean + offset
-            there = torch.where(torch.as_tensor(count) > 0, there, extend(torch.where(shown[place], plane, there), anywhere))
+            there = torch.where(
+                torch.as_tensor(count) > 0, there, extend(torch.where(shown[place], plane, there), anywhere)
+            )
         else:
             there = torch.where(torch.as_tensor(count) > 0, mean, extend(plane, shown[place]))
         result.append(torch.where(shown[place], plane, there.clamp(0, 1)))

@@ -85,4 +85,4 @@ class Learned(Finished):
         if self.denoise == "all":
             sources = hannmean_layer(sources, self.hannmean_size)
         fused = net(sources[:, :, None])[:, 0]
-        return torch.stack([self.finish(y, x, Trace()) for y, x in zip(fused, sources.unbind(1), strict=True)])
+        return torch.stack([self.finish(y, list(x), Trace()) for y, x in zip(fused, sources.unbind(1), strict=True)])

@@ -166,14 +166,14 @@ class Paper(Finished):
         if "cnn" in self.weighting:
             S = torch.stack([scores(x, network) for x in features], dim=1)  # (S, D, hs, ws)
             with trace.clock("aggregate_blocks"):
-                W_cnn = torch.stack([weight_map(x, self.vote, shape[-2:]) for x in S.unbind(1)], dim=1)
+                W_cnn = torch.stack([weight_map(x, self.vote, (shape[-2], shape[-1])) for x in S.unbind(1)], dim=1)
             trace.keep_each(S=S.reshape(count, *shape[:-2], *S.shape[2:]), W_cnn=W_cnn.reshape(images.shape))
             maps.append(W_cnn.reshape(images.shape))
         if "nmf" in self.weighting:
             P = features[0] if len(shape) == 2 else torch.stack(features, dim=2)
             with trace.clock("nmf"):
                 maps.append(self._nmf_weights(P, shape, trace))
-        W = torch.stack(maps).mean(dim=0)
+        W: Tensor = torch.stack(maps).mean(dim=0)
         trace.keep_each(W=W)
         return W
 
@@ -206,12 +206,13 @@ class Paper(Finished):
         a = torch.stack([(scale * h.square()).sum(dim=0) for h in H])
         total = a.sum(0)
         weight = torch.where(total < _SILENT, torch.full_like(a, 1 / len(P)), a / total.clamp_min(_SILENT))
-        maps = weight.reshape(-1, 1, *places[-2:]).split(1)  # of each source, and each slice of it
-        large = [functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False) for x in maps]
-        W_nmf = torch.cat(large)[..., : shape[-2], : shape[-1]].reshape(len(P), *shape)
-        trace.keep_each(
-            P=P, A=both.A, share=both.share[:, 0], H=H.reshape(len(P), -1, *places), W_nmf=W_nmf
-        )
+        maps = weight.reshape(-1, 1, *places[-2:])  # of each source, and each slice of it
+        large = [
+            functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            for x in torch.split(maps, 1)
+        ]
+        W_nmf: Tensor = torch.cat(large)[..., : shape[-2], : shape[-1]].reshape(len(P), *shape)
+        trace.keep_each(P=P, A=both.A, share=both.share[:, 0], H=H.reshape(len(P), -1, *places), W_nmf=W_nmf)
         trace.keep(
             B=both.B.reshape(-1, *places),
             discriminativeness=both.discriminativeness,

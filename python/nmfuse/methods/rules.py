@@ -40,7 +40,7 @@ def fuse_level(L: Tensor, W: Tensor, threshold: float) -> Tensor:
     weighted = total / sources  # sum_s W_s L_s, written so that equal weights give the mean, exactly
     for x, w in zip(L[:-1], W[:-1], strict=True):
         weighted = weighted + (w - 1 / sources) * (x - L[-1])
-    largest = (E == E.amax(0)).to(L.dtype)
+    largest = (E.amax(0) == E).to(L.dtype)
     return torch.where(match > threshold, weighted, (largest * L).sum(0) / largest.sum(0))
 
 

@@ -26,7 +26,7 @@ def scores(features: Tensor, net: Siamese) -> Tensor:
     Tensor (S, h - 7, w - 7)
         In [0, 1]; they sum to one over the sources.
     """
-    response = torch.cat([net.response(x) for x in features.split(1)])
+    response = torch.cat([net.response(x) for x in torch.split(features, 1)])
     rest = [torch.cat([response[:s], response[s + 1 :]]).logsumexp(0) for s in range(len(response))]
     margin = response - torch.stack(rest)
     upper = torch.sigmoid(margin.abs())  # in [0.5, 1], where 1 - s is exact

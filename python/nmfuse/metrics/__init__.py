@@ -8,6 +8,16 @@ what.
 
 from nmfuse.metrics.evaluate import METRICS, Metric, evaluate
 from nmfuse.metrics.measure import measure, white_of
-from nmfuse.metrics.ranking import RANKING, mean_ranks, ranks
+from nmfuse.metrics.ranking import RANKING, mean_and_deviation, mean_ranks, ranks
 
-__all__ = ["METRICS", "RANKING", "Metric", "evaluate", "mean_ranks", "measure", "ranks", "white_of"]
+__all__ = [
+    "METRICS",
+    "RANKING",
+    "Metric",
+    "evaluate",
+    "mean_and_deviation",
+    "mean_ranks",
+    "measure",
+    "ranks",
+    "white_of",
+]

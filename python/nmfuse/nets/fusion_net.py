@@ -47,8 +47,8 @@ class FusionNet(nn.Module):
     are: the scene. From the top down, the head of a level sees an image's own features, context and notes of the
     coarser level, and the mean of the others', by hidden channels to which the scene gives a bias and a gain (Perez et
     al., FiLM, AAAI 2018), and gives that image a weight, an excess and notes for the next finer level. The gate of
-    image s is ``w_s + (1 - M) x_s 2 / S``: weights sum to one, and the excess, -1 to 1, counts as far as the
-    coefficients L do not match, ``M = ((sum_s L_s)^2 - sum_s L_s^2) / ((S - 1) sum_s L_s^2)`` over 3 x 3. So the
+    image s is ``w_s + (1 - M) x_s 2 / S``: the weights are the softmax of log2(S) times the heads' logits, and the
+    excess, -1 to 1, counts as far as the coefficients L do not match, ``M = ((sum_s L_s)^2 - sum_s L_s^2) / ((S - 1) sum_s L_s^2)`` over 3 x 3. So the
     details of two images may be shown in full where they differ, copies of one image give that image, and the order of
     the images is that of the gates. No pixel becomes brighter than twice what any image shows within 3 x 3: black stays
     black.
@@ -109,8 +109,8 @@ class FusionNet(nn.Module):
         if len(sources) < 2 or any(
             x.shape != sources[0].shape or x.ndim != 4 or x.shape[1] != 1 or min(x.shape[2:]) < 16 for x in sources
         ):
-            shapes = ", ".join(str(tuple(x.shape)) for x in sources)
-            raise ValueError(f"sources: shapes {shapes}; expected two or more of (N, 1, H, W), 16 x 16 at least")
+            got = ", ".join(str(tuple(x.shape)) for x in sources)
+            raise ValueError(f"sources: shapes {got}; expected two or more of (N, 1, H, W), 16 x 16 at least")
         a, count = sources[0], len(sources)
         scratch = scratch or Scratch()
         shapes = [(a.shape[2], a.shape[3])]
@@ -140,7 +140,9 @@ class FusionNet(nn.Module):
                     maps = _cut(features, seen) if level == 1 and features is not None else self._look(image, level)
                     logits = self.heads[level](maps, parts.flatten(0, 1), scene, count)  # (S, N, 2 + notes, h, w)
                     excess = torch.tanh(logits[:, :, 1:2])
-                    gate = logits[:, :, :1].softmax(0) + _mismatch(shown) * (excess if count == 2 else excess * 2 / count)
+                    gate = logits[:, :, :1].softmax(0) + _mismatch(shown) * (
+                        excess if count == 2 else excess * 2 / count
+                    )
                     _cut(handed, there).copy_(_cut(logits[:, :, 2:], inner))
                 with clock("pyramids"):
                     tile = (gate * shown).sum(0)
@@ -238,9 +240,9 @@ class FusionNet(nn.Module):
 def _pyramid(sources: Tensor | Sequence[Tensor], levels: int, scratch: Scratch) -> list[Tensor]:
     """Return levels 1 to `levels` of the Gaussian pyramids of S times (N, 1, h, w), each (S, N, 1, h, w)."""
     if not scratch.on_disk:
-        whole = isinstance(sources, Tensor)
-        first = pyramids.reduce(sources) if whole else torch.stack([pyramids.reduce(x) for x in sources])
-        return pyramids.gaussian_pyramid(first, levels)
+        if isinstance(sources, Tensor):
+            return pyramids.gaussian_pyramid(pyramids.reduce(sources), levels)
+        return pyramids.gaussian_pyramid(torch.stack([pyramids.reduce(x) for x in sources]), levels)
     result: list[Tensor] = []
     for _ in range(levels):  # one source after the other
         finer = result[-1] if result else sources
@@ -306,6 +308,17 @@ def _expand(x: Tensor, place: Place, shape: tuple[int, int]) -> Tensor:
     return _cut(pyramids.expand(_cut(x, (near[0], near[1])), (size[0], size[1])), (part[0], part[1]))
 
 
+def _weights(logits: Tensor) -> Tensor:
+    """Return weights of S sources, of sum one: what leads S - 1 others leads them as it would a single one."""
+    return (logits if len(logits) == 2 else logits * math.log2(len(logits))).softmax(0)
+
+
+def _excesses(logits: Tensor) -> Tensor:
+    """Return the excess of each of S sources, of which all together count as much as those of two."""
+    excess = torch.tanh(logits)
+    return excess if len(logits) == 2 else excess * (2 / len(logits))
+
+
 def _mismatch(sources: Tensor) -> Tensor:
     """Return 1 - M of the coefficients (S, N, 1, h, w), summed over 3 x 3; M is cut at 0."""
     total, energy = sources[0], sources[0] * sources[0]
@@ -362,18 +375,18 @@ class _Head(nn.Module):
         assert self.own.bias is not None
         biases, gains = self.scene(scene).reshape(sources, n, 2, -1).transpose(0, 1).unbind(2)  # (N, S, hidden)
         biases, gains = self.own.bias + biases, 1 + gains
-        logits = self._of_pair(seen, biases, gains) if sources == 2 else self._of_many(seen, biases, gains)
-        return logits
+        return self._of_pair(seen, biases, gains) if sources == 2 else self._of_many(seen, biases, gains)
 
     def _of_many(self, seen: list[Tensor], biases: Tensor, gains: Tensor) -> Tensor:
         n, sources = biases.shape[:2]
-        own = torch.cat(seen, dim=3).unflatten(0, (sources, n))
+        own = torch.cat(seen, dim=3)
+        own = own.reshape(sources, n, *own.shape[1:])
         x = torch.cat([own, others(own)], dim=4).flatten(0, 1).permute(0, 3, 1, 2)
         kernel = torch.cat([self.own.weight, self.other.weight], dim=1)
         biases, gains = (y.transpose(0, 1).flatten(0, 1)[:, :, None, None] for y in (biases, gains))
         x = functional.relu_(functional.conv2d(x, kernel) + biases) * gains
         logits = functional.conv2d(x, self.out.weight, self.out.bias)
-        return logits.unflatten(0, (sources, n))
+        return logits.reshape(sources, n, *logits.shape[1:])
 
     def _of_pair(self, seen: list[Tensor], biases: Tensor, gains: Tensor) -> Tensor:
         """Do the same for two sources, a third faster: each one's "others" is the other, so one pass serves both."""

@@ -100,10 +100,10 @@ def two_stage(
     Das et al., IJACSA 14 (2023), Sec. IV-D; Collins et al., ECCV 2018 (factorizing deep features); Fel et al., CVPR
     2023 (a second factorization).
     """
-    count, channels, places = len(V), V.shape[-2], V.shape[-1]
+    channels, places = V.shape[-2], V.shape[-1]
     joint = torch.cat(list(V), dim=-2)
     joint_A, B = factorize(joint, min(rank, *joint.shape[-2:]))
-    A = torch.stack(joint_A.split(channels, dim=-2))
+    A = torch.stack(torch.split(joint_A, channels, dim=-2))
     norms = torch.stack([length(part) for part in A])
     total = norms[0]
     for norm in norms[1:]:
@@ -127,7 +127,6 @@ def two_stage(
         kept[_discriminativeness(shares, energy).argsort(descending=True, stable=True)[:keep]] = True
         P_F = A_F[:, kept] @ B[kept]
     A2 = A_F[..., kept] if rank2 == 0 else factorize(P_F, min(rank2, channels, places))[0]
-    assert len(A) == count
     return TwoStage(A, B, norms, shares, A_F, kept, P_F, A2)
 
 
@@ -137,4 +136,5 @@ def _energy(A: Tensor, B: Tensor) -> Tensor:
 
 def _discriminativeness(share: Tensor, energy: Tensor) -> Tensor:
     sources = len(share)
-    return (sources * share.squeeze(-2) - 1).abs().amax(0) / (sources - 1) * energy
+    excess: Tensor = (sources * share.squeeze(-2) - 1).abs().amax(0) / (sources - 1)
+    return excess * energy

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nmfuse.io import check_output, new_file
 from nmfuse.methods.rivals.asr import ORIENTATIONS, orientation
 from nmfuse.methods.rivals.sparse import PATCH
-from nmfuse.io import check_output, new_file
 from nmfuse.training.patches import find_images, read_grey
 
 ATOMS = 256

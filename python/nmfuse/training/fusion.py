@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nmfuse.io import new_file
+from nmfuse.metrics import RANKING
 from nmfuse.nets.fusion_net import FORMAT, FusionNet, load_fusion, weight_file
 from nmfuse.nets.weights_file import read_weights, write_weights
 from nmfuse.training.loops import (
@@ -25,7 +26,7 @@ from nmfuse.training.loops import (
     training_device,
     write_curves,
 )
-from nmfuse.training.losses import METRICS, expected_ranks, load_standings
+from nmfuse.training.losses import expected_ranks, load_standings
 from nmfuse.training.pairs import Image, PairSet, pair_set
 from nmfuse.training.patches import hash_files
 
@@ -169,7 +170,7 @@ def train_fusion(
     )
     with torch.no_grad():
         ranks = _ranks(net, held_out, standings)[0].mean(0)
-    result = FusionResult(curve[-1].score, dict(zip(METRICS, ranks.tolist(), strict=True)), curve)
+    result = FusionResult(curve[-1].score, dict(zip(RANKING, ranks.tolist(), strict=True)), curve)
     metadata = {
         "context": str(int(context)),
         **{name: str(size) for name, size in net.sizes.items()},
@@ -200,7 +201,7 @@ def _loss(
 ) -> Tensor:
     drawn = pairs.draw("training", count, crop, np.random.default_rng([seed, step]))
     ranks, outside = _ranks(net, drawn, standings)
-    weights = torch.tensor([[_rank_weights(kind).get(name, 1.0) for name in METRICS] for kind in drawn[2]])
+    weights = torch.tensor([[_rank_weights(kind).get(name, 1.0) for name in RANKING] for kind in drawn[2]])
     return (ranks * weights.to(ranks)).mean() + _OUTSIDE * outside.mean()
 
 

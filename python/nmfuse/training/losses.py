@@ -14,12 +14,12 @@ from torch.nn.functional import avg_pool2d, pad
 
 from nmfuse import pyramids
 from nmfuse.images.rounding import round_informed
+from nmfuse.metrics import RANKING
 
 _NOISE = 2 / 255**2  # of VIF
 _EPS = 1e-8
 _PIXELS = (-2, -1)
 _HALF = 0.5 + 1e-4  # float32 puts halves of a Laplacian fusion a little low
-METRICS = ("EN", "SD", "SF", "MI", "SCD", "VIF", "Q_abf", "SSIM", "VIF_min", "Q_over")
 RATIOS = ("SD", "SF", "MI", "VIF", "VIF_min")  # compared by their ratio, the others by their difference
 _WIDTH = 0.3
 _LEAST_WIDTH = 1e-4
@@ -192,12 +192,12 @@ def expected_ranks(a: Tensor, b: Tensor, f: Tensor, standings: Tensor) -> Tensor
 
 
 def load_standings() -> dict[str, Tensor]:
-    """Return where other methods stand by kind of pair, (10, K) in the order of `METRICS`; "any" is their mean.
+    """Return where other methods stand by kind of pair, (10, K) in the order of `RANKING`; "any" is their mean.
 
     `benchmarks/standings.py` made them from a table of other methods' metrics.
     """
     rows = csv.DictReader(files("nmfuse.training").joinpath("standings.csv").read_text().splitlines())
     values = {(row["kind"], row["metric"]): [float(x) for x in row["others"].split()] for row in rows}
     kinds = dict.fromkeys(kind for kind, _ in values)
-    standings = {kind: torch.tensor([values[kind, metric] for metric in METRICS]) for kind in kinds}
+    standings = {kind: torch.tensor([values[kind, metric] for metric in RANKING]) for kind in kinds}
     return standings | {"any": torch.stack(list(standings.values())).mean(0)}

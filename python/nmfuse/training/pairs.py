@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nmfuse.data import BrainPhantom, brain_phantom
-from nmfuse.io import luminance, read_image
+from nmfuse.images.luma import luminance
+from nmfuse.io import find_sets, read_image
 from nmfuse.training.patches import find_images, read_grey
 
 Image = NDArray[np.float32]  # (H, W) luminance in [0, 1]
@@ -80,11 +81,13 @@ def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
             raise FileNotFoundError(f"data: {data} is not a folder; give a folder with one folder a kind")
         owners = _owners(data)
         for folder in sorted(path for path in data.iterdir() if path.is_dir()):
-            named = _named_pairs(folder)
-            names = [owners.get((folder.name, name), name) for name, _, _ in named]
+            sets = [one for one in find_sets(folder) if one.kind == folder.name]
+            if more := [one for one in sets if len(one.paths) != 2]:
+                raise ValueError(f"data: {more[0].label} has {len(more[0].paths)} images; expected pairs")
+            names = [owners.get((folder.name, one.name), one.name) for one in sets]
             held = set(sorted(set(names))[::_HELD_OUT]) if len(set(names)) > 1 else set()
-            both = [(_read(a), _read(b)) for _, a, b in named]
-            files += [path for _, a, b in named for path in (a, b)]
+            both = [(_read(one.paths[0]), _read(one.paths[1])) for one in sets]
+            files += [path for one in sets for path in one.paths]
             training[folder.name] = _crops_of([p for p, name in zip(both, names, strict=True) if name not in held])
             if held:
                 held_out[folder.name] = _crops_of([p for p, name in zip(both, names, strict=True) if name in held])
@@ -122,21 +125,8 @@ def _owners(data: Path) -> dict[tuple[str, str], str]:
         return {(row["kind"], f"{int(row['n']):03d}"): row["patient"] or f"{row['n']}" for row in csv.DictReader(file)}
 
 
-def _named_pairs(folder: Path) -> list[tuple[str, Path, Path]]:
-    pairs = []
-    for a in sorted(folder.glob("*_A.*")):
-        name = a.stem[:-2]
-        others = sorted(folder.glob(f"{name}_B.*"))
-        if len(others) != 1:
-            raise ValueError(f"data: {a} has {len(others)} partners {name}_B.*; expected one")
-        pairs.append((name, a, others[0]))
-    if not pairs:
-        raise ValueError(f"data: {folder} has no pairs NAME_A.* and NAME_B.*")
-    return pairs
-
-
 def _read(path: Path) -> Image:
-    pixels = read_image(path)
+    pixels = read_image(path).pixels
     scale = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1.0
     return (luminance(pixels) / scale).astype(np.float32)
 

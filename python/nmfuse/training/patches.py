@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-PATCH = 16  # pixels
+from nmfuse.io import list_images, suffixes
+from nmfuse.nets.siamese import PATCH
+
 LEAST_VARIANCE = 25  # of a clear patch, on the 0..255 scale: flat patches cannot tell sharp from blurred
 BLUR_LEVELS = 5
 _SIGMA, _RADIUS = 2.0, 3  # of the Gaussian, repeated once per level; support 7 x 7
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def find_images(images: Path | Sequence[Path]) -> list[Path]:
@@ -31,7 +32,7 @@ def find_images(images: Path | Sequence[Path]) -> list[Path]:
     if isinstance(images, Path):
         if not images.is_dir():
             raise FileNotFoundError(f"images: {images} is not a folder; give a folder of photographs")
-        paths = [path for path in images.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()]
+        paths = list_images(images, below=True)
     else:
         paths = sorted(set(images))
         missing = [path for path in paths if not path.is_file()]
@@ -40,7 +41,7 @@ def find_images(images: Path | Sequence[Path]) -> list[Path]:
     if len(paths) < 2:
         where = f" in {images}" if isinstance(images, Path) else ""
         raise ValueError(
-            f"images: found {len(paths)}{where}; expected two at least ({', '.join(_SUFFIXES)}), one is held out"
+            f"images: found {len(paths)}{where}; expected two at least ({', '.join(suffixes())}), one is held out"
         )
     return sorted(paths)
 
