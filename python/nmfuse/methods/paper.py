@@ -156,9 +156,9 @@ class Paper(Finished):
         """Return W (S, *spatial), the weights of images of that shape; they sum to one over the sources."""
         count, shape = len(images), tuple(images.shape[1:])
         if self.weighting == "half":
-            W = torch.full_like(images, 1 / count)
-            trace.keep_each(W=W)
-            return W
+            even = torch.full_like(images, 1 / count)
+            trace.keep_each(W=even)
+            return even
         maps = []
         network = nets.load(self.network, images.device)
         slices = images.reshape(count, -1, *shape[-2:])  # (S, D, H, W), D 1 of an image
@@ -194,7 +194,8 @@ class Paper(Finished):
             return nmf(V, rank, **options)[:2]
 
         def length(A: Tensor) -> Tensor:
-            return A.norm(dim=-2, keepdim=True)
+            norms: Tensor = A.norm(dim=-2, keepdim=True)
+            return norms
 
         both = two_stage(V, self.rank, self.rank2, factorize, length=length, silent=_SILENT, keep=self.keep)
         if self.rank2 == 0:

@@ -48,7 +48,8 @@ class FusionNet(nn.Module):
     coarser level, and the mean of the others', by hidden channels to which the scene gives a bias and a gain (Perez et
     al., FiLM, AAAI 2018), and gives that image a weight, an excess and notes for the next finer level. The gate of
     image s is ``w_s + (1 - M) x_s 2 / S``: the weights are the softmax of log2(S) times the heads' logits, and the
-    excess, -1 to 1, counts as far as the coefficients L do not match, ``M = ((sum_s L_s)^2 - sum_s L_s^2) / ((S - 1) sum_s L_s^2)`` over 3 x 3. So the
+    excess, -1 to 1, counts as far as the coefficients L do not match,
+    ``M = ((sum_s L_s)^2 - sum_s L_s^2) / ((S - 1) sum_s L_s^2)`` over 3 x 3. So the
     details of two images may be shown in full where they differ, copies of one image give that image, and the order of
     the images is that of the gates. No pixel becomes brighter than twice what any image shows within 3 x 3: black stays
     black.

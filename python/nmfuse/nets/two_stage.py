@@ -131,7 +131,8 @@ def two_stage(
 
 
 def _energy(A: Tensor, B: Tensor) -> Tensor:
-    return torch.cat(list(A), dim=-2).norm(dim=-2) * B.norm(dim=-1)
+    energy: Tensor = torch.cat(list(A), dim=-2).norm(dim=-2) * B.norm(dim=-1)
+    return energy
 
 
 def _discriminativeness(share: Tensor, energy: Tensor) -> Tensor:

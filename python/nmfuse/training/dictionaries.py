@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nmfuse.io import check_output, new_file
+from nmfuse.io import check_file, new_file
 from nmfuse.methods.rivals.asr import ORIENTATIONS, orientation
 from nmfuse.methods.rivals.sparse import PATCH
 from nmfuse.training.patches import find_images, read_grey
@@ -59,7 +59,7 @@ def train_dictionaries(
     from sklearn.decomposition import MiniBatchDictionaryLearning
     from sklearn.exceptions import ConvergenceWarning
 
-    check_output(Path(output), overwrite=overwrite)
+    check_file(Path(output), overwrite=overwrite)
     drawn = _draw(find_images(Path(images)), 60 * patches, np.random.default_rng(seed))
     kinds = orientation(torch.from_numpy(drawn)).numpy()
     learned: list[NDArray[np.int8]] = []

@@ -13,7 +13,7 @@ from scipy import ndimage
 from nmfuse import pyramids
 from nmfuse.methods.base import Plane, Planes, check_number
 
-_PYRAMIDS = {
+_PYRAMIDS: dict[str, tuple[Callable[..., list[torch.Tensor]], Callable[..., torch.Tensor]]] = {
     "laplacian": (pyramids.laplacian_pyramid, pyramids.collapse_laplacian),
     "contrast": (pyramids.contrast_pyramid, pyramids.collapse_contrast),
 }
