@@ -86,9 +86,10 @@ def aggregate_blocks_layer(scores: Tensor, block: int, stride: int, shape: tuple
 def nmf_layer(V: Tensor, rank: int, *, iterations: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Factorize ``V ~ W H`` with a gradient in V: the one-step gradient.
 
-    The kernel iterates without recording; one more multiplicative update of each factor is then recorded, from factors
-    taken as given (Geng et al., "Is Attention Better Than Matrix Decomposition?", ICLR 2021). So memory and time of the
-    backward pass do not grow with the iterations, and the gradient is that of the fixed point to first order.
+    The kernel iterates without recording; the gradient is that of one more multiplicative update of each factor, from
+    factors taken as given (Geng et al., "Is Attention Better Than Matrix Decomposition?", ICLR 2021). So memory and
+    time of the backward pass do not grow with the iterations, the gradient is that of the fixed point to first order,
+    and the factors are the same with and without a gradient.
 
     Parameters
     ----------
@@ -117,6 +118,11 @@ def nmf_layer(V: Tensor, rank: int, *, iterations: int, seed: int = 0) -> tuple[
     W, H, _ = nmf(V.detach(), rank, max_iter=iterations, check_every=max(iterations, 1), tol=0, seed=seed)
     if not (torch.is_grad_enabled() and V.requires_grad):
         return W, H
-    H = H * (W.mT @ V) / ((W.mT @ W) @ H).clamp_min(_TINY)
-    W = W * (V @ H.mT) / (W @ (H @ H.mT)).clamp_min(_TINY)
-    return W, H
+    further_H = H * (W.mT @ V) / ((W.mT @ W) @ H).clamp_min(_TINY)
+    further_W = W * (V @ further_H.mT) / (W @ (further_H @ further_H.mT)).clamp_min(_TINY)
+    return _with_gradient_of(W, further_W), _with_gradient_of(H, further_H)
+
+
+def _with_gradient_of(value: Tensor, step: Tensor) -> Tensor:
+    """Return `value`, to the bit, with the gradient of `step`."""
+    return value + (step - step.detach())

@@ -343,8 +343,6 @@ class _Windows:
                     _check_grid(source, first)
                 self._range = _shared_range(taken)
                 sources = iter(taken[1:])
-            elif first.planes.dtype not in (torch.uint8, torch.bool):
-                _warn_of_little(first, *self._range)
         yield first
         for source in sources:
             _check_grid(source, first)
@@ -357,6 +355,8 @@ class _Windows:
             if not self._said and first.planes.is_floating_point() != source.planes.is_floating_point():
                 raise ValueError(_say_windows([first, source]))
             yield source
+        if not self._said and not self._must_fit and first.planes.dtype not in (torch.uint8, torch.bool):
+            _warn_of_little(first)
 
     def of(self, source: _Source, place: int) -> tuple[float, float]:
         """Return the window of a source."""
@@ -396,7 +396,9 @@ def _shared_range(taken: Sequence[_Source]) -> tuple[float, float]:
     return common
 
 
-def _warn_of_little(source: _Source, low: float, high: float) -> None:
+def _warn_of_little(source: _Source) -> None:
+    """Say where integers of more than 8 bits fill little of what counts as black to white."""
+    low, high = window.range_of(source.planes.dtype) or (0.0, 0.0)
     least, greatest = window.extent(source.planes, source.valid)
     if greatest - least < _FILLED * (high - low):
         _log.warning(

@@ -228,6 +228,12 @@ class FusionNet(nn.Module):
         if volume:
             V = V.transpose(1, 2).reshape(sources, 1, channels, images * h * w)
         V = V / V.mean((-2, -1), keepdim=True).clamp_min(_SILENT)  # no source outweighs the others
+        # One start for each: a batch gives what its images give.
+        each = [self._parts_of(one) for one in torch.split(V, 1, dim=1)]
+        return each[0] if len(each) == 1 else torch.cat(each)
+
+    def _parts_of(self, V: Tensor) -> Tensor:
+        """Return the parts (1, C, r2) of balanced features (S, 1, C, P)."""
 
         def factorize(V: Tensor, rank: int) -> tuple[Tensor, Tensor]:
             return nmf_layer(V, rank, iterations=20)

@@ -89,5 +89,6 @@ def load_once(path: Path, read: Callable[[Path], Net], expected: str, device: st
     if key not in _loaded:
         if len(_loaded) >= _MOST_LOADED:
             _loaded.pop(next(iter(_loaded)))
-        _loaded[key] = read(path).to(device)
+        with torch.inference_mode(False):  # weights are kept for whoever asks next, who may want gradients
+            _loaded[key] = read(path).to(device)
     return _loaded[key]  # type: ignore[return-value]
