@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from nmfuse.kernels import _array
-from nmfuse.kernels._array import Array
+from nmfuse.kernels._array import AnyArray
 from nmfuse.kernels.errors import CudaUnavailable
+
+if TYPE_CHECKING:
+    from nmfuse.kernels._operations import Operations
 
 
 def is_available() -> bool:
@@ -44,7 +45,7 @@ def describe() -> dict[str, str]:
     return {"cuda": state, "cuda toolkit": module.toolkit, "cuda architectures": module.architectures}
 
 
-def module_for(x: Array) -> tuple[Any, int]:
+def module_for(x: AnyArray) -> tuple[Operations, int]:
     """Return the CUDA module and the caller's current stream on the device of `x`.
 
     Raises
@@ -54,17 +55,7 @@ def module_for(x: Array) -> tuple[Any, int]:
     """
     if reason := why():
         raise CudaUnavailable(f"the array is on a CUDA device, but nmfuse cannot use CUDA: {reason}")
-    return _load(), _current_stream(x)
-
-
-def _current_stream(x: Array) -> int:
-    if _array.is_torch(x):
-        handle = sys.modules["torch"].cuda.current_stream(x.device).cuda_stream
-    else:
-        cupy = sys.modules["cupy"]
-        with cupy.cuda.Device(x.device.id):
-            handle = cupy.cuda.get_current_stream().ptr
-    return int(handle) or 1  # 0 is not a stream to DLPack; 1 is the legacy default stream
+    return cast("Operations", _load()), x.stream() or 1  # 0 is no stream to DLPack; 1 is the legacy default stream
 
 
 @cache
