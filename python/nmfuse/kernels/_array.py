@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from abc import ABC, abstractmethod
+from functools import cache
 from itertools import pairwise
 from typing import Any, Self
 
@@ -18,6 +19,12 @@ Array = Any  # a NumPy array, a torch tensor, a CuPy array, or anything with __d
 
 CPU = 1  # DLPack's device types
 CUDA = 2
+
+
+@cache
+def _name_of(dtype: Any) -> str:
+    """NumPy's name of a dtype of any library; writing it costs as much as a small filter."""
+    return str(dtype).removeprefix("torch.")
 
 
 class AnyArray(ABC):
@@ -34,8 +41,8 @@ class AnyArray(ABC):
         DLPack's device type and number.
     """
 
-    def __init__(self, data: Array, dtype: str) -> None:
-        self.data, self.dtype, self.shape = data, dtype, tuple(data.shape)
+    def __init__(self, data: Array) -> None:
+        self.data, self.dtype, self.shape = data, _name_of(data.dtype), tuple(data.shape)
         kind, number = data.__dlpack_device__()
         self.device = int(kind), int(number)
 
@@ -190,7 +197,7 @@ class NumpyArray(AnyArray):
             raise TypeError(f"{name}: got a masked array, whose mask would be lost; pass {name}.filled(0) and the mask")
         if not data.dtype.isnative:
             raise TypeError(f"{name}: byte order is not native; pass {name}.astype({name}.dtype.newbyteorder('='))")
-        super().__init__(data, str(data.dtype))
+        super().__init__(data)
 
     @classmethod
     def _own(cls, data: Array) -> Self:
@@ -242,7 +249,7 @@ class TorchArray(AnyArray):
             raise TypeError(f"{name}: the tensor has its conjugate bit set; pass {name}.resolve_conj()")
         if data.is_neg():
             raise TypeError(f"{name}: the tensor has its negative bit set; pass {name}.resolve_neg()")
-        super().__init__(data, str(data.dtype).removeprefix("torch."))
+        super().__init__(data)
 
     @classmethod
     def _own(cls, data: Array) -> Self:
@@ -305,12 +312,9 @@ class TorchArray(AnyArray):
 class CupyArray(AnyArray):
     """An array of CuPy."""
 
-    def __init__(self, data: Array, _name: str) -> None:
-        super().__init__(data, str(data.dtype))
-
     @classmethod
     def _own(cls, data: Array) -> Self:
-        return cls(data, "")
+        return cls(data)
 
     @property
     def cupy(self) -> Any:
@@ -360,7 +364,7 @@ def take(x: Array, name: str) -> AnyArray:
     if torch is not None and isinstance(x, torch.Tensor):
         return TorchArray(x, name)
     if cupy is not None and isinstance(x, cupy.ndarray):
-        return CupyArray(x, name)
+        return CupyArray(x)
     if not hasattr(x, "__dlpack__") or not hasattr(x, "__dlpack_device__"):
         raise TypeError(
             f"{name}: expected an array (NumPy, torch, CuPy or other DLPack), got {type(x).__name__}; "

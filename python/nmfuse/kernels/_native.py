@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
@@ -14,6 +15,7 @@ from nmfuse.kernels._array import CPU, CUDA, AnyArray, Array, take
 if TYPE_CHECKING:
     from nmfuse.kernels._operations import Operations
 
+_module = cache(import_module)  # looking for what is imported already costs as much as a small filter
 _cpu_module: ContextVar[str] = ContextVar("_cpu_module", default="nmfuse._cpu")
 
 
@@ -23,7 +25,7 @@ def native_for(x: AnyArray | Array) -> tuple[Operations, int | None]:
         x = take(x, "x")
     kind, _ = x.device
     if kind == CPU:
-        return cast("Operations", import_module(_cpu_module.get())), None
+        return cast("Operations", _module(_cpu_module.get())), None
     if kind == CUDA:
         return cuda.module_for(x)
     raise ValueError(f"the array is on DLPack device type {kind}; expected the CPU (1) or a CUDA device (2)")

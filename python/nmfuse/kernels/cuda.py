@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from nmfuse.kernels._array import AnyArray
 from nmfuse.kernels.errors import CudaUnavailable
@@ -28,17 +26,17 @@ def is_available() -> bool:
 def why() -> str:
     """Return the reason why CUDA is not available, or an empty string where it is."""
     try:
-        problem: str = _load().why_not()
+        import nmfuse._cuda as module
     except ImportError as error:
         return f"this build has no CUDA module ({error}); build it where nvcc is found, with NMFUSE_CUDA=ON"
-    return problem
+    return module.why_not()
 
 
 def describe() -> dict[str, str]:
     """Return toolkit, architectures and driver of the CUDA module, and the devices it sees, or why it sees none."""
     reason = why()
     try:
-        module = _load()
+        import nmfuse._cuda as module
     except ImportError:
         return {"cuda": f"not available: {reason}"}
     state = f"not available: {reason}" if reason else ", ".join(module.devices())
@@ -55,9 +53,6 @@ def module_for(x: AnyArray) -> tuple[Operations, int]:
     """
     if reason := why():
         raise CudaUnavailable(f"the array is on a CUDA device, but nmfuse cannot use CUDA: {reason}")
-    return cast("Operations", _load()), x.stream() or 1  # 0 is no stream to DLPack; 1 is the legacy default stream
+    import nmfuse._cuda as module
 
-
-@cache
-def _load() -> Any:
-    return import_module("nmfuse._cuda")
+    return module, x.stream() or 1  # 0 is no stream to DLPack; 1 is the legacy default stream
