@@ -15,18 +15,11 @@ using std::int64_t;
 
 constexpr int64_t kBandCells = 32;  // at least; at least twice the window too, so that rows above a band cost little
 constexpr int64_t kBandRows = 32;
-constexpr int64_t kBandColumns = 16;
+constexpr int64_t kBandColumns = 16, kDepthColumns = 128;
 
 template <class T>
 block_kernels<T> choose_kernels() {
-#ifdef NMFUSE_X86
-  switch (active_isa()) {
-    case isa::avx512: return avx512::get_block_kernels<T>();
-    case isa::avx2: return avx2::get_block_kernels<T>();
-    case isa::baseline: break;
-  }
-#endif
-  return baseline::get_block_kernels<T>();
+  return dispatch_isa([](auto which) { return get_block_kernels<which(), T>(); });
 }
 
 // The nearest pixel that a block covers, along one axis; of two as near, the lower.
@@ -138,11 +131,9 @@ void gather_axis(const block_axis<T>& axis, const T* in, int64_t in_stride, int6
   }
 }
 
-}  // namespace
-
+// Each plane by itself.
 template <class T>
-void aggregate_blocks(image_view<const T> scores, const block_grid& grid, image_view<T> out, stream_handle) {
-  if (scores.empty() || out.empty()) return;
+void aggregate_planes(const image_view<const T>& scores, const block_grid& grid, const image_view<T>& out) {
   const axis_tables<T> rows(scores.rows, out.rows, grid), cols(scores.cols, out.cols, grid);
   const block_task<T> task{rows.get(), cols.get(), static_cast<T>(grid.fill_value)};
   const block_kernels<T> kernels = choose_kernels<T>();
@@ -175,18 +166,45 @@ void aggregate_blocks(image_view<const T> scores, const block_grid& grid, image_
   });
 }
 
-template <class T>
-std::int64_t aggregate_blocks_adjoint_workspace(std::int64_t batch, std::int64_t, std::int64_t ws, std::int64_t rows,
-                                                std::int64_t) {
-  return batch * rows * ws * static_cast<std::int64_t>(sizeof(T));
+// body(plane, row) for all rows of some planes, several at once.
+template <class Body>
+void for_each_row(int64_t planes, int64_t rows, const Body& body) {
+  const int64_t bands = (rows + kBandRows - 1) / kBandRows;
+  parallel_for(planes * bands, [&](int64_t i) {
+    const int64_t first = i % bands * kBandRows, last = std::min(first + kBandRows, rows);
+    for (int64_t y = first; y < last; ++y) body(i / bands, y);
+  });
 }
 
+// The mean of the planes of scores whose blocks reach each plane of pixels; zeros where none does.
 template <class T>
-void aggregate_blocks_adjoint(image_view<const T> grad, const block_grid& grid, image_view<T> out,
-                              workspace_view workspace, stream_handle) {
-  if (grad.empty() || out.empty()) return;
+void average_along_depth(const image_view<const T>& scores, const block_axis<T>& z, const image_view<T>& means) {
+  const block_kernels<T> kernels = choose_kernels<T>();
+  for_each_row(means.batch, means.rows, [&](int64_t plane, int64_t y) {
+    const int64_t slot = z.slot[plane % z.pixels], volume = plane / z.pixels * z.grid;
+    if (slot == 2 * z.cells) return static_cast<void>(std::fill_n(means.row(plane, y), means.cols, T(0)));
+    const bool wide = slot < z.cells;
+    const int64_t cell = wide ? slot : slot - z.cells;
+    const int64_t first = std::max(cell - z.narrow + (wide ? 0 : 1), int64_t{0}), last = std::min(cell, z.grid - 1);
+    kernels.average(scores, volume + first, volume + last + 1, y, means.row(plane, y));
+  });
+}
+
+// The adjoint along the depth.
+template <class T>
+void gather_depth(const image_view<const T>& grad, const block_axis<T>& z, const image_view<T>& out) {
+  const int64_t bands = (grad.cols + kDepthColumns - 1) / kDepthColumns;
+  for_each_row(grad.batch / z.pixels * bands, grad.rows, [&](int64_t i, int64_t y) {
+    const int64_t volume = i / bands, first = i % bands * kDepthColumns;
+    gather_axis(z, grad.row(volume * z.pixels, y) + first, grad.batch_stride,
+                std::min(kDepthColumns, grad.cols - first), out.row(volume * z.grid, y) + first, out.batch_stride);
+  });
+}
+
+// Each plane by itself; `across` has room for (batch, rows of grad, columns of out).
+template <class T>
+void gather_planes(const image_view<const T>& grad, const block_grid& grid, const image_view<T>& out, T* across) {
   const axis_tables<T> rows(out.rows, grad.rows, grid), cols(out.cols, grad.cols, grid);
-  T* across = static_cast<T*>(workspace.data);  // (batch, rows of grad, columns of out)
   const int64_t row_bands = (grad.rows + kBandRows - 1) / kBandRows;
   parallel_for(grad.batch * row_bands, [&](int64_t i) {
     const int64_t b = i / row_bands, first = i % row_bands * kBandRows;
@@ -202,15 +220,70 @@ void aggregate_blocks_adjoint(image_view<const T> grad, const block_grid& grid, 
   });
 }
 
-template void aggregate_blocks(image_view<const float>, const block_grid&, image_view<float>, stream_handle);
-template void aggregate_blocks(image_view<const double>, const block_grid&, image_view<double>, stream_handle);
-template std::int64_t aggregate_blocks_adjoint_workspace<float>(std::int64_t, std::int64_t, std::int64_t, std::int64_t,
-                                                                std::int64_t);
-template std::int64_t aggregate_blocks_adjoint_workspace<double>(std::int64_t, std::int64_t, std::int64_t, std::int64_t,
-                                                                 std::int64_t);
-template void aggregate_blocks_adjoint(image_view<const float>, const block_grid&, image_view<float>, workspace_view,
-                                       stream_handle);
-template void aggregate_blocks_adjoint(image_view<const double>, const block_grid&, image_view<double>, workspace_view,
-                                       stream_handle);
+}  // namespace
+
+template <class T>
+int64_t aggregate_blocks_workspace(int64_t batch, int64_t hs, int64_t ws, const block_depths& depths) {
+  return depths.images() ? 0 : batch * depths.pixels * hs * ws * static_cast<int64_t>(sizeof(T));
+}
+
+template <class T>
+void aggregate_blocks(image_view<const T> scores, const block_grid& grid, const block_depths& depths, image_view<T> out,
+                      workspace_view workspace, stream_handle) {
+  if (scores.empty() || out.empty()) return;
+  require_depths(depths, scores.batch, out.batch);
+  if (depths.images()) return aggregate_planes(scores, grid, out);
+  const int64_t batch = out.batch / depths.pixels;
+  require(workspace.bytes >= aggregate_blocks_workspace<T>(batch, scores.rows, scores.cols, depths),
+          "workspace: smaller than aggregate_blocks_workspace tells");
+  const axis_tables<T> z(depths.blocks, depths.pixels, grid);
+  const auto means = compact_view<T>(workspace.data, out.batch, scores.rows, scores.cols);
+  average_along_depth(scores, z.get(), means);
+  aggregate_planes<T>(means, grid, out);
+  if (grid.fill_nearest) return;
+  for_each_row(out.batch, out.rows, [&](int64_t plane, int64_t y) {
+    const bool covered = z.get().slot[plane % depths.pixels] < 2 * z.get().cells;
+    if (!covered) std::fill_n(out.row(plane, y), out.cols, static_cast<T>(grid.fill_value));
+  });
+}
+
+template <class T>
+int64_t aggregate_blocks_adjoint_workspace(int64_t batch, int64_t, int64_t ws, int64_t rows, int64_t cols,
+                                           const block_depths& depths) {
+  const int64_t gathered = depths.images() ? 0 : cols;
+  return batch * depths.blocks * rows * (gathered + ws) * static_cast<int64_t>(sizeof(T));
+}
+
+template <class T>
+void aggregate_blocks_adjoint(image_view<const T> grad, const block_grid& grid, const block_depths& depths,
+                              image_view<T> out, workspace_view workspace, stream_handle) {
+  if (grad.empty() || out.empty()) return;
+  require_depths(depths, out.batch, grad.batch);
+  const int64_t batch = out.batch / depths.blocks;
+  require(
+      workspace.bytes >= aggregate_blocks_adjoint_workspace<T>(batch, out.rows, out.cols, grad.rows, grad.cols, depths),
+      "workspace: smaller than aggregate_blocks_adjoint_workspace tells");
+  T* const scratch = static_cast<T*>(workspace.data);
+  if (depths.images()) return gather_planes(grad, grid, out, scratch);
+  const axis_tables<T> z(depths.blocks, depths.pixels, grid);
+  const auto gathered = compact_view<T>(scratch, out.batch, grad.rows, grad.cols);
+  gather_depth(grad, z.get(), gathered);
+  gather_planes<T>(gathered, grid, out, scratch + gathered.batch * gathered.batch_stride);
+}
+
+template int64_t aggregate_blocks_workspace<float>(int64_t, int64_t, int64_t, const block_depths&);
+template int64_t aggregate_blocks_workspace<double>(int64_t, int64_t, int64_t, const block_depths&);
+template void aggregate_blocks(image_view<const float>, const block_grid&, const block_depths&, image_view<float>,
+                               workspace_view, stream_handle);
+template void aggregate_blocks(image_view<const double>, const block_grid&, const block_depths&, image_view<double>,
+                               workspace_view, stream_handle);
+template int64_t aggregate_blocks_adjoint_workspace<float>(int64_t, int64_t, int64_t, int64_t, int64_t,
+                                                           const block_depths&);
+template int64_t aggregate_blocks_adjoint_workspace<double>(int64_t, int64_t, int64_t, int64_t, int64_t,
+                                                            const block_depths&);
+template void aggregate_blocks_adjoint(image_view<const float>, const block_grid&, const block_depths&,
+                                       image_view<float>, workspace_view, stream_handle);
+template void aggregate_blocks_adjoint(image_view<const double>, const block_grid&, const block_depths&,
+                                       image_view<double>, workspace_view, stream_handle);
 
 }  // namespace nmfuse

@@ -118,6 +118,18 @@ void expand_row(const block_axis<T>& axis, const T* __restrict means, T* __restr
 }
 
 template <class T>
+void scale_row(T count, int64_t cells, T* __restrict to) {
+  for (int64_t x = 0; x < cells; ++x) to[x] /= count;
+}
+
+template <class T>
+void average(const image_view<const T>& scores, int64_t first, int64_t last, int64_t row, T* to) {
+  copy_row(scores.row(first, row), scores.cols, to);
+  for (int64_t plane = first + 1; plane < last; ++plane) add_row(scores.row(plane, row), scores.cols, to);
+  scale_row(static_cast<T>(last - first), scores.cols, to);
+}
+
+template <class T>
 void aggregate(const block_task<T>& task, const image_view<const T>& scores, const image_view<T>& out, int64_t b,
                int64_t first, int64_t last, T* scratch) {
   const block_axis<T>&y = task.y, &x = task.x;
@@ -181,13 +193,16 @@ void aggregate(const block_task<T>& task, const image_view<const T>& scores, con
 }
 
 }  // namespace
+}  // namespace nmfuse::NMFUSE_ISA
 
-template <class T>
+namespace nmfuse {
+
+template <isa kIsa, class T>
 block_kernels<T> get_block_kernels() {
-  return {&aggregate<T>};
+  return {&NMFUSE_ISA::average<T>, &NMFUSE_ISA::aggregate<T>};
 }
 
-template block_kernels<float> get_block_kernels<float>();
-template block_kernels<double> get_block_kernels<double>();
+template block_kernels<float> get_block_kernels<kThisIsa, float>();
+template block_kernels<double> get_block_kernels<kThisIsa, double>();
 
-}  // namespace nmfuse::NMFUSE_ISA
+}  // namespace nmfuse

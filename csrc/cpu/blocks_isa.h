@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "cpu/isa.h"
 #include "nmfuse/blocks.h"
 #include "nmfuse/image_view.h"
 
@@ -42,23 +43,16 @@ std::int64_t aggregate_scratch(const block_task<T>& task, std::int64_t cell_rows
 
 template <class T>
 struct block_kernels {
+  // Writes the mean of row `row` of the planes [first, last) of scores.
+  void (*average)(const image_view<const T>& scores, std::int64_t first, std::int64_t last, std::int64_t row, T* to);
+
   // Writes the covered pixel rows of cells [first, last) of plane b.
   void (*aggregate)(const block_task<T>& task, const image_view<const T>& scores, const image_view<T>& out,
                     std::int64_t b, std::int64_t first, std::int64_t last, T* scratch);
 };
 
 // T is float or double.
-namespace baseline {
-template <class T>
+template <isa kIsa, class T>
 block_kernels<T> get_block_kernels();
-}
-namespace avx2 {
-template <class T>
-block_kernels<T> get_block_kernels();
-}
-namespace avx512 {
-template <class T>
-block_kernels<T> get_block_kernels();
-}
 
 }  // namespace nmfuse

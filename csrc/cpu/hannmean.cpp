@@ -6,6 +6,7 @@
 
 #include "cpu/hannmean_isa.h"
 #include "cpu/isa.h"
+#include "nmfuse/error.h"
 #include "nmfuse/parallel.h"
 
 namespace nmfuse {
@@ -16,14 +17,7 @@ constexpr std::int64_t kSerialPixels = 1 << 13;  // below this, waking a thread 
 
 template <class T>
 hann_kernels<T> choose_kernels(int half) {
-#ifdef NMFUSE_X86
-  switch (active_isa()) {
-    case isa::avx512: return avx512::get_hann_kernels<T>(half);
-    case isa::avx2: return avx2::get_hann_kernels<T>(half);
-    case isa::baseline: break;
-  }
-#endif
-  return baseline::get_hann_kernels<T>(half);
+  return dispatch_isa([half](auto which) { return get_hann_kernels<which(), T>(half); });
 }
 
 template <class A>
@@ -40,11 +34,12 @@ hann_taps<A> make_taps(int size) {
 
 // Calls body(band) for bands of rows that cover all planes.
 template <class T, class Body>
-void for_each_band(const image_view<T>& x, const Body& body) {
+void for_each_band(const image_view<T>& x, std::int64_t depth, const Body& body) {
+  require(depth >= 1 && x.batch % depth == 0, "depth: does not divide the number of planes");
   const std::int64_t bands = (x.rows + kBandRows - 1) / kBandRows;
   const auto run = [&](std::int64_t i) {
     const std::int64_t first = i % bands * kBandRows;
-    body(row_band{i / bands, first, std::min(first + kBandRows, x.rows)});
+    body(row_band{i / bands, first, std::min(first + kBandRows, x.rows), depth});
   };
   if (x.batch * x.rows * x.cols < kSerialPixels) {
     for (std::int64_t i = 0; i < x.batch * bands; ++i) run(i);
@@ -70,12 +65,12 @@ std::int64_t reflect(std::int64_t i, std::int64_t n) {
 }  // namespace
 
 template <class T>
-void hannmean(image_view<const T> x, image_view<const std::uint8_t> reliability, int size, image_view<T> out,
-              stream_handle) {
+void hannmean(image_view<const T> x, image_view<const std::uint8_t> reliability, int size, std::int64_t depth,
+              image_view<T> out, stream_handle) {
   if (x.empty()) return;
   const hann_kernels<T> kernels = choose_kernels<T>(size / 2);
   const auto window = make_taps<hann_sum<T>>(size);
-  for_each_band(x, [&](const row_band& band) { kernels.mean(x, reliability, window, out, band); });
+  for_each_band(x, depth, [&](const row_band& band) { kernels.mean(x, reliability, window, out, band); });
 }
 
 template <class T>
@@ -87,24 +82,27 @@ std::int64_t hannmean_adjoint_workspace(std::int64_t batch, std::int64_t rows, s
 // from a pixel k as the images of k from i. So K' = K, borders included, and the adjoint of (1/norm) K m is m K
 // (1/norm).
 template <class T>
-void hannmean_adjoint(image_view<const T> grad, image_view<const std::uint8_t> reliability, int size, image_view<T> out,
-                      workspace_view workspace, stream_handle stream) {
-  if (reliability.data == nullptr) return hannmean<T>(grad, reliability, size, out, stream);
+void hannmean_adjoint(image_view<const T> grad, image_view<const std::uint8_t> reliability, int size,
+                      std::int64_t depth, image_view<T> out, workspace_view workspace, stream_handle stream) {
+  if (reliability.data == nullptr) return hannmean<T>(grad, reliability, size, depth, out, stream);
   if (grad.empty()) return;
+  require(workspace.bytes >= hannmean_adjoint_workspace<T>(grad.batch, grad.rows, grad.cols),
+          "workspace: smaller than hannmean_adjoint_workspace tells");
   const hann_kernels<T> kernels = choose_kernels<T>(size / 2);
   const auto window = make_taps<T>(size);
-  const image_view<T> share{static_cast<T*>(workspace.data), grad.batch, grad.rows, grad.cols,
-                            grad.rows * grad.cols,           grad.cols};
-  for_each_band(grad, [&](const row_band& band) { kernels.share(grad, reliability, window, share, out, band); });
-  for_each_band(grad, [&](const row_band& band) { kernels.collect(share, reliability, window, out, band); });
+  const auto share = compact_view<T>(workspace.data, grad.batch, grad.rows, grad.cols);
+  for_each_band(grad, depth, [&](const row_band& band) { kernels.share(grad, reliability, window, share, out, band); });
+  for_each_band(grad, depth, [&](const row_band& band) { kernels.collect(share, reliability, window, out, band); });
 }
 
 template <class T>
-void reject_outliers(image_view<const T> x, int size, double k, image_view<std::uint8_t> reliability, stream_handle) {
+void reject_outliers(image_view<const T> x, int size, std::int64_t depth, double k,
+                     image_view<std::uint8_t> reliability, stream_handle) {
   if (x.empty()) return;
-  const int half = size / 2;
-  for_each_band(x, [&](const row_band& band) {
-    std::vector<double> window(static_cast<std::size_t>(size) * size);
+  const int half = size / 2, half_depth = depth > 1 ? half : 0;
+  for_each_band(x, depth, [&](const row_band& band) {
+    const std::int64_t z = band.b % depth, volume = band.b - z;
+    std::vector<double> window(static_cast<std::size_t>(size) * size * (2 * half_depth + 1));
     for (std::int64_t y = band.first; y < band.last; ++y) {
       for (std::int64_t c = 0; c < x.cols; ++c) {
         std::uint8_t& code = reliability.row(band.b, y)[c];
@@ -115,11 +113,13 @@ void reject_outliers(image_view<const T> x, int size, double k, image_view<std::
           continue;
         }
         double *first = window.data(), *last = first;
-        for (std::int64_t i = y - half; i <= y + half; ++i) {
-          const T* row = x.row(band.b, reflect(i, x.rows));
-          for (std::int64_t j = c - half; j <= c + half; ++j) {
-            const double neighbour = static_cast<double>(row[reflect(j, x.cols)]);
-            if (std::isfinite(neighbour)) *last++ = neighbour;
+        for (std::int64_t k = z - half_depth; k <= z + half_depth; ++k) {
+          for (std::int64_t i = y - half; i <= y + half; ++i) {
+            const T* row = x.row(volume + reflect(k, depth), reflect(i, x.rows));
+            for (std::int64_t j = c - half; j <= c + half; ++j) {
+              const double neighbour = static_cast<double>(row[reflect(j, x.cols)]);
+              if (std::isfinite(neighbour)) *last++ = neighbour;
+            }
           }
         }
         const double centre = median(first, last);
@@ -130,22 +130,26 @@ void reject_outliers(image_view<const T> x, int size, double k, image_view<std::
   });
 }
 
-template void hannmean(image_view<const float>, image_view<const std::uint8_t>, int, image_view<float>, stream_handle);
-template void hannmean(image_view<const double>, image_view<const std::uint8_t>, int, image_view<double>,
+using codes_view = image_view<const std::uint8_t>;
+template void hannmean(image_view<const float>, codes_view, int, std::int64_t, image_view<float>, stream_handle);
+template void hannmean(image_view<const double>, codes_view, int, std::int64_t, image_view<double>, stream_handle);
+template void hannmean(image_view<const std::uint8_t>, codes_view, int, std::int64_t, image_view<std::uint8_t>,
                        stream_handle);
-template void hannmean(image_view<const std::uint8_t>, image_view<const std::uint8_t>, int, image_view<std::uint8_t>,
-                       stream_handle);
-template void hannmean(image_view<const std::uint16_t>, image_view<const std::uint8_t>, int, image_view<std::uint16_t>,
+template void hannmean(image_view<const std::uint16_t>, codes_view, int, std::int64_t, image_view<std::uint16_t>,
                        stream_handle);
 template std::int64_t hannmean_adjoint_workspace<float>(std::int64_t, std::int64_t, std::int64_t);
 template std::int64_t hannmean_adjoint_workspace<double>(std::int64_t, std::int64_t, std::int64_t);
-template void hannmean_adjoint(image_view<const float>, image_view<const std::uint8_t>, int, image_view<float>,
+template void hannmean_adjoint(image_view<const float>, codes_view, int, std::int64_t, image_view<float>,
                                workspace_view, stream_handle);
-template void hannmean_adjoint(image_view<const double>, image_view<const std::uint8_t>, int, image_view<double>,
+template void hannmean_adjoint(image_view<const double>, codes_view, int, std::int64_t, image_view<double>,
                                workspace_view, stream_handle);
-template void reject_outliers(image_view<const float>, int, double, image_view<std::uint8_t>, stream_handle);
-template void reject_outliers(image_view<const double>, int, double, image_view<std::uint8_t>, stream_handle);
-template void reject_outliers(image_view<const std::uint8_t>, int, double, image_view<std::uint8_t>, stream_handle);
-template void reject_outliers(image_view<const std::uint16_t>, int, double, image_view<std::uint8_t>, stream_handle);
+template void reject_outliers(image_view<const float>, int, std::int64_t, double, image_view<std::uint8_t>,
+                              stream_handle);
+template void reject_outliers(image_view<const double>, int, std::int64_t, double, image_view<std::uint8_t>,
+                              stream_handle);
+template void reject_outliers(image_view<const std::uint8_t>, int, std::int64_t, double, image_view<std::uint8_t>,
+                              stream_handle);
+template void reject_outliers(image_view<const std::uint16_t>, int, std::int64_t, double, image_view<std::uint8_t>,
+                              stream_handle);
 
 }  // namespace nmfuse

@@ -1,5 +1,6 @@
 // K = h h' is separable: for a strip of columns, vertical sums of kRows rows go to a buffer in L1, and horizontal sums
-// follow from there. Integers and masked images first turn into rows of sums' type (value or 0, and weight 1 or 0).
+// follow from there. Integers and masked images first turn into rows of sums' type (value or 0, and weight 1 or 0), and
+// so do volumes: such a row is the sum of the rows at its place in the planes above and below.
 // Loops are plain so that the compiler vectorises them for the instruction set this file is compiled for. Nothing here
 // may be shared with other files (std containers, inline functions): they would get these instructions too.
 #include "cpu/hannmean_isa.h"
@@ -71,6 +72,52 @@ template <class A>
 void convert_weights(const uint8_t* __restrict codes, int64_t count, A* __restrict weights) {
   for (int64_t x = 0; x < count; ++x) weights[x] = codes[x] == kReliable ? A(1) : A(0);
 }
+
+// The same for the rows of a volume, which are added up along its depth.
+
+template <class T, class A>
+void scale_row(const T* __restrict from, A weight, int64_t count, A* __restrict to) {
+  for (int64_t x = 0; x < count; ++x) to[x] = weight * static_cast<A>(from[x]);
+}
+
+template <class T, class A>
+void add_rows(const T* __restrict above, const T* __restrict below, A weight, int64_t count, A* __restrict to) {
+  for (int64_t x = 0; x < count; ++x) to[x] += weight * (static_cast<A>(above[x]) + static_cast<A>(below[x]));
+}
+
+template <class T, class A>
+void add_reliable(const T* __restrict from, const uint8_t* __restrict codes, A weight, int64_t count, A* __restrict to,
+                  A* __restrict weights) {
+  for (int64_t x = 0; x < count; ++x) {
+    to[x] += codes[x] == kReliable ? weight * static_cast<A>(from[x]) : A(0);
+    weights[x] += codes[x] == kReliable ? weight : A(0);
+  }
+}
+
+template <class A>
+void add_weights(const uint8_t* __restrict codes, A weight, int64_t count, A* __restrict weights) {
+  for (int64_t x = 0; x < count; ++x) weights[x] += codes[x] == kReliable ? weight : A(0);
+}
+
+template <class A>
+void clear_row(int64_t count, A* __restrict to) {
+  for (int64_t x = 0; x < count; ++x) to[x] = 0;
+}
+
+// The planes that a window reaches from the plane of a band; of an image, that plane alone.
+class plane_window {
+ public:
+  plane_window(const row_band& band, int half)
+      : volume_(band.b - band.b % band.depth), z_(band.b % band.depth), depth_(band.depth), half_(half) {}
+
+  bool is_image() const { return depth_ == 1; }
+  int half() const { return half_; }
+  int64_t at(int k) const { return volume_ + reflect(z_ + k, depth_); }  // k = -half ... half
+
+ private:
+  int64_t volume_, z_, depth_;
+  int half_;
+};
 
 // A pixel that keeps its value is one whose sum of weights is 0, be it for want of neighbours or as background.
 template <class A>
@@ -297,40 +344,72 @@ class source_rows {
   static constexpr bool kInPlace = std::is_same_v<T, A> && (kHalf == 1 || kHalf == 2);
 
  public:
-  source_rows(const image_view<const T>& x, int64_t b, int half, const column_strip& strip)
-      : x_(x), b_(b), half_(half), strip_(strip) {}
+  source_rows(const image_view<const T>& x, const plane_window& planes, const hann_taps<A>& window,
+              const column_strip& strip)
+      : x_(x), planes_(planes), window_(window), strip_(strip) {}
 
   void advance(int64_t y, bool first) {
-    if constexpr (!kInPlace) {
-      ring_.advance(y, first, half_, [&](int64_t i) { convert_row(in_image(i), strip_.read_width(), ring_.row(i)); });
-    }
+    if (kInPlace && planes_.is_image()) return;
+    ring_.advance(y, first, window_.half, [&](int64_t i) { fill(i, ring_.row(i)); });
   }
 
   const A* row(int64_t i) {
     if constexpr (kInPlace) {
-      return in_image(i);
-    } else {
-      return ring_.row(i);
+      if (planes_.is_image()) return in_plane(0, i);
     }
+    return ring_.row(i);
   }
 
  private:
-  const T* in_image(int64_t i) const { return x_.row(b_, reflect(i, x_.rows)) + strip_.read_first; }
+  const T* in_plane(int k, int64_t i) const { return x_.row(planes_.at(k), reflect(i, x_.rows)) + strip_.read_first; }
+
+  void fill(int64_t i, A* to) const {
+    const int64_t count = strip_.read_width();
+    if (planes_.is_image()) return convert_row(in_plane(0, i), count, to);
+    scale_row(in_plane(0, i), window_.taps[0], count, to);
+    for (int k = 1; k <= window_.half; ++k) {
+      add_rows(in_plane(-k, i), in_plane(k, i), window_.taps[k], count, to);
+    }
+  }
 
   const image_view<const T>& x_;
-  int64_t b_;
-  int half_;
+  const plane_window& planes_;
+  const hann_taps<A>& window_;
   const column_strip& strip_;
-  std::conditional_t<kInPlace, char, row_ring<kHalf, A>> ring_;
+  row_ring<kHalf, A> ring_;
 };
+
+// A row of weights, and with x a row of weighted values: of row i before reflection, from column read_first on.
+template <class T, class A>
+void fill_reliable(const image_view<const T>* x, const codes_view& reliability, const plane_window& planes,
+                   const hann_taps<A>& window, const column_strip& strip, int64_t i, A* values, A* weights) {
+  const int64_t y = reflect(i, reliability.rows), count = strip.read_width();
+  const auto codes = [&](int k) { return reliability.row(planes.at(k), y) + strip.read_first; };
+  const auto pixels = [&](int k) { return x->row(planes.at(k), y) + strip.read_first; };
+  if (planes.is_image()) {
+    if (x == nullptr) return convert_weights(codes(0), count, weights);
+    return convert_reliable(pixels(0), codes(0), count, values, weights);
+  }
+  clear_row(count, weights);
+  if (x != nullptr) clear_row(count, values);
+  for (int k = -planes.half(); k <= planes.half(); ++k) {
+    const A tap = window.taps[k < 0 ? -k : k];
+    if (x == nullptr) {
+      add_weights(codes(k), tap, count, weights);
+    } else {
+      add_reliable(pixels(k), codes(k), tap, count, values, weights);
+    }
+  }
+}
 
 template <int kHalf, class T>
 void mean_of_all(const image_view<const T>& x, const hann_taps<hann_sum<T>>& window, const image_view<T>& out,
                  const row_band& band) {
   using A = hann_sum<T>;
+  const plane_window planes(band, window.half);
   for_each_strip<A>(x.cols, window.half, [&](const column_strip& strip) {
     block_sums<kHalf, A> sums(window, strip);
-    source_rows<kHalf, T> source(x, band.b, window.half, strip);
+    source_rows<kHalf, T> source(x, planes, window, strip);
     const bool streams = exceeds_caches(out);
     for (int64_t y = band.first; y < band.last; y += kRows) {
       source.advance(y, y == band.first);
@@ -355,15 +434,14 @@ template <int kHalf, class T>
 void mean_of_reliable(const image_view<const T>& x, const codes_view& reliability, const hann_taps<hann_sum<T>>& window,
                       const image_view<T>& out, const row_band& band) {
   using A = hann_sum<T>;
+  const plane_window planes(band, window.half);
   for_each_strip<A>(x.cols, window.half, [&](const column_strip& strip) {
     block_sums<kHalf, A> values(window, strip), weights(window, strip);
     const bool streams = exceeds_caches(out);
     row_ring<kHalf, A> value_ring, weight_ring;
     for (int64_t y = band.first; y < band.last; y += kRows) {
       value_ring.advance(y, y == band.first, window.half, [&](int64_t i) {
-        const T* from = x.row(band.b, reflect(i, x.rows)) + strip.read_first;
-        const uint8_t* codes = reliability.row(band.b, reflect(i, x.rows)) + strip.read_first;
-        convert_reliable(from, codes, strip.read_width(), value_ring.row(i), weight_ring.row(i));
+        fill_reliable(&x, reliability, planes, window, strip, i, value_ring.row(i), weight_ring.row(i));
       });
       values.start(y, [&](int64_t i) { return value_ring.row(i); });
       weights.start(y, [&](int64_t i) { return weight_ring.row(i); });
@@ -395,13 +473,13 @@ void mean(const image_view<const T>& x, const codes_view& reliability, const han
 template <int kHalf, class T>
 void share(const image_view<const T>& grad, const codes_view& reliability, const hann_taps<T>& window,
            const image_view<T>& to_share, const image_view<T>& out, const row_band& band) {
+  const plane_window planes(band, window.half);
   for_each_strip<T>(grad.cols, window.half, [&](const column_strip& strip) {
     block_sums<kHalf, T> weights(window, strip);
     row_ring<kHalf, T> ring;
     for (int64_t y = band.first; y < band.last; y += kRows) {
       ring.advance(y, y == band.first, window.half, [&](int64_t i) {
-        const uint8_t* codes = reliability.row(band.b, reflect(i, grad.rows)) + strip.read_first;
-        convert_weights(codes, strip.read_width(), ring.row(i));
+        fill_reliable<T, T>(nullptr, reliability, planes, window, strip, i, nullptr, ring.row(i));
       });
       weights.start(y, [&](int64_t i) { return ring.row(i); });
       for (int q = 0; q < kRows && y + q < band.last; ++q) {
@@ -418,9 +496,10 @@ void share(const image_view<const T>& grad, const codes_view& reliability, const
 template <int kHalf, class T>
 void collect(const image_view<const T>& shared, const codes_view& reliability, const hann_taps<T>& window,
              const image_view<T>& out, const row_band& band) {
+  const plane_window planes(band, window.half);
   for_each_strip<T>(shared.cols, window.half, [&](const column_strip& strip) {
     block_sums<kHalf, T> sums(window, strip);
-    source_rows<kHalf, T> source(shared, band.b, window.half, strip);
+    source_rows<kHalf, T> source(shared, planes, window, strip);
     for (int64_t y = band.first; y < band.last; y += kRows) {
       source.advance(y, y == band.first);
       sums.start(y, [&](int64_t i) { return source.row(i); });
@@ -444,9 +523,13 @@ hann_kernels<T> kernels_of_half() {
 }
 
 }  // namespace
+}  // namespace nmfuse::NMFUSE_ISA
 
-template <class T>
+namespace nmfuse {
+
+template <isa kIsa, class T>
 hann_kernels<T> get_hann_kernels(int half) {
+  using namespace NMFUSE_ISA;
   switch (half) {
     case 1: return kernels_of_half<1, T>();
     case 2: return kernels_of_half<2, T>();
@@ -457,9 +540,9 @@ hann_kernels<T> get_hann_kernels(int half) {
   }
 }
 
-template hann_kernels<float> get_hann_kernels<float>(int);
-template hann_kernels<double> get_hann_kernels<double>(int);
-template hann_kernels<std::uint8_t> get_hann_kernels<std::uint8_t>(int);
-template hann_kernels<std::uint16_t> get_hann_kernels<std::uint16_t>(int);
+template hann_kernels<float> get_hann_kernels<kThisIsa, float>(int);
+template hann_kernels<double> get_hann_kernels<kThisIsa, double>(int);
+template hann_kernels<std::uint8_t> get_hann_kernels<kThisIsa, std::uint8_t>(int);
+template hann_kernels<std::uint16_t> get_hann_kernels<kThisIsa, std::uint16_t>(int);
 
-}  // namespace nmfuse::NMFUSE_ISA
+}  // namespace nmfuse

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "cpu/isa.h"
 #include "nmfuse/hannmean.h"
 #include "nmfuse/image_view.h"
 
@@ -20,11 +21,12 @@ struct hann_taps {
   A taps[kMaxHannSize / 2 + 1] = {};
 };
 
-// Rows [first, last) of plane b.
+// Rows [first, last) of plane b, which lies in a volume of `depth` planes; 1 for an image.
 struct row_band {
   std::int64_t b = 0;
   std::int64_t first = 0;
   std::int64_t last = 0;
+  std::int64_t depth = 1;
 };
 
 template <class T>
@@ -46,17 +48,7 @@ struct hann_kernels {
 };
 
 // share and collect are null for integers. T is float, double, std::uint8_t or std::uint16_t.
-namespace baseline {
-template <class T>
+template <isa kIsa, class T>
 hann_kernels<T> get_hann_kernels(int half);
-}
-namespace avx2 {
-template <class T>
-hann_kernels<T> get_hann_kernels(int half);
-}
-namespace avx512 {
-template <class T>
-hann_kernels<T> get_hann_kernels(int half);
-}
 
 }  // namespace nmfuse

@@ -99,13 +99,16 @@ void inform(const image_view<const T>& x, const image_view<const T>& y, const im
 }
 
 }  // namespace
+}  // namespace nmfuse::NMFUSE_ISA
 
-template <class T>
+namespace nmfuse {
+
+template <isa kIsa, class T>
 information_row<T> get_information_row() {
-  return &inform<T>;
+  return &NMFUSE_ISA::inform<T>;
 }
 
-template information_row<float> get_information_row<float>();
-template information_row<double> get_information_row<double>();
+template information_row<float> get_information_row<kThisIsa, float>();
+template information_row<double> get_information_row<kThisIsa, double>();
 
-}  // namespace nmfuse::NMFUSE_ISA
+}  // namespace nmfuse

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "cpu/isa.h"
 #include "nmfuse/image_view.h"
 
 namespace nmfuse {
@@ -13,17 +14,7 @@ using information_row = void (*)(const image_view<const T>& x, const image_view<
                                  const image_view<float>& out, std::int64_t b, std::int64_t row);
 
 // T is float or double.
-namespace baseline {
-template <class T>
+template <isa kIsa, class T>
 information_row<T> get_information_row();
-}
-namespace avx2 {
-template <class T>
-information_row<T> get_information_row();
-}
-namespace avx512 {
-template <class T>
-information_row<T> get_information_row();
-}
 
 }  // namespace nmfuse

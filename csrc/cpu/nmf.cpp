@@ -49,30 +49,6 @@ auto with_computing_type(nmf_kind kind, const Body& body) {
   return kind == nmf_kind::other ? body(double{}) : body(T{});
 }
 
-template <class T, class C>
-nmf_kernels<T, C> choose_kernels(nmf_kind kind) {
-#ifdef NMFUSE_X86
-  switch (active_isa()) {
-    case isa::avx512: return avx512::get_nmf_kernels<T, C>(kind);
-    case isa::avx2: return avx2::get_nmf_kernels<T, C>(kind);
-    case isa::baseline: break;
-  }
-#endif
-  return baseline::get_nmf_kernels<T, C>(kind);
-}
-
-template <class T>
-double divergence(const nmf_residual<T>& residual, const nmf_tile<T>& tile) {
-#ifdef NMFUSE_X86
-  switch (active_isa()) {
-    case isa::avx512: return avx512::nmf_divergence<T>(residual, tile);
-    case isa::avx2: return avx2::nmf_divergence<T>(residual, tile);
-    case isa::baseline: break;
-  }
-#endif
-  return baseline::nmf_divergence<T>(residual, tile);
-}
-
 // Hands out parts of one block of memory; of no memory, it measures what is needed.
 class carver {
  public:
@@ -227,7 +203,7 @@ class nmf_run {
         options_(options),
         kind_(kind_of(options.beta)),
         cut_(kind_, V.rows, V.cols, W.cols, sizeof(C), sizeof(T)),
-        kernels_(choose_kernels<T, C>(kind_)),
+        kernels_(dispatch_isa([this](auto which) { return get_nmf_kernels<which(), T, C>(kind_); })),
         rule_H_{options.l1_H, options.l2_H, nmf_exponent(options.beta, options.l2_H)},
         rule_W_{options.l1_W, options.l2_W, nmf_exponent(options.beta, options.l2_W)} {
     carver memory(workspace.data);
@@ -430,9 +406,10 @@ void nmf_objective(image_view<const S> V, image_view<const T> W, image_view<cons
       x.batch = 1;
       return x;
     };
-    shares[item] = divergence<T>({options.beta, V.rows, W.cols, first, std::min(first + cut.chunk_columns, V.cols),
-                                  any_matrices(V).values(b), plane(W), plane(H)},
-                                 tile);
+    const nmf_residual<T> residual{
+        options.beta, V.rows,  W.cols, first, std::min(first + cut.chunk_columns, V.cols), any_matrices(V).values(b),
+        plane(W),     plane(H)};
+    shares[item] = dispatch_isa([&](auto which) { return nmf_divergence<which(), T>(residual, tile); });
   });
   for (int64_t b = 0; b < V.batch; ++b) {
     objective[b] = std::accumulate(shares + b * cut.chunks, shares + (b + 1) * cut.chunks, 0.0) +

@@ -554,9 +554,13 @@ void visit_divergence(double beta, const Body& body) {
 }
 
 }  // namespace
+}  // namespace nmfuse::NMFUSE_ISA
 
-template <class T, class C>
+namespace nmfuse {
+
+template <isa kIsa, class T, class C>
 nmf_kernels<T, C> get_nmf_kernels(nmf_kind kind) {
+  using namespace NMFUSE_ISA;
   switch (kind) {
     case nmf_kind::frobenius:
       return {update_H<nmf_kind::frobenius, T, C>, update_W<nmf_kind::frobenius, T, C>, measure_gram<C>};
@@ -567,8 +571,10 @@ nmf_kernels<T, C> get_nmf_kernels(nmf_kind kind) {
   }
 }
 
-template <class T>
+template <isa kIsa, class T>
 double nmf_divergence(const nmf_residual<T>& residual, const nmf_tile<T>& tile) {
+  using namespace NMFUSE_ISA;
+  using std::int64_t;
   double total = 0;
   for (int64_t first = residual.first; first < residual.last; first += tile.width) {
     const int64_t columns = smaller(tile.width, residual.last - first), width = padded_columns(columns);
@@ -596,10 +602,10 @@ double nmf_divergence(const nmf_residual<T>& residual, const nmf_tile<T>& tile) 
   return total;
 }
 
-template nmf_kernels<float, float> get_nmf_kernels<float, float>(nmf_kind);
-template nmf_kernels<float, double> get_nmf_kernels<float, double>(nmf_kind);
-template nmf_kernels<double, double> get_nmf_kernels<double, double>(nmf_kind);
-template double nmf_divergence<float>(const nmf_residual<float>&, const nmf_tile<float>&);
-template double nmf_divergence<double>(const nmf_residual<double>&, const nmf_tile<double>&);
+template nmf_kernels<float, float> get_nmf_kernels<kThisIsa, float, float>(nmf_kind);
+template nmf_kernels<float, double> get_nmf_kernels<kThisIsa, float, double>(nmf_kind);
+template nmf_kernels<double, double> get_nmf_kernels<kThisIsa, double, double>(nmf_kind);
+template double nmf_divergence<kThisIsa, float>(const nmf_residual<float>&, const nmf_tile<float>&);
+template double nmf_divergence<kThisIsa, double>(const nmf_residual<double>&, const nmf_tile<double>&);
 
-}  // namespace nmfuse::NMFUSE_ISA
+}  // namespace nmfuse

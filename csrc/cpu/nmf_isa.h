@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "cpu/isa.h"
 #include "nmfuse/nmf.h"
 
 namespace nmfuse {
@@ -98,23 +99,10 @@ struct nmf_residual {
   image_view<const T> W, H;  // of one problem
 };
 
-namespace baseline {
-template <class T, class C>
+// T is float or double, C is T, or double for nmf_kind::other.
+template <isa kIsa, class T, class C>
 nmf_kernels<T, C> get_nmf_kernels(nmf_kind kind);
-template <class T>
+template <isa kIsa, class T>
 double nmf_divergence(const nmf_residual<T>& residual, const nmf_tile<T>& tile);
-}  // namespace baseline
-namespace avx2 {
-template <class T, class C>
-nmf_kernels<T, C> get_nmf_kernels(nmf_kind kind);
-template <class T>
-double nmf_divergence(const nmf_residual<T>& residual, const nmf_tile<T>& tile);
-}  // namespace avx2
-namespace avx512 {
-template <class T, class C>
-nmf_kernels<T, C> get_nmf_kernels(nmf_kind kind);
-template <class T>
-double nmf_divergence(const nmf_residual<T>& residual, const nmf_tile<T>& tile);
-}  // namespace avx512
 
 }  // namespace nmfuse

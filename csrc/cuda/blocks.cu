@@ -314,44 +314,81 @@ void launch_aggregate(aggregate_arguments<T> args, stream_handle stream) {
          stream, args);
 }
 
-// ---- Adjoint: the operator is a product of one for each axis, so the gradient is gathered down, then across.
+// ---- What works along one axis, a thread for each element of `to`.
 
 template <class T>
-struct gather_arguments {
+struct axis_arguments {
   image_view<const T> from;
   image_view<T> to;
   block_axis axis;
+  T fill_value;
   tile_grid tiles;
 };
 
-template <bool kDown, class T>
-__global__ void __launch_bounds__(kThreads) gather(const gather_arguments<T> args) {
+template <class T>
+void launch_along_axis(const char* name, void (*kernel)(axis_arguments<T>), axis_arguments<T> args,
+                       stream_handle stream) {
+  args.tiles = tile_grid(args.to.batch, args.to.rows, args.to.cols, 1, kThreads);
+  launch(name, kernel, grid_for(args.tiles.count), kThreads, 0, stream, args);
+}
+
+// The mean of the planes of scores whose blocks reach each plane of pixels; zeros where none does.
+template <class T>
+__global__ void __launch_bounds__(kThreads) average_along_depth(const axis_arguments<T> args) {
   for (int64_t tile = blockIdx.x; tile < args.tiles.count; tile += gridDim.x) {
     const auto at = args.tiles.at(tile);
     const int64_t col = at.col * kThreads + threadIdx.x;
     if (col >= args.to.cols) continue;
-    const index_range pixels = args.axis.pixels_of(kDown ? at.row : col);
+    const int64_t volume = at.batch / args.axis.pixels * args.axis.blocks;
+    const int cell = args.axis.locate(at.batch % args.axis.pixels, 0);
+    const index_range planes = args.axis.inside(args.axis.window_of(cell));
+    T sum = 0;
+    for (int64_t j = planes.first; j <= planes.last && cell >= 0; ++j) {
+      sum += args.from.row(volume + j, at.row)[col];
+    }
+    args.to.row(at.batch, at.row)[col] = cell < 0 ? T(0) : sum / static_cast<T>(planes.count());
+  }
+}
+
+// Writes the constant to planes that no block reaches.
+template <class T>
+__global__ void __launch_bounds__(kThreads) fill_planes(const axis_arguments<T> args) {
+  for (int64_t tile = blockIdx.x; tile < args.tiles.count; tile += gridDim.x) {
+    const auto at = args.tiles.at(tile);
+    const int64_t col = at.col * kThreads + threadIdx.x;
+    if (col >= args.to.cols || args.axis.locate(at.batch % args.axis.pixels, 0) >= 0) continue;
+    args.to.row(at.batch, at.row)[col] = args.fill_value;
+  }
+}
+
+// Adjoint: the operator is a product of one for each axis, so the gradient is gathered along the depth, down, across.
+enum class direction { depth, down, across };
+
+template <direction kDirection, class T>
+__global__ void __launch_bounds__(kThreads) gather(const axis_arguments<T> args) {
+  for (int64_t tile = blockIdx.x; tile < args.tiles.count; tile += gridDim.x) {
+    const auto at = args.tiles.at(tile);
+    const int64_t col = at.col * kThreads + threadIdx.x;
+    if (col >= args.to.cols) continue;
+    const int64_t volume = at.batch / args.axis.blocks * args.axis.pixels;  // for the depth alone
+    const int64_t block = kDirection == direction::depth  ? at.batch % args.axis.blocks
+                          : kDirection == direction::down ? at.row
+                                                          : col;
+    const index_range pixels = args.axis.pixels_of(block);
     T sum = 0;
     for (int64_t p = pixels.first; p <= pixels.last; ++p) {
-      const T value = kDown ? args.from.row(at.batch, p)[col] : args.from.row(at.batch, at.row)[p];
+      const T value = kDirection == direction::depth  ? args.from.row(volume + p, at.row)[col]
+                      : kDirection == direction::down ? args.from.row(at.batch, p)[col]
+                                                      : args.from.row(at.batch, at.row)[p];
       sum += value / static_cast<T>(args.axis.scores_of(args.axis.cell_of(args.axis.nearest_covered(p))));
     }
     args.to.row(at.batch, at.row)[col] = sum;
   }
 }
 
-template <bool kDown, class T>
-void launch_gather(const char* name, image_view<const T> from, image_view<T> to, const block_axis& axis,
-                   stream_handle stream) {
-  const gather_arguments<T> args{from, to, axis, tile_grid(to.batch, to.rows, to.cols, 1, kThreads)};
-  launch(name, gather<kDown, T>, grid_for(args.tiles.count), kThreads, 0, stream, args);
-}
-
-}  // namespace
-
+// Each plane by itself.
 template <class T>
-void aggregate_blocks(image_view<const T> scores, const block_grid& grid, image_view<T> out, stream_handle stream) {
-  if (scores.empty() || out.empty()) return;
+void aggregate_planes(image_view<const T> scores, const block_grid& grid, image_view<T> out, stream_handle stream) {
   aggregate_arguments<T> args{};
   args.scores = scores;
   args.out = out;
@@ -364,32 +401,77 @@ void aggregate_blocks(image_view<const T> scores, const block_grid& grid, image_
   launch_aggregate<kAnyWindow>(args, stream);
 }
 
+}  // namespace
+
 template <class T>
-int64_t aggregate_blocks_adjoint_workspace(int64_t batch, int64_t hs, int64_t, int64_t, int64_t cols) {
-  return batch * hs * cols * static_cast<int64_t>(sizeof(T));
+int64_t aggregate_blocks_workspace(int64_t batch, int64_t hs, int64_t ws, const block_depths& depths) {
+  return depths.images() ? 0 : batch * depths.pixels * hs * ws * static_cast<int64_t>(sizeof(T));
 }
 
 template <class T>
-void aggregate_blocks_adjoint(image_view<const T> grad, const block_grid& grid, image_view<T> out,
-                              workspace_view workspace, stream_handle stream) {
+void aggregate_blocks(image_view<const T> scores, const block_grid& grid, const block_depths& depths, image_view<T> out,
+                      workspace_view workspace, stream_handle stream) {
+  if (scores.empty() || out.empty()) return;
+  require_depths(depths, scores.batch, out.batch);
+  if (depths.images()) return aggregate_planes(scores, grid, out, stream);
+  const int64_t batch = out.batch / depths.pixels;
+  require(workspace.bytes >= aggregate_blocks_workspace<T>(batch, scores.rows, scores.cols, depths),
+          "workspace: smaller than aggregate_blocks_workspace tells");
+  const block_axis depth = make_axis(grid, depths.blocks, depths.pixels);
+  const auto means = compact_view<T>(workspace.data, out.batch, scores.rows, scores.cols);
+  launch_along_axis("aggregate_blocks (depth)", average_along_depth<T>,
+                    axis_arguments<T>{scores, means, depth, T(0), {}}, stream);
+  aggregate_planes<T>(means, grid, out, stream);
+  if (grid.fill_nearest) return;
+  launch_along_axis("aggregate_blocks (fill)", fill_planes<T>,
+                    axis_arguments<T>{{}, out, depth, static_cast<T>(grid.fill_value), {}}, stream);
+}
+
+template <class T>
+int64_t aggregate_blocks_adjoint_workspace(int64_t batch, int64_t hs, int64_t, int64_t rows, int64_t cols,
+                                           const block_depths& depths) {
+  const int64_t gathered = depths.images() ? 0 : rows;
+  return batch * depths.blocks * (gathered + hs) * cols * static_cast<int64_t>(sizeof(T));
+}
+
+template <class T>
+void aggregate_blocks_adjoint(image_view<const T> grad, const block_grid& grid, const block_depths& depths,
+                              image_view<T> out, workspace_view workspace, stream_handle stream) {
   if (grad.empty() || out.empty()) return;
-  require(workspace.bytes >= aggregate_blocks_adjoint_workspace<T>(out.batch, out.rows, out.cols, grad.rows, grad.cols),
-          "workspace: smaller than aggregate_blocks_adjoint_workspace tells");
-  const image_view<T> columns{
-      static_cast<T*>(workspace.data), grad.batch, out.rows, grad.cols, out.rows * grad.cols, grad.cols};
-  launch_gather<true, T>("aggregate_blocks_adjoint (down)", grad, columns, make_axis(grid, out.rows, grad.rows),
-                         stream);
-  launch_gather<false, T>("aggregate_blocks_adjoint (across)", columns, out, make_axis(grid, out.cols, grad.cols),
-                          stream);
+  require_depths(depths, out.batch, grad.batch);
+  const int64_t batch = out.batch / depths.blocks;
+  require(
+      workspace.bytes >= aggregate_blocks_adjoint_workspace<T>(batch, out.rows, out.cols, grad.rows, grad.cols, depths),
+      "workspace: smaller than aggregate_blocks_adjoint_workspace tells");
+  T* scratch = static_cast<T*>(workspace.data);
+  if (!depths.images()) {
+    const auto gathered = compact_view<T>(scratch, out.batch, grad.rows, grad.cols);
+    launch_along_axis("aggregate_blocks_adjoint (depth)", gather<direction::depth, T>,
+                      axis_arguments<T>{grad, gathered, make_axis(grid, depths.blocks, depths.pixels), T(0), {}},
+                      stream);
+    scratch += gathered.batch * gathered.batch_stride;
+    grad = gathered;
+  }
+  const auto columns = compact_view<T>(scratch, grad.batch, out.rows, grad.cols);
+  launch_along_axis("aggregate_blocks_adjoint (down)", gather<direction::down, T>,
+                    axis_arguments<T>{grad, columns, make_axis(grid, out.rows, grad.rows), T(0), {}}, stream);
+  launch_along_axis("aggregate_blocks_adjoint (across)", gather<direction::across, T>,
+                    axis_arguments<T>{columns, out, make_axis(grid, out.cols, grad.cols), T(0), {}}, stream);
 }
 
-template void aggregate_blocks(image_view<const float>, const block_grid&, image_view<float>, stream_handle);
-template void aggregate_blocks(image_view<const double>, const block_grid&, image_view<double>, stream_handle);
-template int64_t aggregate_blocks_adjoint_workspace<float>(int64_t, int64_t, int64_t, int64_t, int64_t);
-template int64_t aggregate_blocks_adjoint_workspace<double>(int64_t, int64_t, int64_t, int64_t, int64_t);
-template void aggregate_blocks_adjoint(image_view<const float>, const block_grid&, image_view<float>, workspace_view,
-                                       stream_handle);
-template void aggregate_blocks_adjoint(image_view<const double>, const block_grid&, image_view<double>, workspace_view,
-                                       stream_handle);
+template int64_t aggregate_blocks_workspace<float>(int64_t, int64_t, int64_t, const block_depths&);
+template int64_t aggregate_blocks_workspace<double>(int64_t, int64_t, int64_t, const block_depths&);
+template void aggregate_blocks(image_view<const float>, const block_grid&, const block_depths&, image_view<float>,
+                               workspace_view, stream_handle);
+template void aggregate_blocks(image_view<const double>, const block_grid&, const block_depths&, image_view<double>,
+                               workspace_view, stream_handle);
+template int64_t aggregate_blocks_adjoint_workspace<float>(int64_t, int64_t, int64_t, int64_t, int64_t,
+                                                           const block_depths&);
+template int64_t aggregate_blocks_adjoint_workspace<double>(int64_t, int64_t, int64_t, int64_t, int64_t,
+                                                            const block_depths&);
+template void aggregate_blocks_adjoint(image_view<const float>, const block_grid&, const block_depths&,
+                                       image_view<float>, workspace_view, stream_handle);
+template void aggregate_blocks_adjoint(image_view<const double>, const block_grid&, const block_depths&,
+                                       image_view<double>, workspace_view, stream_handle);
 
 }  // namespace nmfuse

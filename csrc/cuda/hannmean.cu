@@ -1,6 +1,7 @@
 // K = h h' is separable. A block owns a tile: each thread sums a few columns vertically, straight from memory into
 // registers, for several rows at once; the sums meet in shared memory, and the same thread sums them horizontally.
-// So a pixel is read once, but for the margins that neighbouring tiles share in cache, and written once.
+// So a pixel is read once, but for the margins that neighbouring tiles share in cache, and written once. In a volume,
+// what a thread reads is already the sum along the depth: each pixel is read by as many planes as the window is long.
 #include <cuda_runtime.h>
 
 #include <cmath>
@@ -53,11 +54,13 @@ struct smooth_arguments {
   image_view<T> out;
   image_view<T> share;
   hann_window<sum_type<T>> window;
+  int64_t depth;  // planes of a volume; 1 for images
   tile_grid tiles;
   bool packs;  // all images take packs
 };
 
 constexpr int kAnySize = 0;  // a window size without a kernel of its own
+constexpr int kAnySizeOfVolume = -1;
 constexpr int kColumnGroups = 64;
 constexpr int kRowGroups = 4;
 constexpr int kSmoothThreads = kColumnGroups * kRowGroups;
@@ -72,7 +75,7 @@ struct smooth_tile {
   static constexpr int rows = rows_each * kRowGroups;
   static constexpr int buffer_cols = wide * kColumnGroups;
 
-  __host__ __device__ static constexpr int size(int any) { return kSize == kAnySize ? any : kSize; }
+  __host__ __device__ static constexpr int size(int any) { return kSize > 0 ? kSize : any; }
   __host__ __device__ static constexpr int margin(int any) { return (size(any) / 2 + wide - 1) / wide * wide; }
   __host__ __device__ static constexpr int cols(int any) { return buffer_cols - 2 * margin(any); }
   static std::size_t bytes() { return (two_sums ? 2 : 1) * shared_bytes<sum>(rows * buffer_cols); }
@@ -88,43 +91,74 @@ __device__ T to_pixel(sum_type<T> value) {
   }
 }
 
+// Reads what the vertical sums add up, in columns c.. of a row of a plane. kInside: they lie in the image and take
+// packs.
+template <bool kInside, job kJob, class T, class A, int kWide>
+__device__ void read_row(const smooth_arguments<T>& args, int64_t plane, int64_t row, int64_t c, A (&value)[kWide],
+                         A (&weight)[kWide]) {
+  if constexpr (kJob != job::share) {
+    const T* pixels = args.x.row(plane, row);
+    if constexpr (kInside) {
+      const auto pixel = *reinterpret_cast<const pack<T, kWide>*>(pixels + c);
+#pragma unroll
+      for (int e = 0; e < kWide; ++e) value[e] = static_cast<A>(pixel.v[e]);
+    } else {
+#pragma unroll
+      for (int e = 0; e < kWide; ++e) value[e] = static_cast<A>(pixels[reflect(c + e, args.out.cols)]);
+    }
+  }
+  if constexpr (kJob == job::weighted_mean || kJob == job::share) {
+    const uint8_t* codes = args.reliability.row(plane, row);
+    pack<uint8_t, kWide> code;
+    if constexpr (kInside) {
+      code = *reinterpret_cast<const pack<uint8_t, kWide>*>(codes + c);
+    } else {
+#pragma unroll
+      for (int e = 0; e < kWide; ++e) code.v[e] = codes[reflect(c + e, args.out.cols)];
+    }
+#pragma unroll
+    for (int e = 0; e < kWide; ++e) {
+      const bool used = code.v[e] == kReliable;
+      weight[e] = used ? A(1) : A(0);
+      if (kJob == job::share || !used) value[e] = weight[e];  // selected, not multiplied: an ignored NaN is no more
+    }
+  }
+}
+
+// The same, summed along the depth of the volume that the plane lies in.
+template <bool kInside, job kJob, class T, class A, int kWide>
+__device__ void read_depth(const smooth_arguments<T>& args, int64_t plane, int64_t row, int64_t c, A (&value)[kWide],
+                           A (&weight)[kWide]) {
+  const int64_t z = plane % args.depth, volume = plane - z;
+#pragma unroll
+  for (int e = 0; e < kWide; ++e) value[e] = weight[e] = 0;
+  for (int k = 0; k < args.window.size; ++k) {
+    A one_value[kWide], one_weight[kWide];
+    read_row<kInside, kJob>(args, volume + reflect(z + k - args.window.size / 2, args.depth), row, c, one_value,
+                            one_weight);
+#pragma unroll
+    for (int e = 0; e < kWide; ++e) {
+      value[e] += args.window.taps[k] * one_value[e];
+      if constexpr (kJob == job::weighted_mean) weight[e] += args.window.taps[k] * one_weight[e];
+    }
+  }
+}
+
 // Adds to sums (and weights) of rows y.. the rows above and below them, in columns c.. . kInside: all of it lies in the
 // image and takes packs.
 template <bool kInside, job kJob, int kSize, class T, class A, int kRows, int kWide>
 __device__ void sum_vertically(const smooth_arguments<T>& args, int64_t batch, int64_t y, int64_t c,
                                pack<A, kWide> (&sums)[kRows], pack<A, kWide> (&weights)[kRows]) {
   const int size = smooth_tile<kJob, kSize, T>::size(args.window.size);
-#pragma unroll(kInside&& kSize != kAnySize ? kRows + kSize - 1 : 1)
+#pragma unroll(kInside && (kSize > 0) ? kRows + kSize - 1 : 1)
   for (int j = 0; j < kRows + size - 1; ++j) {
     const int64_t wanted = y - size / 2 + j;
     const int64_t row = kInside ? wanted : reflect(wanted, args.out.rows);
     A value[kWide], weight[kWide];
-    if constexpr (kJob != job::share) {
-      const T* pixels = args.x.row(batch, row);
-      if constexpr (kInside) {
-        const auto pixel = *reinterpret_cast<const pack<T, kWide>*>(pixels + c);
-#pragma unroll
-        for (int e = 0; e < kWide; ++e) value[e] = static_cast<A>(pixel.v[e]);
-      } else {
-#pragma unroll
-        for (int e = 0; e < kWide; ++e) value[e] = static_cast<A>(pixels[reflect(c + e, args.out.cols)]);
-      }
-    }
-    if constexpr (kJob == job::weighted_mean || kJob == job::share) {
-      const uint8_t* codes = args.reliability.row(batch, row);
-      pack<uint8_t, kWide> code;
-      if constexpr (kInside) {
-        code = *reinterpret_cast<const pack<uint8_t, kWide>*>(codes + c);
-      } else {
-#pragma unroll
-        for (int e = 0; e < kWide; ++e) code.v[e] = codes[reflect(c + e, args.out.cols)];
-      }
-#pragma unroll
-      for (int e = 0; e < kWide; ++e) {
-        const bool used = code.v[e] == kReliable;
-        weight[e] = used ? A(1) : A(0);
-        if (kJob == job::share || !used) value[e] = weight[e];  // selected, not multiplied: an ignored NaN is no more
-      }
+    if constexpr (kSize == kAnySizeOfVolume) {
+      read_depth<kInside, kJob>(args, batch, row, c, value, weight);
+    } else {
+      read_row<kInside, kJob>(args, batch, row, c, value, weight);
     }
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
@@ -266,6 +300,7 @@ void launch_smooth(const char* name, smooth_arguments<T> args, stream_handle str
 
 template <job kJob, class T>
 void smooth_any_size(const char* name, const smooth_arguments<T>& args, stream_handle stream) {
+  if (args.depth > 1) return launch_smooth<kJob, kAnySizeOfVolume>(name, args, stream);
   switch (args.window.size) {
     case 3: return launch_smooth<kJob, 3>(name, args, stream);
     case 5: return launch_smooth<kJob, 5>(name, args, stream);
@@ -274,6 +309,14 @@ void smooth_any_size(const char* name, const smooth_arguments<T>& args, stream_h
     case 15: return launch_smooth<kJob, 15>(name, args, stream);
     default: return launch_smooth<kJob, kAnySize>(name, args, stream);
   }
+}
+
+// Both halves of the adjoint.
+template <int kSize, class T>
+void share_and_collect(smooth_arguments<T> args, stream_handle stream) {
+  launch_smooth<job::share, kSize>("hannmean_adjoint (share)", args, stream);
+  args.x = args.share;
+  launch_smooth<job::collect, kSize>("hannmean_adjoint (collect)", args, stream);
 }
 
 // ---- Outliers. The median is found exactly by bisection on the bits of the value: floating-point numbers are ordered
@@ -323,6 +366,24 @@ __device__ double median(int count, const CountBelow& count_below) {
   return 0.5 * (select_rank<A>(count / 2 - 1, count_below) + upper);
 }
 
+// `size` values, of which count_if(counts) tells how many a function holds of; NaN are none of them.
+template <class A, class CountIf>
+__device__ bool is_outlier(A value, double k, const CountIf& count_if) {
+  if (value != value) return true;
+  const int count = count_if([](A other) { return other == other; });
+  const double centre = median<A>(count, [&](A bound) { return count_if([=](A other) { return other < bound; }); });
+  // In double, as the CPU: a deviation that is exactly the limit is no outlier.
+  const double mad = median<double>(count, [&](double bound) {
+    return count_if([=](A other) { return fabs(static_cast<double>(other) - centre) < bound; });
+  });
+  return fabs(static_cast<double>(value) - centre) > k * 1.4826 * mad;
+}
+
+template <class A>
+__device__ A finite_or_nan(A value) {
+  return value - value == 0 ? value : A(NAN);  // NaN is below nothing: not counted
+}
+
 constexpr int kOutlierCols = 32, kOutlierRows = 8;
 
 template <class T>
@@ -330,6 +391,7 @@ struct outlier_arguments {
   image_view<const T> x;
   image_view<uint8_t> reliability;
   int size;
+  int64_t depth;  // planes of a volume; 1 for images
   double k;
   tile_grid tiles;
 };
@@ -348,8 +410,7 @@ __global__ void __launch_bounds__(kOutlierCols* kOutlierRows) mark_outliers(cons
     for (int r = ty; r < buffer_rows; r += kOutlierRows) {
       const T* row = args.x.row(at.batch, reflect(y - ty + r - half, args.x.rows));
       for (int i = tx; i < buffer_cols; i += kOutlierCols) {
-        const A value = static_cast<A>(row[reflect(c - tx + i - half, args.x.cols)]);
-        buffer[r * buffer_cols + i] = value - value == 0 ? value : A(NAN);  // NaN is below nothing: not counted
+        buffer[r * buffer_cols + i] = finite_or_nan(static_cast<A>(row[reflect(c - tx + i - half, args.x.cols)]));
       }
     }
     __syncthreads();
@@ -366,30 +427,51 @@ __global__ void __launch_bounds__(kOutlierCols* kOutlierRows) mark_outliers(cons
         return count;
       };
       const A value = buffer[(ty + half) * buffer_cols + tx + half];
-      bool outlier = value != value;
-      if (!outlier) {
-        const int count = count_if([](A other) { return other == other; });
-        const double centre =
-            median<A>(count, [&](A bound) { return count_if([=](A other) { return other < bound; }); });
-        // In double, as the CPU: a deviation that is exactly the limit is no outlier.
-        const double mad = median<double>(count, [&](double bound) {
-          return count_if([=](A other) { return fabs(static_cast<double>(other) - centre) < bound; });
-        });
-        outlier = fabs(static_cast<double>(value) - centre) > args.k * 1.4826 * mad;
-      }
-      if (outlier) args.reliability.row(at.batch, y)[c] = kUnreliable;
+      if (is_outlier(value, args.k, count_if)) args.reliability.row(at.batch, y)[c] = kUnreliable;
     }
     __syncthreads();
   }
 }
 
+// In a volume the window would not fit in shared memory: each count reads it anew, from the caches.
+template <class T>
+__global__ void __launch_bounds__(kOutlierCols* kOutlierRows) mark_outliers_of_volume(const outlier_arguments<T> args) {
+  using A = sum_type<T>;
+  const int half = args.size / 2;
+  for (int64_t tile = blockIdx.x; tile < args.tiles.count; tile += gridDim.x) {
+    const auto at = args.tiles.at(tile);
+    const int64_t y = at.row * kOutlierRows + threadIdx.y, c = at.col * kOutlierCols + threadIdx.x;
+    if (y >= args.x.rows || c >= args.x.cols || args.reliability.row(at.batch, y)[c] != kReliable) continue;
+    const int64_t z = at.batch % args.depth, volume = at.batch - z;
+    const auto count_if = [&](const auto& counts) {
+      int count = 0;
+      for (int64_t k = z - half; k <= z + half; ++k) {
+        for (int64_t i = y - half; i <= y + half; ++i) {
+          const T* row = args.x.row(volume + reflect(k, args.depth), reflect(i, args.x.rows));
+          for (int64_t j = c - half; j <= c + half; ++j) {
+            count += counts(finite_or_nan(static_cast<A>(row[reflect(j, args.x.cols)]))) ? 1 : 0;
+          }
+        }
+      }
+      return count;
+    };
+    const A value = finite_or_nan(static_cast<A>(args.x.row(at.batch, y)[c]));
+    if (is_outlier(value, args.k, count_if)) args.reliability.row(at.batch, y)[c] = kUnreliable;
+  }
+}
+
+void require_depth(int64_t planes, int64_t depth) {
+  require(depth >= 1 && planes % depth == 0, "depth: does not divide the number of planes");
+}
+
 }  // namespace
 
 template <class T>
-void hannmean(image_view<const T> x, image_view<const uint8_t> reliability, int size, image_view<T> out,
+void hannmean(image_view<const T> x, image_view<const uint8_t> reliability, int size, int64_t depth, image_view<T> out,
               stream_handle stream) {
   if (x.empty()) return;
-  smooth_arguments<T> args{x, reliability, out, {}, make_window<sum_type<T>>(size), {}, false};
+  require_depth(x.batch, depth);
+  smooth_arguments<T> args{x, reliability, out, {}, make_window<sum_type<T>>(size), depth, {}, false};
   if (reliability.data == nullptr) return smooth_any_size<job::mean>("hannmean", args, stream);
   smooth_any_size<job::weighted_mean>("hannmean", args, stream);
 }
@@ -402,44 +484,51 @@ int64_t hannmean_adjoint_workspace(int64_t batch, int64_t rows, int64_t cols) {
 // With the edge pixel repeated, K is symmetric as a matrix: the images of pixel i lie as far from pixel k as the images
 // of k from i. So K' = K, borders included, and the adjoint of (1/norm) K m is m K (1/norm).
 template <class T>
-void hannmean_adjoint(image_view<const T> grad, image_view<const uint8_t> reliability, int size, image_view<T> out,
-                      workspace_view workspace, stream_handle stream) {
-  if (reliability.data == nullptr) return hannmean<T>(grad, reliability, size, out, stream);
+void hannmean_adjoint(image_view<const T> grad, image_view<const uint8_t> reliability, int size, int64_t depth,
+                      image_view<T> out, workspace_view workspace, stream_handle stream) {
+  if (reliability.data == nullptr) return hannmean<T>(grad, reliability, size, depth, out, stream);
   if (grad.empty()) return;
+  require_depth(grad.batch, depth);
   require(workspace.bytes >= hannmean_adjoint_workspace<T>(grad.batch, grad.rows, grad.cols),
           "workspace: smaller than hannmean_adjoint_workspace tells");
-  const image_view<T> share{static_cast<T*>(workspace.data), grad.batch, grad.rows, grad.cols,
-                            grad.rows * grad.cols,           grad.cols};
-  smooth_arguments<T> args{grad, reliability, out, share, make_window<sum_type<T>>(size), {}, false};
-  launch_smooth<job::share, kAnySize>("hannmean_adjoint (share)", args, stream);
-  args.x = share;
-  launch_smooth<job::collect, kAnySize>("hannmean_adjoint (collect)", args, stream);
+  const auto share = compact_view<T>(workspace.data, grad.batch, grad.rows, grad.cols);
+  smooth_arguments<T> args{grad, reliability, out, share, make_window<sum_type<T>>(size), depth, {}, false};
+  if (depth > 1) return share_and_collect<kAnySizeOfVolume>(args, stream);
+  share_and_collect<kAnySize>(args, stream);
 }
 
 template <class T>
-void reject_outliers(image_view<const T> x, int size, double k, image_view<uint8_t> reliability, stream_handle stream) {
+void reject_outliers(image_view<const T> x, int size, int64_t depth, double k, image_view<uint8_t> reliability,
+                     stream_handle stream) {
   if (x.empty()) return;
-  const outlier_arguments<T> args{x, reliability, size, k,
-                                  tile_grid(x.batch, x.rows, x.cols, kOutlierRows, kOutlierCols)};
+  require_depth(x.batch, depth);
+  const outlier_arguments<T> args{x,     reliability, size,
+                                  depth, k,           tile_grid(x.batch, x.rows, x.cols, kOutlierRows, kOutlierCols)};
+  if (depth > 1) {
+    return launch("reject_outliers", mark_outliers_of_volume<T>, grid_for(args.tiles.count),
+                  dim3(kOutlierCols, kOutlierRows), 0, stream, args);
+  }
   const int64_t buffer = int64_t{kOutlierRows + size - 1} * (kOutlierCols + size - 1);
   launch("reject_outliers", mark_outliers<T>, grid_for(args.tiles.count), dim3(kOutlierCols, kOutlierRows),
          shared_bytes<sum_type<T>>(buffer), stream, args);
 }
 
 using codes_view = image_view<const uint8_t>;
-template void hannmean(image_view<const float>, codes_view, int, image_view<float>, stream_handle);
-template void hannmean(image_view<const double>, codes_view, int, image_view<double>, stream_handle);
-template void hannmean(image_view<const uint8_t>, codes_view, int, image_view<uint8_t>, stream_handle);
-template void hannmean(image_view<const std::uint16_t>, codes_view, int, image_view<std::uint16_t>, stream_handle);
+template void hannmean(image_view<const float>, codes_view, int, int64_t, image_view<float>, stream_handle);
+template void hannmean(image_view<const double>, codes_view, int, int64_t, image_view<double>, stream_handle);
+template void hannmean(image_view<const uint8_t>, codes_view, int, int64_t, image_view<uint8_t>, stream_handle);
+template void hannmean(image_view<const std::uint16_t>, codes_view, int, int64_t, image_view<std::uint16_t>,
+                       stream_handle);
 template int64_t hannmean_adjoint_workspace<float>(int64_t, int64_t, int64_t);
 template int64_t hannmean_adjoint_workspace<double>(int64_t, int64_t, int64_t);
-template void hannmean_adjoint(image_view<const float>, codes_view, int, image_view<float>, workspace_view,
+template void hannmean_adjoint(image_view<const float>, codes_view, int, int64_t, image_view<float>, workspace_view,
                                stream_handle);
-template void hannmean_adjoint(image_view<const double>, codes_view, int, image_view<double>, workspace_view,
+template void hannmean_adjoint(image_view<const double>, codes_view, int, int64_t, image_view<double>, workspace_view,
                                stream_handle);
-template void reject_outliers(image_view<const float>, int, double, image_view<uint8_t>, stream_handle);
-template void reject_outliers(image_view<const double>, int, double, image_view<uint8_t>, stream_handle);
-template void reject_outliers(image_view<const uint8_t>, int, double, image_view<uint8_t>, stream_handle);
-template void reject_outliers(image_view<const std::uint16_t>, int, double, image_view<uint8_t>, stream_handle);
+template void reject_outliers(image_view<const float>, int, int64_t, double, image_view<uint8_t>, stream_handle);
+template void reject_outliers(image_view<const double>, int, int64_t, double, image_view<uint8_t>, stream_handle);
+template void reject_outliers(image_view<const uint8_t>, int, int64_t, double, image_view<uint8_t>, stream_handle);
+template void reject_outliers(image_view<const std::uint16_t>, int, int64_t, double, image_view<uint8_t>,
+                              stream_handle);
 
 }  // namespace nmfuse

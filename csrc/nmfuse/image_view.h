@@ -25,6 +25,12 @@ struct image_view {
   }
 };
 
+// Planes without gaps.
+template <class T>
+constexpr image_view<T> compact_view(void* data, std::int64_t batch, std::int64_t rows, std::int64_t cols) {
+  return {static_cast<T*>(data), batch, rows, cols, rows * cols, cols};
+}
+
 // Scratch memory that the caller allocated with its own allocator; at least 64-byte aligned.
 struct workspace_view {
   void* data = nullptr;

@@ -9,7 +9,7 @@ namespace {
 
 struct cpu_backend {
   static constexpr nmfuse::dlpack::device_type device = nmfuse::dlpack::kCPU;
-  static constexpr bool nmf_takes_integers = true;
+  using nmf_dtypes = nmfuse::floats_and_integers;
   struct guard {
     explicit guard(int) {}
   };

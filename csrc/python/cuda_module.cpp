@@ -13,7 +13,7 @@ namespace {
 
 struct cuda_backend {
   static constexpr nmfuse::dlpack::device_type device = nmfuse::dlpack::kCUDA;
-  static constexpr bool nmf_takes_integers = false;
+  using nmf_dtypes = nmfuse::floats;
   using guard = nmfuse::device_guard;
   static bool is_capturing(nmfuse::stream_handle stream) {
     cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;

@@ -7,7 +7,7 @@ namespace {
 
 struct simt_backend {
   static constexpr nmfuse::dlpack::device_type device = nmfuse::dlpack::kCPU;
-  static constexpr bool nmf_takes_integers = false;
+  using nmf_dtypes = nmfuse::floats;
   struct guard {
     explicit guard(int) {}
   };

@@ -151,13 +151,13 @@ def test_null_strides_mean_compact(values: np.ndarray) -> None:
 def test_strides_of_axes_of_size_1_are_ignored() -> None:
     x = np.arange(5, dtype=np.float32).reshape(1, 1, 5)
     out = np.empty_like(x)
-    _cpu.hannmean(Producer(x, strides=(-99, 12345, 1)), None, 3, out)
+    _cpu.hannmean(Producer(x, strides=(-99, 12345, 1)), None, 3, 1, out)
     np.testing.assert_array_equal(out, nmfuse.hannmean(x))
 
 
 def test_zero_size_with_null_pointer_is_fine() -> None:
     x = np.empty((0, 4), np.float32)
-    _cpu.hannmean(Producer(x, data=None), None, 3, np.empty((0, 4), np.float32))
+    _cpu.hannmean(Producer(x, data=None), None, 3, 1, np.empty((0, 4), np.float32))
 
 
 def test_read_only_input_is_read_and_read_only_output_refused(values: np.ndarray) -> None:
@@ -168,7 +168,7 @@ def test_read_only_input_is_read_and_read_only_output_refused(values: np.ndarray
     with pytest.raises(ValueError, match="out: the array is read-only"):
         nmfuse.hannmean(values, out=frozen)
     with pytest.raises(ValueError, match="out: the array is read-only"):
-        _cpu.hannmean(values, None, 3, Producer(values.copy(), flags=1))
+        _cpu.hannmean(values, None, 3, 1, Producer(values.copy(), flags=1))
 
 
 def test_unaligned_output_is_refused(values: np.ndarray) -> None:
@@ -176,7 +176,7 @@ def test_unaligned_output_is_refused(values: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"out: the last axis must be contiguous, .*, the elements aligned"):
         nmfuse.hannmean(values, out=out)
     with pytest.raises(ValueError, match="out: the elements are not aligned in memory; pass a copy"):
-        _cpu.hannmean(values, None, 3, out)
+        _cpu.hannmean(values, None, 3, 1, out)
 
 
 def test_unknown_major_version_is_refused(values: np.ndarray) -> None:
@@ -186,7 +186,7 @@ def test_unknown_major_version_is_refused(values: np.ndarray) -> None:
 
 def test_arrays_of_another_device_are_refused(values: np.ndarray) -> None:
     with pytest.raises(ValueError, match="device type 8"):
-        _cpu.hannmean(Producer(values, device_type=8), None, 3, values.copy())
+        _cpu.hannmean(Producer(values, device_type=8), None, 3, 1, values.copy())
     with pytest.raises(TypeError, match="on a device"):
         nmfuse.hannmean(Producer(values, device_type=8))
 
@@ -194,7 +194,7 @@ def test_arrays_of_another_device_are_refused(values: np.ndarray) -> None:
 @pytest.mark.parametrize(("code", "bits", "name"), [(4, 16, "bfloat16"), (2, 16, "float16"), (5, 64, "complex64")])
 def test_dtypes_that_are_not_supported_are_named(values: np.ndarray, code: int, bits: int, name: str) -> None:
     with pytest.raises(TypeError, match=name):
-        _cpu.hannmean(Producer(values, code=code, bits=bits), None, 3, values.copy())
+        _cpu.hannmean(Producer(values, code=code, bits=bits), None, 3, 1, values.copy())
 
 
 def test_objects_without_dlpack_are_refused() -> None:
@@ -278,5 +278,5 @@ def test_every_layout_gives_what_its_contiguous_copy_gives(layout: str, library:
 
 def test_a_stream_is_read_while_the_interpreter_is_held() -> None:
     x, out = np.ones((4, 5)), np.zeros((4, 5))
-    _cpu.hannmean(Producer(x), None, 3, Producer(out), 1)
+    _cpu.hannmean(Producer(x), None, 3, 1, Producer(out), 1)
     np.testing.assert_array_equal(out, x)

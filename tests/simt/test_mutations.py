@@ -20,11 +20,9 @@ FLAGS = [
 PARTS = {
     "runner": "csrc/simt/runner.cpp",
     "fiber": "csrc/simt/fiber.cpp",
-    "test_information": "tests/native/test_information.cpp",
-    "test_nmf": "tests/native/test_nmf.cpp",
-    "test_cuda_kernels_simt": "tests/native/test_cuda_kernels_simt.cpp",
 }
 KERNELS = ("blocks", "hannmean", "information", "nmf")
+PARTS |= {f"test_{kernel}": f"tests/native/test_{kernel}.cpp" for kernel in KERNELS}
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,21 @@ MUTATIONS = {
     "hannmean: the last column is not written": Mutation(
         "hannmean", "if (e < count) out[e] = pixels.v[e];", "if (e + 1 < count) out[e] = pixels.v[e];", WRONG
     ),
+    "hannmean: planes beyond the volume": Mutation(
+        "hannmean",
+        "volume + reflect(z + k - args.window.size / 2, args.depth)",
+        "volume + z + k - args.window.size / 2",
+        f"{OUTSIDE}|{WRONG}",
+    ),
+    "hannmean: the taps of another plane": Mutation(
+        "hannmean", "args.window.taps[k] * one_value[e]", "args.window.taps[k ^ 1] * one_value[e]", WRONG
+    ),
+    "hannmean: outliers among the next volume's planes": Mutation(
+        "hannmean", "volume + reflect(k, args.depth), reflect(i", "volume + k, reflect(i", f"{OUTSIDE}|{WRONG}"
+    ),
+    "hannmean: outliers beyond the image": Mutation(
+        "hannmean", "if (y >= args.x.rows || c >= args.x.cols ||", "if (y >= args.x.rows ||", f"{OUTSIDE}|{WRONG}"
+    ),
     "blocks: no barrier before the horizontal sums": Mutation(
         "blocks", "      __syncthreads();\n      if (group < args.cell_cols)", "      if (group < args.cell_cols)", RACE
     ),
@@ -76,6 +89,18 @@ MUTATIONS = {
     ),
     "blocks: rows beyond the image": Mutation(
         "blocks", "r < args.pixel_rows && y0 + r < args.out.rows;", "r < args.pixel_rows;", OUTSIDE
+    ),
+    "blocks: the count of other planes": Mutation(
+        "blocks", "sum / static_cast<T>(planes.count())", "sum / static_cast<T>(planes.count() + 1)", WRONG
+    ),
+    "blocks: planes of another volume": Mutation(
+        "blocks", "args.from.row(volume + j, at.row)", "args.from.row(j, at.row)", WRONG
+    ),
+    "blocks: planes without blocks are left": Mutation(
+        "blocks", "args.axis.locate(at.batch % args.axis.pixels, 0) >= 0) continue;", "true) continue;", WRONG
+    ),
+    "blocks: the depth is gathered from the next plane": Mutation(
+        "blocks", "args.from.row(volume + p, at.row)", "args.from.row(volume + p + 1, at.row)", f"{OUTSIDE}|{WRONG}"
     ),
     "information: one pass of the grid": Mutation(
         "information", "for (int64_t i = first; i < count;", "for (int64_t i = first; i < count && i == first;", WRONG
@@ -141,13 +166,10 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(objects: Path, kernel: str, changed: str) -> subprocess.CompletedProcess[str]:
     """Link the native test of a kernel with `changed` in its place, and run it."""
-    both = ["blocks", "hannmean"]
-    test, others = ("test_cuda_kernels_simt", both) if kernel in both else (f"test_{kernel}", [])
-    parts = [changed, test, "runner", "fiber", *(other for other in others if other != kernel)]
     program = objects / f"run_{changed}"
-    files = [objects / f"{part}.o" for part in parts]
+    files = [objects / f"{part}.o" for part in (changed, f"test_{kernel}", "runner", "fiber")]
     subprocess.run(["g++", "-fsanitize=address", *files, "-o", program, "-lpthread"], check=True)
-    return subprocess.run([program, kernel], capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run([program, "quick"], capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

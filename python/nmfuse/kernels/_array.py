@@ -1,14 +1,17 @@
-"""What the front doors need to know of an array, whichever library made it.
+"""What the front doors need to know of an array, whichever library made it: one class for each library.
 
-NumPy, torch and CuPy arrays come back as the same kind; any other DLPack producer on the CPU comes back as NumPy.
+`take` asks an array once what it is. NumPy, torch and CuPy arrays come back as the same kind; any other DLPack producer
+on the CPU comes back as NumPy.
 """
 
 from __future__ import annotations
 
 import math
 import sys
+from abc import ABC, abstractmethod
+from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -17,221 +20,361 @@ Array = Any  # a NumPy array, a torch tensor, a CuPy array, or anything with __d
 CPU = 1  # DLPack's device types
 CUDA = 2
 
-FLOATS = ("float32", "float64")
+
+@cache
+def _name_of(dtype: Any) -> str:
+    """NumPy's name of a dtype of any library; writing it costs as much as a small filter."""
+    return str(dtype).removeprefix("torch.")
 
 
-def take(x: Array, name: str, *, dtypes: tuple[str, ...], ndim: int = 2) -> Array:
-    """Check that `x` is an array this boundary takes as it is: library, dtype, number of axes."""
-    if isinstance(x, np.ma.MaskedArray):
-        raise TypeError(f"{name}: got a masked array, whose mask would be lost; pass {name}.filled(0) and the mask")
+class AnyArray(ABC):
+    """An array, what it is, and what a door does with it in its own library.
+
+    Attributes
+    ----------
+    data : array
+        The array itself.
+    dtype : str
+        NumPy's name of the dtype, for any library.
+    shape : tuple of int
+    device : (int, int)
+        DLPack's device type and number.
+    """
+
+    def __init__(self, data: Array) -> None:
+        self.data, self.dtype, self.shape = data, _name_of(data.dtype), tuple(data.shape)
+        kind, number = data.__dlpack_device__()
+        self.device = int(kind), int(number)
+
+    # What differs between the libraries.
+
+    @abstractmethod
+    def address(self) -> int:
+        """Return where the first element lies."""
+
+    @abstractmethod
+    def strides(self) -> tuple[int, ...]:
+        """Return the elements between neighbours along each axis."""
+
+    @abstractmethod
+    def is_contiguous(self) -> bool:
+        """Whether the elements lie in C order without gaps."""
+
+    @abstractmethod
+    def copy(self) -> Self:
+        """Return a contiguous copy."""
+
+    @abstractmethod
+    def empty(self, shape: tuple[int, ...], dtype: str | None = None) -> Self:
+        """Return an uninitialised array of the same library and device."""
+
+    @abstractmethod
+    def from_numpy(self, values: np.ndarray) -> Self:
+        """Return a copy of `values` of the same library and device."""
+
+    @abstractmethod
+    def to_host(self) -> np.ndarray:
+        """Return a NumPy copy or view; waits for all that the device still has to do."""
+
+    @abstractmethod
+    def stream(self) -> int:
+        """Return the handle of the caller's current stream on the device."""
+
+    @abstractmethod
+    def raise_to(self, least: float) -> None:
+        """Raise what is less than `least` to it, in place, without waiting for a device."""
+
+    @abstractmethod
+    def put(self, flags: AnyArray, value: int) -> None:
+        """Set to `value` where `flags` is True, in place, without waiting for a device."""
+
+    def at_most(self, value: float) -> Array:
+        """Return where the values are at most `value`, as a bool array."""
+        return self.data <= value
+
+    def range(self) -> tuple[float, float]:
+        """Return the least and the largest value; waits for the device."""
+        return float(self.data.min()), float(self.data.max())
+
+    def means(self) -> np.ndarray:
+        """Return the mean over the last two axes, in float64 on the host."""
+        return type(self)._own(self.data.mean(axis=(-2, -1), dtype=np.float64)).to_host()
+
+    def is_writable(self) -> bool:
+        """Whether the elements may be changed."""
+        return True
+
+    @classmethod
+    @abstractmethod
+    def _own(cls, data: Array) -> Self:
+        """Hold an array of this library."""
+
+    # What follows for all of them.
+
+    @property
+    def planes(self) -> int:
+        """How many planes the leading axes hold."""
+        return math.prod(self.shape[:-2])
+
+    def require(self, name: str, dtypes: tuple[str, ...], ndim: int = 2) -> None:
+        """Refuse another dtype, or fewer axes."""
+        if self.dtype not in dtypes:
+            raise TypeError(f"{name}: dtype {self.dtype} is not supported; convert it to {' or '.join(dtypes)}")
+        if len(self.shape) < ndim:
+            raise ValueError(f"{name}: shape {self.shape} has {len(self.shape)} axes; expected at least {ndim}")
+
+    def require_place(self, name: str, like: AnyArray) -> None:
+        """Refuse an array that is not on the device of `like`: nothing moves by itself."""
+        if self.device != like.device:
+            raise ValueError(f"{name}: is on device {self.device}, expected {like.device} as the other arguments")
+
+    def plain(self) -> Self:
+        """Return the array where the kernels can read it in place, else a contiguous copy.
+
+        In place: a contiguous last axis, evenly spaced leading axes and rows, no negative strides, aligned elements.
+        """
+        return self if self.is_plain() else self.copy()
+
+    def is_plain(self) -> bool:
+        """Whether the kernels can read the array in place (see `plain`)."""
+        if self.address() % self.data.itemsize != 0:
+            return False
+        if self.is_contiguous():
+            return True
+        axes = [(size, stride) for size, stride in zip(self.shape, self.strides(), strict=True) if size != 1]
+        if any(stride < 0 for _, stride in axes) or (self.shape[-1] != 1 and axes[-1][1] != 1):
+            return False
+        spaces = zip(self.shape[:-2], self.strides()[:-2], strict=True)
+        leading = [(size, stride) for size, stride in spaces if size != 1]
+        return all(outer[1] == inner[1] * inner[0] for outer, inner in pairwise(leading))
+
+    def overlaps(self, other: AnyArray) -> bool:
+        """Whether the memory that this array spans meets the memory that `other` spans."""
+        if 0 in self.shape or 0 in other.shape:
+            return False
+        (low, high), (other_low, other_high) = self._span(), other._span()
+        return low < other_high and other_low < high
+
+    def _span(self) -> tuple[int, int]:
+        start, itemsize = self.address(), self.data.itemsize
+        if self.is_contiguous():
+            return start, start + itemsize * math.prod(self.shape)
+        reach = [(size - 1) * stride for size, stride in zip(self.shape, self.strides(), strict=True)]
+        low = start + itemsize * sum(step for step in reach if step < 0)
+        return low, start + itemsize * (1 + sum(step for step in reach if step > 0))
+
+    def result(
+        self, out: Array | None, shape: tuple[int, ...], dtype: str | None = None, apart_from: str = "x"
+    ) -> AnyArray:
+        """Return the array to write into, beside this one: the caller's `out`, checked, or a new one.
+
+        `apart_from` is what messages call this array, which `out` may not overlap.
+        """
+        dtype = dtype or self.dtype
+        if out is None:
+            return self.empty(shape, dtype)
+        target = take(out, "out")
+        target.require("out", (dtype,))
+        target.require_place("out", self)
+        if target.shape != shape:
+            raise ValueError(f"out: shape {target.shape}; expected {shape}")
+        if not target.is_writable():
+            raise ValueError("out: the array is read-only; pass a writable one")
+        if not target.is_plain():
+            raise ValueError(
+                "out: the last axis must be contiguous, the leading axes evenly spaced, the elements aligned"
+            )
+        if target.overlaps(self):
+            raise ValueError(f"out: overlaps {apart_from}; pass another array")
+        return target
+
+
+class NumpyArray(AnyArray):
+    """An array of NumPy."""
+
+    def __init__(self, data: np.ndarray, name: str) -> None:
+        if isinstance(data, np.ma.MaskedArray):
+            raise TypeError(f"{name}: got a masked array, whose mask would be lost; pass {name}.filled(0) and the mask")
+        if not data.dtype.isnative:
+            raise TypeError(f"{name}: byte order is not native; pass {name}.astype({name}.dtype.newbyteorder('='))")
+        super().__init__(data)
+
+    @classmethod
+    def _own(cls, data: Array) -> Self:
+        return cls(np.asarray(data), "")
+
+    def address(self) -> int:
+        return int(self.data.__array_interface__["data"][0])
+
+    def strides(self) -> tuple[int, ...]:
+        return tuple(stride // self.data.itemsize for stride in self.data.strides)
+
+    def is_contiguous(self) -> bool:
+        return bool(self.data.flags.c_contiguous)
+
+    def is_writable(self) -> bool:
+        return bool(self.data.flags.writeable)
+
+    def copy(self) -> Self:
+        return self._own(self.data.copy(order="C"))
+
+    def empty(self, shape: tuple[int, ...], dtype: str | None = None) -> Self:
+        return self._own(np.empty(shape, dtype or self.dtype))
+
+    def from_numpy(self, values: np.ndarray) -> Self:
+        return self._own(values.copy())
+
+    def to_host(self) -> np.ndarray:
+        return np.asarray(self.data)
+
+    def stream(self) -> int:
+        raise TypeError("a NumPy array is on no CUDA device, and has no stream")
+
+    def raise_to(self, least: float) -> None:
+        self.data.clip(least, None, out=self.data)
+
+    def put(self, flags: AnyArray, value: int) -> None:
+        np.putmask(self.data, flags.data, value)
+
+
+class TorchArray(AnyArray):
+    """A torch tensor, on any device."""
+
+    def __init__(self, data: Array, name: str) -> None:
+        if data.requires_grad:
+            raise TypeError(f"{name}: the tensor requires grad, which the kernels do not record; pass {name}.detach()")
+        if data.is_sparse:
+            raise TypeError(f"{name}: the tensor is sparse; pass {name}.to_dense()")
+        if data.is_conj():
+            raise TypeError(f"{name}: the tensor has its conjugate bit set; pass {name}.resolve_conj()")
+        if data.is_neg():
+            raise TypeError(f"{name}: the tensor has its negative bit set; pass {name}.resolve_neg()")
+        super().__init__(data)
+
+    @classmethod
+    def _own(cls, data: Array) -> Self:
+        return cls(data, "")
+
+    @property
+    def torch(self) -> Any:
+        """The library, which is there: the tensor came from it."""
+        return sys.modules["torch"]
+
+    def address(self) -> int:
+        return int(self.data.data_ptr())
+
+    def strides(self) -> tuple[int, ...]:
+        return tuple(self.data.stride())
+
+    def is_contiguous(self) -> bool:
+        return bool(self.data.is_contiguous())
+
+    def copy(self) -> Self:
+        return self._own(self.data.clone(memory_format=self.torch.contiguous_format))
+
+    def empty(self, shape: tuple[int, ...], dtype: str | None = None) -> Self:
+        wanted = getattr(self.torch, dtype or self.dtype)
+        return self._own(self.torch.empty(shape, dtype=wanted, device=self.data.device))
+
+    def from_numpy(self, values: np.ndarray) -> Self:
+        return self._own(self.torch.from_numpy(values.copy()).to(self.data.device))
+
+    def to_host(self) -> np.ndarray:
+        if self.data.is_cuda:
+            self.torch.cuda.synchronize(self.data.device)
+        host: np.ndarray = self.data.cpu().numpy()
+        return host
+
+    def stream(self) -> int:
+        return int(self.torch.cuda.current_stream(self.data.device).cuda_stream)
+
+    def raise_to(self, least: float) -> None:
+        self.data.clamp_(min=least)
+
+    def put(self, flags: AnyArray, value: int) -> None:
+        self.data.masked_fill_(flags.data, value)
+
+    def at_most(self, value: float) -> Array:
+        data = self.data.to(self.torch.int32) if self.dtype == "uint16" else self.data  # torch compares no uint16
+        return data <= value
+
+    def range(self) -> tuple[float, float]:
+        if self.dtype.startswith("uint"):  # torch has no least uint16
+            return NumpyArray._own(self.to_host()).range()
+        return super().range()
+
+    def means(self) -> np.ndarray:
+        if self.dtype.startswith("uint"):
+            return NumpyArray._own(self.to_host()).means()
+        return self._own(self.data.mean(dim=(-2, -1), dtype=self.torch.float64)).to_host()
+
+
+class CupyArray(AnyArray):
+    """An array of CuPy."""
+
+    @classmethod
+    def _own(cls, data: Array) -> Self:
+        return cls(data)
+
+    @property
+    def cupy(self) -> Any:
+        """The library, which is there: the array came from it."""
+        return sys.modules["cupy"]
+
+    def address(self) -> int:
+        return int(self.data.data.ptr)
+
+    def strides(self) -> tuple[int, ...]:
+        return tuple(stride // self.data.itemsize for stride in self.data.strides)
+
+    def is_contiguous(self) -> bool:
+        return bool(self.data.flags.c_contiguous)
+
+    def copy(self) -> Self:
+        return self._own(self.data.copy(order="C"))
+
+    def empty(self, shape: tuple[int, ...], dtype: str | None = None) -> Self:
+        with self.cupy.cuda.Device(self.data.device.id):
+            return self._own(self.cupy.empty(shape, dtype=dtype or self.dtype))
+
+    def from_numpy(self, values: np.ndarray) -> Self:
+        with self.cupy.cuda.Device(self.data.device.id):
+            return self._own(self.cupy.asarray(values))
+
+    def to_host(self) -> np.ndarray:
+        self.data.device.synchronize()
+        return np.asarray(self.data.get())
+
+    def stream(self) -> int:
+        with self.cupy.cuda.Device(self.data.device.id):
+            return int(self.cupy.cuda.get_current_stream().ptr)
+
+    def raise_to(self, least: float) -> None:
+        self.data.clip(least, None, out=self.data)
+
+    def put(self, flags: AnyArray, value: int) -> None:
+        self.cupy.putmask(self.data, flags.data, value)
+
+
+def take(x: Array, name: str) -> AnyArray:
+    """Hold an array as what it is; refuse what the kernels cannot read as it is."""
+    torch, cupy = sys.modules.get("torch"), sys.modules.get("cupy")  # what made x is there; nothing is imported for it
+    if isinstance(x, np.ndarray):
+        return NumpyArray(x, name)
+    if torch is not None and isinstance(x, torch.Tensor):
+        return TorchArray(x, name)
+    if cupy is not None and isinstance(x, cupy.ndarray):
+        return CupyArray(x)
     if not hasattr(x, "__dlpack__") or not hasattr(x, "__dlpack_device__"):
         raise TypeError(
             f"{name}: expected an array (NumPy, torch, CuPy or other DLPack), got {type(x).__name__}; "
             f"pass numpy.asarray({name})"
         )
-    if is_torch(x):
-        _refuse_lazy_tensor(x, name)
-    elif not isinstance(x, np.ndarray) and not is_cupy(x):
-        if x.__dlpack_device__()[0] != CPU:
-            raise TypeError(f"{name}: {type(x).__name__} on a device; pass cupy.from_dlpack({name})")
-        x = np.from_dlpack(x)
-    if not getattr(x.dtype, "isnative", True):
-        raise TypeError(f"{name}: byte order is not native; pass {name}.astype({name}.dtype.newbyteorder('='))")
-    if dtype_of(x) not in dtypes:
-        raise TypeError(f"{name}: dtype {dtype_of(x)} is not supported; convert it to {' or '.join(dtypes)}")
-    if x.ndim < ndim:
-        raise ValueError(f"{name}: shape {tuple(x.shape)} has {x.ndim} axes; expected at least {ndim}")
-    return x
+    if x.__dlpack_device__()[0] != CPU:
+        raise TypeError(f"{name}: {type(x).__name__} on a device; pass cupy.from_dlpack({name})")
+    return NumpyArray(np.from_dlpack(x), name)
 
 
-def _refuse_lazy_tensor(x: Array, name: str) -> None:
-    if x.requires_grad:
-        raise TypeError(f"{name}: the tensor requires grad, which the kernels do not record; pass {name}.detach()")
-    if x.is_sparse:
-        raise TypeError(f"{name}: the tensor is sparse; pass {name}.to_dense()")
-    if x.is_conj():
-        raise TypeError(f"{name}: the tensor has its conjugate bit set; pass {name}.resolve_conj()")
-    if x.is_neg():
-        raise TypeError(f"{name}: the tensor has its negative bit set; pass {name}.resolve_neg()")
-
-
-def is_torch(x: Array) -> bool:
-    """Whether `x` is a torch tensor, without importing torch."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(x, torch.Tensor)
-
-
-def is_cupy(x: Array) -> bool:
-    """Whether `x` is a CuPy array, without importing CuPy."""
-    cupy = sys.modules.get("cupy")
-    return cupy is not None and isinstance(x, cupy.ndarray)
-
-
-def dtype_of(x: Array) -> str:
-    """NumPy's name of the dtype, for any library."""
-    return str(x.dtype).removeprefix("torch.")
-
-
-def device_of(x: Array) -> tuple[int, int]:
-    """DLPack's device type and number."""
-    kind, number = x.__dlpack_device__()
-    return int(kind), int(number)
-
-
-def empty(like: Array, shape: tuple[int, ...], dtype: str | None = None) -> Array:
-    """Return an uninitialised array of the library and on the device of `like`."""
-    dtype = dtype or dtype_of(like)
-    if is_torch(like):
-        torch = sys.modules["torch"]
-        return torch.empty(shape, dtype=torch_dtype(dtype), device=like.device)
-    if is_cupy(like):
-        cupy = sys.modules["cupy"]
-        with cupy.cuda.Device(like.device.id):
-            return cupy.empty(shape, dtype=dtype)
-    return np.empty(shape, dtype=dtype)
-
-
-def from_numpy(like: Array, values: np.ndarray) -> Array:
-    """Return a copy of `values` of the library and on the device of `like`."""
-    if is_torch(like):
-        torch = sys.modules["torch"]
-        return torch.from_numpy(values.copy()).to(like.device)
-    if is_cupy(like):
-        cupy = sys.modules["cupy"]
-        with cupy.cuda.Device(like.device.id):
-            return cupy.asarray(values)
-    return values.copy()
-
-
-def result(out: Array | None, like: Array, shape: tuple[int, ...], dtype: str | None = None) -> Array:
-    """Return the array to write into: the caller's `out`, checked, or a new one."""
-    dtype = dtype or dtype_of(like)
-    if out is None:
-        return empty(like, shape, dtype)
-    same_place(take(out, "out", dtypes=(dtype,)), like, "out")
-    if tuple(out.shape) != tuple(shape):
-        raise ValueError(f"out: shape {tuple(out.shape)}; expected {tuple(shape)}")
-    if isinstance(out, np.ndarray) and not out.flags.writeable:
-        raise ValueError("out: the array is read-only; pass a writable one")
-    if not is_plain(out):
-        raise ValueError("out: the last axis must be contiguous, the leading axes evenly spaced, the elements aligned")
-    return out
-
-
-def same_place(x: Array, like: Array, name: str) -> None:
-    """Refuse `x` where it is not on the device of `like`: nothing moves by itself."""
-    if device_of(x) != device_of(like):
-        raise ValueError(f"{name}: is on device {device_of(x)}, expected {device_of(like)} as the other arguments")
-
-
-def plain(x: Array) -> Array:
-    """Return `x` where the kernels can read it in place, else a contiguous copy.
-
-    In place: a contiguous last axis, evenly spaced leading axes and rows, no negative strides, aligned elements.
-    """
-    if is_plain(x):
-        return x
-    if is_torch(x):
-        return x.clone(memory_format=sys.modules["torch"].contiguous_format)
-    return x.copy(order="C")
-
-
-def is_plain(x: Array) -> bool:
-    """Whether the kernels can read `x` in place (see `plain`)."""
-    if _address(x) % x.itemsize != 0:
-        return False
-    if _is_contiguous(x):
-        return True
-    strides = _strides(x)
-    axes = [(size, stride) for size, stride in zip(x.shape, strides, strict=True) if size != 1]
-    if any(stride < 0 for _, stride in axes) or (x.shape[-1] != 1 and strides[-1] != 1):
-        return False
-    leading = [(size, stride) for size, stride in zip(x.shape[:-2], strides[:-2], strict=True) if size != 1]
-    return all(outer[1] == inner[1] * inner[0] for outer, inner in pairwise(leading))
-
-
-def _is_contiguous(x: Array) -> bool:
-    return bool(x.is_contiguous() if is_torch(x) else x.flags.c_contiguous)
-
-
-def _address(x: Array) -> int:
-    if is_torch(x):
-        return int(x.data_ptr())
-    return int(x.data.ptr if is_cupy(x) else x.__array_interface__["data"][0])
-
-
-def _strides(x: Array) -> tuple[int, ...]:
-    """Elements between neighbours along each axis."""
-    if is_torch(x):
-        return tuple(x.stride())
-    return tuple(stride // x.itemsize for stride in x.strides)
-
-
-def overlap(x: Array, y: Array) -> bool:
-    """Whether the memory that `x` spans meets the memory that `y` spans."""
-    if 0 in x.shape or 0 in y.shape:
-        return False
-    (x_low, x_high), (y_low, y_high) = _span(x), _span(y)
-    return x_low < y_high and y_low < x_high
-
-
-def _span(x: Array) -> tuple[int, int]:
-    start, itemsize = _address(x), x.itemsize
-    if _is_contiguous(x):
-        return start, start + itemsize * math.prod(x.shape)
-    reach = [(size - 1) * stride for size, stride in zip(x.shape, _strides(x), strict=True)]
-    low = start + itemsize * sum(step for step in reach if step < 0)
-    return low, start + itemsize * (1 + sum(step for step in reach if step > 0))
-
-
-def batch_of(shape: tuple[int, ...]) -> int:
-    """How many planes the leading axes hold."""
-    return math.prod(shape[:-2])
-
-
-def to_numpy(x: Array) -> np.ndarray:
-    """Return a CPU array as NumPy, without copying."""
-    return x if isinstance(x, np.ndarray) else np.from_dlpack(x)
-
-
-def to_host(x: Array) -> np.ndarray:
-    """Return a NumPy copy or view of an array on any device; waits for all that the device still has to do."""
-    if is_torch(x):
-        if x.is_cuda:
-            sys.modules["torch"].cuda.synchronize(x.device)
-        host: np.ndarray = x.cpu().numpy()
-        return host
-    if is_cupy(x):
-        x.device.synchronize()
-        return np.asarray(x.get())
-    return np.asarray(x)
-
-
-def raise_to(x: Array, least: float) -> None:
-    """Raise what is less than `least` to it, in place, without waiting for a device."""
-    if is_torch(x):
-        x.clamp_(min=least)
-    else:
-        x.clip(least, None, out=x)
-
-
-def put(x: Array, flags: Array, value: int) -> None:
-    """Set x to `value` where `flags` is True, in place, without waiting for a device."""
-    if is_torch(x):
-        x.masked_fill_(flags, value)
-    elif is_cupy(x):
-        sys.modules["cupy"].putmask(x, flags, value)
-    else:
-        np.putmask(x, flags, value)
-
-
-def at_most(x: Array, value: float) -> Array:
-    """Return where x is at most `value`, as a bool array."""
-    if is_torch(x) and dtype_of(x) == "uint16":  # torch compares no uint16
-        x = x.to(torch_dtype("int32"))
-    return x <= value
-
-
-def torch_dtype(name: str) -> Any:
-    """Return torch's dtype by its name, where torch is there."""
-    return getattr(sys.modules["torch"], name)
+def empty(like: Array, shape: tuple[int, ...], dtype: str) -> Array:
+    """Return an uninitialised array of the library and on the device of `like`, an array as its library has it."""
+    return take(like, "like").empty(shape, dtype).data

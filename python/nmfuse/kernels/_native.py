@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from nmfuse.kernels import cuda
-from nmfuse.kernels._array import CPU, CUDA, Array, device_of
+from nmfuse.kernels._array import CPU, CUDA, AnyArray, Array, take
 
+if TYPE_CHECKING:
+    from nmfuse.kernels._operations import Operations
+
+_module = cache(import_module)  # looking for what is imported already costs as much as a small filter
 _cpu_module: ContextVar[str] = ContextVar("_cpu_module", default="nmfuse._cpu")
 
 
-def native_for(x: Array) -> tuple[Any, int | None]:
+def native_for(x: AnyArray | Array) -> tuple[Operations, int | None]:
     """Return the native module for the device that `x` is on, and the caller's current stream there."""
-    kind, _ = device_of(x)
+    if not isinstance(x, AnyArray):
+        x = take(x, "x")
+    kind, _ = x.device
     if kind == CPU:
-        return import_module(_cpu_module.get()), None
+        return cast("Operations", _module(_cpu_module.get())), None
     if kind == CUDA:
         return cuda.module_for(x)
     raise ValueError(f"the array is on DLPack device type {kind}; expected the CPU (1) or a CUDA device (2)")
@@ -39,7 +46,9 @@ def num_threads() -> int:
 
     The least of the affinity mask, ``NMFUSE_NUM_THREADS`` and ``OMP_NUM_THREADS``, unless `set_num_threads` set it.
     """
-    return int(import_module("nmfuse._cpu").num_threads())
+    from nmfuse import _cpu
+
+    return _cpu.num_threads()
 
 
 def set_num_threads(n: int | None) -> None:
@@ -65,4 +74,6 @@ def set_num_threads(n: int | None) -> None:
     """
     if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
         raise ValueError(f"n: got {n!r}; expected an int of at least 1, or None for the default")
-    import_module("nmfuse._cpu").set_num_threads(n or 0)
+    from nmfuse import _cpu
+
+    _cpu.set_num_threads(n or 0)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from nmfuse.kernels import _array
-from nmfuse.kernels._array import FLOATS, Array
+from nmfuse.kernels._array import Array, take
 from nmfuse.kernels._native import native_for
+from nmfuse.kernels.checks import check_spatial
 
 _MOST = 2**63 - 1  # what the kernels count with
 
@@ -15,33 +15,37 @@ def aggregate_blocks(
     scores: Array,
     block: int = 16,
     stride: int = 2,
-    shape: tuple[int, int] | None = None,
+    shape: tuple[int, ...] | None = None,
     *,
+    spatial: int = 2,
     fill: str | float = "nearest",
     out: Array | None = None,
 ) -> Array:
     """Give each pixel the mean of the scores of all blocks that cover it.
 
     Score ``(j, i)`` belongs to the pixels ``[j*stride, j*stride + block) x [i*stride, i*stride + block)``, clipped at
-    the border. The cost per pixel does not depend on the block.
+    the border. In a volume, blocks are cubes at the same stride along all three axes, and the mean is taken along the
+    depth first. The cost per pixel does not depend on the block (in a volume, but for that mean).
 
     Parameters
     ----------
-    scores : array, shape (..., hs, ws)
+    scores : array, shape (..., hs, ws) or (..., ds, hs, ws)
         float32 or float64; NumPy, torch or CuPy. A NaN reaches only the pixels of its block.
     block, stride : int
         Side of a block and distance between blocks, in pixels, at least 1.
-    shape : (H, W), optional
-        Size of the image; by default the one that the blocks exactly fill. Every block must start inside it.
+    shape : (H, W) or (D, H, W), optional
+        Size of the image or volume; by default the one that the blocks exactly fill. Every block must start inside it.
+    spatial : {2, 3}
+        How many of the last axes the blocks tile: 2 for images, 3 for volumes.
     fill : "nearest" or float
         What a pixel that no block covers becomes: the nearest covered pixel's value (along each axis, ties to the
         lower index), or this constant.
-    out : array, shape (..., H, W), dtype of `scores`, optional
+    out : array, shape (..., *shape), dtype of `scores`, optional
         Where to write.
 
     Returns
     -------
-    array, shape (..., H, W)
+    array, shape (..., *shape)
         Of the same library, dtype and device as `scores`.
 
     Raises
@@ -49,7 +53,7 @@ def aggregate_blocks(
     TypeError
         For a dtype or kind of array that is not supported.
     ValueError
-        For a grid that does not fit `shape`, or shapes or devices that do not match.
+        For a grid that does not fit `shape`, another `spatial`, or shapes or devices that do not match.
 
     References
     ----------
@@ -61,32 +65,39 @@ def aggregate_blocks(
     >>> nmfuse.aggregate_blocks(np.array([[0.0, 1.0]]), block=2, stride=1, shape=(2, 3))
     array([[0. , 0.5, 1. ],
            [0. , 0.5, 1. ]])
+    >>> nmfuse.aggregate_blocks(np.array([[[0.0]], [[1.0]]]), block=2, stride=1, spatial=3)[:, 0, 0]
+    array([0. , 0.5, 1. ])
     """
-    scores = _array.plain(_array.take(scores, "scores", dtypes=FLOATS))
+    check_spatial(spatial)
+    given = take(scores, "scores")
+    native, stream = native_for(given)
+    given.require("scores", native.dtypes["aggregate_blocks"], spatial)
+    given = given.plain()
     _check_grid(block, stride, fill)
-    grid = tuple(scores.shape[-2:])
+    batch, grid = given.shape[:-spatial], given.shape[-spatial:]
     if 0 in grid:
-        raise ValueError(f"scores: shape {tuple(scores.shape)} has no blocks; expected at least 1 x 1")
+        raise ValueError(f"scores: shape {given.shape} has no blocks; expected at least {' x '.join('1' * spatial)}")
     if shape is None:
         shape = tuple((n - 1) * stride + block for n in grid)
-    shape = _pair(shape, "shape")
+    shape = _shape(shape, spatial)
     _check_fit(grid, shape, stride)
-    native, stream = native_for(scores)
-    target = _array.result(out, scores, (*scores.shape[:-2], *shape))
-    if out is not None and _array.overlap(scores, target):
-        raise ValueError("out: overlaps scores; pass another array")
+    target = given.result(out, (*batch, *shape), apart_from="scores")
     nearest = fill == "nearest"
     value = 0.0 if nearest else float(fill)
-    native.aggregate_blocks(scores, block, stride, nearest, value, target, stream)
-    return target
+    (hs, ws), (ds, depth) = grid[-2:], (grid[0], shape[0]) if spatial == 3 else (1, 1)
+    needed = native.aggregate_blocks_workspace(given.dtype, math.prod(batch), hs, ws, ds, depth)
+    workspace = given.empty((needed,), "uint8").data if needed > 0 else None
+    native.aggregate_blocks(given.data, block, stride, nearest, value, ds, depth, target.data, workspace, stream)
+    return target.data
 
 
 def aggregate_blocks_adjoint(
     grad: Array,
     block: int = 16,
     stride: int = 2,
-    shape: tuple[int, int] | None = None,
+    shape: tuple[int, ...] | None = None,
     *,
+    spatial: int = 2,
     fill: str | float = "nearest",
     out: Array | None = None,
 ) -> Array:
@@ -94,20 +105,20 @@ def aggregate_blocks_adjoint(
 
     Parameters
     ----------
-    grad : array, shape (..., H, W)
+    grad : array, shape (..., H, W) or (..., D, H, W)
         float32 or float64.
-    block, stride : int
+    block, stride, spatial : int
         As for `aggregate_blocks`.
-    shape : (hs, ws), optional
-        Size of the block grid; by default all the blocks that lie wholly inside the image.
+    shape : (hs, ws) or (ds, hs, ws), optional
+        Size of the block grid; by default all the blocks that lie wholly inside the image or volume.
     fill : "nearest" or float
         As for `aggregate_blocks`; a constant takes no gradient.
-    out : array, shape (..., hs, ws), dtype of `grad`, optional
+    out : array, shape (..., *shape), dtype of `grad`, optional
         Where to write.
 
     Returns
     -------
-    array, shape (..., hs, ws)
+    array, shape (..., *shape)
         Of the same library, dtype and device as `grad`.
 
     Raises
@@ -121,22 +132,25 @@ def aggregate_blocks_adjoint(
     >>> nmfuse.aggregate_blocks_adjoint(np.ones((2, 3)), block=2, stride=1, shape=(1, 2))
     array([[3., 3.]])
     """
-    grad = _array.plain(_array.take(grad, "grad", dtypes=FLOATS))
+    check_spatial(spatial)
+    given = take(grad, "grad")
+    native, stream = native_for(given)
+    given.require("grad", native.dtypes["aggregate_blocks_adjoint"], spatial)
+    given = given.plain()
     _check_grid(block, stride, fill)
-    rows, cols = grad.shape[-2:]
+    batch, pixels = given.shape[:-spatial], given.shape[-spatial:]
     if shape is None:
-        shape = tuple(max(1, 1 + (n - block) // stride) for n in (rows, cols))
-    shape = _pair(shape, "shape")
-    _check_fit(shape, (rows, cols), stride)
-    native, stream = native_for(grad)
-    target = _array.result(out, grad, (*grad.shape[:-2], *shape))
-    if out is not None and _array.overlap(grad, target):
-        raise ValueError("out: overlaps grad; pass another array")
-    batch = _array.batch_of(grad.shape)
-    needed = native.aggregate_blocks_adjoint_workspace(_array.dtype_of(grad), batch, *shape, rows, cols)
-    workspace = _array.empty(grad, (needed,), "uint8")
-    native.aggregate_blocks_adjoint(grad, block, stride, fill == "nearest", target, workspace, stream)
-    return target
+        shape = tuple(max(1, 1 + (n - block) // stride) for n in pixels)
+    grid = _shape(shape, spatial)
+    _check_fit(grid, pixels, stride)
+    target = given.result(out, (*batch, *grid), apart_from="grad")
+    (hs, ws), (rows, cols), (ds, depth) = grid[-2:], pixels[-2:], (grid[0], pixels[0]) if spatial == 3 else (1, 1)
+    needed = native.aggregate_blocks_adjoint_workspace(given.dtype, math.prod(batch), hs, ws, rows, cols, ds, depth)
+    workspace = given.empty((needed,), "uint8")
+    native.aggregate_blocks_adjoint(
+        given.data, block, stride, fill == "nearest", ds, depth, target.data, workspace.data, stream
+    )
+    return target.data
 
 
 def _check_grid(block: int, stride: int, fill: str | float) -> None:
@@ -149,14 +163,15 @@ def _check_grid(block: int, stride: int, fill: str | float) -> None:
         raise ValueError(f"fill: got {fill!r}; expected 'nearest' or a number")
 
 
-def _pair(shape: tuple[int, int], name: str) -> tuple[int, int]:
-    values = tuple(shape) if hasattr(shape, "__iter__") else (shape,)
-    if len(values) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in values):
-        raise ValueError(f"{name}: got {shape!r}; expected two ints of at least 1, (rows, columns)")
+def _shape(shape: tuple[int, ...], spatial: int) -> tuple[int, ...]:
+    values: tuple[int, ...] = tuple(shape) if hasattr(shape, "__iter__") else ()
+    if len(values) != spatial or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in values):
+        wanted = "three ints of at least 1, (planes, " if spatial == 3 else "two ints of at least 1, ("
+        raise ValueError(f"shape: got {shape!r}; expected {wanted}rows, columns)")
     return values
 
 
-def _check_fit(grid: tuple[int, ...], shape: tuple[int, int], stride: int) -> None:
+def _check_fit(grid: tuple[int, ...], shape: tuple[int, ...], stride: int) -> None:
     for axis, (n, size) in enumerate(zip(grid, shape, strict=True)):
         if (n - 1) * stride >= size:
             raise ValueError(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from functools import cache
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
-from nmfuse.kernels import _array
-from nmfuse.kernels._array import Array
+from nmfuse.kernels._array import AnyArray
 from nmfuse.kernels.errors import CudaUnavailable
+
+if TYPE_CHECKING:
+    from nmfuse.kernels._operations import Operations
 
 
 def is_available() -> bool:
@@ -27,24 +26,24 @@ def is_available() -> bool:
 def why() -> str:
     """Return the reason why CUDA is not available, or an empty string where it is."""
     try:
-        problem: str = _load().why_not()
+        import nmfuse._cuda as module
     except ImportError as error:
         return f"this build has no CUDA module ({error}); build it where nvcc is found, with NMFUSE_CUDA=ON"
-    return problem
+    return module.why_not()
 
 
 def describe() -> dict[str, str]:
     """Return toolkit, architectures and driver of the CUDA module, and the devices it sees, or why it sees none."""
     reason = why()
     try:
-        module = _load()
+        import nmfuse._cuda as module
     except ImportError:
         return {"cuda": f"not available: {reason}"}
     state = f"not available: {reason}" if reason else ", ".join(module.devices())
     return {"cuda": state, "cuda toolkit": module.toolkit, "cuda architectures": module.architectures}
 
 
-def module_for(x: Array) -> tuple[Any, int]:
+def module_for(x: AnyArray) -> tuple[Operations, int]:
     """Return the CUDA module and the caller's current stream on the device of `x`.
 
     Raises
@@ -54,19 +53,6 @@ def module_for(x: Array) -> tuple[Any, int]:
     """
     if reason := why():
         raise CudaUnavailable(f"the array is on a CUDA device, but nmfuse cannot use CUDA: {reason}")
-    return _load(), _current_stream(x)
+    import nmfuse._cuda as module
 
-
-def _current_stream(x: Array) -> int:
-    if _array.is_torch(x):
-        handle = sys.modules["torch"].cuda.current_stream(x.device).cuda_stream
-    else:
-        cupy = sys.modules["cupy"]
-        with cupy.cuda.Device(x.device.id):
-            handle = cupy.cuda.get_current_stream().ptr
-    return int(handle) or 1  # 0 is not a stream to DLPack; 1 is the legacy default stream
-
-
-@cache
-def _load() -> Any:
-    return import_module("nmfuse._cuda")
+    return module, x.stream() or 1  # 0 is no stream to DLPack; 1 is the legacy default stream

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from nmfuse.kernels import _array
-from nmfuse.kernels._array import FLOATS, Array
+from nmfuse.kernels._array import Array, take
 from nmfuse.kernels._native import native_for
 
 
@@ -47,17 +46,20 @@ def window_information(x: Array, y: Array, *, out: Array | None = None) -> Array
     array([[1., 1.],
            [1., 1.]], dtype=float32)
     """
-    x = _array.plain(_array.take(x, "x", dtypes=FLOATS))
-    y = _array.plain(_array.take(y, "y", dtypes=(_array.dtype_of(x),)))
-    _array.same_place(y, x, "y")
-    shape = tuple(x.shape)
-    if tuple(y.shape) != shape:
-        raise ValueError(f"y: shape {tuple(y.shape)}; expected {shape}, as x")
+    first = take(x, "x")
+    native, stream = native_for(first)
+    first.require("x", native.dtypes["window_information"])
+    second = take(y, "y")
+    second.require("y", (first.dtype,))
+    second.require_place("y", first)
+    shape = first.shape
+    if second.shape != shape:
+        raise ValueError(f"y: shape {second.shape}; expected {shape}, as x")
     if min(shape[-2:]) < 3:
         raise ValueError(f"x: shape {shape}; expected at least 3 x 3 pixels")
-    native, stream = native_for(x)
-    target = _array.result(out, x, (*shape[:-2], shape[-2] - 2, shape[-1] - 2), "float32")
-    if out is not None and (_array.overlap(x, target) or _array.overlap(y, target)):
+    first, second = first.plain(), second.plain()
+    target = first.result(out, (*shape[:-2], shape[-2] - 2, shape[-1] - 2), "float32", apart_from="x or y")
+    if target.overlaps(second):
         raise ValueError("out: overlaps x or y; pass another array")
-    native.window_information(x, y, target, stream)
-    return target
+    native.window_information(first.data, second.data, target.data, stream)
+    return target.data

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nmfuse.kernels import _array
-from nmfuse.kernels._array import FLOATS, Array
+from nmfuse.kernels._array import CPU, AnyArray, Array, take
 from nmfuse.kernels._native import native_for
 
+if TYPE_CHECKING:
+    from nmfuse.kernels._operations import Operations, Options
+
 FLOOR = 1e-12  # as kFactorFloor in csrc/nmfuse/nmf.h: a factor that reached zero could not leave it
-_INTEGERS = ("uint8", "uint16")
 _UNINTERRUPTED_FLOPS = 5e9  # at most this much work in one native call, so that Ctrl-C is heard within a second
 
 
@@ -32,14 +33,14 @@ class NmfInfo:
         Whether `tol` was reached before `max_iter`.
     """
 
-    def __init__(self, history: Array, active: Array, checked_at: list[int], batch: tuple[int, ...]) -> None:
+    def __init__(self, history: AnyArray, active: AnyArray, checked_at: list[int], batch: tuple[int, ...]) -> None:
         self._history, self._active = history, active  # (checks, problems), on the device of V
         self._checked_at, self._batch = checked_at, batch
 
     @cached_property
     def _flags(self) -> np.ndarray:
         """Which problems were active after each check, up to the one that stopped the last: (checks, problems)."""
-        flags = _array.to_host(self._active)[: len(self._checked_at)].astype(bool)
+        flags = self._active.to_host()[: len(self._checked_at)].astype(bool)
         return flags[: 1 + int(flags.any(axis=1).sum())]
 
     @cached_property
@@ -50,7 +51,7 @@ class NmfInfo:
     @cached_property
     def objective(self) -> np.ndarray:
         """The objective at the start and at every check."""
-        return _array.to_host(self._history)[: len(self._flags)].reshape((-1, *self._batch))
+        return self._history.to_host()[: len(self._flags)].reshape((-1, *self._batch))
 
     @cached_property
     def n_iter(self) -> np.ndarray:
@@ -157,62 +158,64 @@ def nmf(
     >>> np.allclose(W @ H, V)
     True
     """
-    V = _array.plain(_array.take(V, "V", dtypes=(*FLOATS, *_INTEGERS)))
-    if _array.dtype_of(V) in _INTEGERS and _array.device_of(V)[0] != _array.CPU:
-        raise TypeError(f"V: dtype {_array.dtype_of(V)} is taken on the CPU only; convert it to float32")
-    if 0 in V.shape:
-        raise ValueError(f"V: shape {tuple(V.shape)} is empty; expected at least one row and one column")
-    batch, (m, n) = tuple(V.shape[:-2]), V.shape[-2:]
+    values = take(V, "V")
+    native, stream = native_for(values)
+    values.require("V", native.dtypes["nmf"])
+    values = values.plain()
+    if 0 in values.shape:
+        raise ValueError(f"V: shape {values.shape} is empty; expected at least one row and one column")
+    batch, (m, n) = values.shape[:-2], values.shape[-2:]
+    fixed = None
     if fixed_W is not None:
-        fixed_W = _factor(fixed_W, "fixed_W", V, (*batch, m, None))
-        rank = fixed_W.shape[-1] if rank is None else rank
-        if rank != fixed_W.shape[-1]:
-            raise ValueError(f"rank: got {rank}, but fixed_W has {fixed_W.shape[-1]} columns; leave rank out")
+        fixed = _factor(fixed_W, "fixed_W", values, (*batch, m, None))
+        rank = fixed.shape[-1] if rank is None else rank
+        if rank != fixed.shape[-1]:
+            raise ValueError(f"rank: got {rank}, but fixed_W has {fixed.shape[-1]} columns; leave rank out")
     rank = _check_rank(rank, m, n, fixed=fixed_W is not None)
     _check_numbers(beta, seed, max_iter, tol, check_every, inner_iter)
     penalties = {"l1_W": l1_W, "l1_H": l1_H, "l2_W": l2_W, "l2_H": l2_H}
     for name, value in penalties.items():
         if not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{name}: got {value!r}; expected a non-negative number")
-    native, stream = native_for(V)
     capturing = stream is not None and native.is_capturing(stream)
     if capturing and (tol > 0 or not isinstance(init, tuple)):
         raise ValueError("init, tol: a CUDA graph records work on data not known yet; pass init=(W, H) and tol=0")
 
-    given = _start(V, rank, init, seed, fixed_W, positive=beta <= 0, look=not capturing)
-    W = _array.result(None if out is None else out[0], V, (*batch, m, rank), _dtype_of_factors(V))
-    H = _array.result(None if out is None else out[1], V, (*batch, rank, n), _dtype_of_factors(V))
-    if out is not None and any(_array.overlap(V, factor) for factor in (W, H)):
-        raise ValueError("out: overlaps V; pass other arrays")
+    given = _start(values, rank, init, seed, fixed, positive=beta <= 0, look=not capturing)
+    into_W, into_H = (None, None) if out is None else out
+    W = values.result(into_W, (*batch, m, rank), _dtype_of_factors(values), apart_from="V")
+    H = values.result(into_H, (*batch, rank, n), _dtype_of_factors(values), apart_from="V")
     for factor, start in zip((W, H), given, strict=True):
-        factor[...] = start
-        if start is not fixed_W:
-            _array.raise_to(factor, FLOOR)
+        factor.data[...] = start.data
+        if start is not fixed:
+            factor.raise_to(FLOOR)
 
     options = native.NmfOptions(
         beta=float(beta),
         inner_iter=inner_iter,
-        update_W=fixed_W is None,
+        update_W=fixed is None,
         **{k: float(v) for k, v in penalties.items()},
     )
-    solver = _Solver(native, stream, V, W, H, options)
+    solver = _Solver(native, stream, values, W, H, options)
     info = solver.run(max_iter, float(tol), check_every, inner_iter)
-    if fixed_W is None:
-        native.nmf_normalize(W, H, solver.workspace, stream)
-    return W, H, info
+    if fixed is None:
+        native.nmf_normalize(W.data, H.data, solver.workspace, stream)
+    return W.data, H.data, info
 
 
 class _Solver:
     """One factorization in flight: the factors, the native module, and its scratch memory."""
 
-    def __init__(self, native: Any, stream: int | None, V: Array, W: Array, H: Array, options: Any) -> None:
+    def __init__(
+        self, native: Operations, stream: int | None, V: AnyArray, W: AnyArray, H: AnyArray, options: Options
+    ) -> None:
         self.native, self.stream, self.options = native, stream, options
-        self.V, self.W, self.H = V, W, H
-        self.batch = tuple(V.shape[:-2])
-        self.count, (m, n), rank = math.prod(self.batch), V.shape[-2:], W.shape[-1]
+        self.given, self.V, self.W, self.H = V, V.data, W.data, H.data
+        self.batch = V.shape[:-2]
+        self.count, (m, n), rank = V.planes, V.shape[-2:], W.shape[-1]
         self.flops = 4.0 * self.count * m * n * rank
-        needed = native.nmf_workspace(_array.dtype_of(W), self.count, m, n, rank, options)
-        self.workspace = _array.empty(V, (needed,), "uint8")
+        needed = native.nmf_workspace(W.dtype, self.count, m, n, rank, options)
+        self.workspace = V.empty((needed,), "uint8").data
 
     def update(self, active: Array, iterations: int, inner_iter: int) -> None:
         at_once = iterations
@@ -225,8 +228,9 @@ class _Solver:
     def run(self, max_iter: int, tol: float, check_every: int, inner_iter: int) -> NmfInfo:
         """Iterate; on a device nothing waits: flags of problems that still fall come back while work goes on."""
         checked_at = [0, *range(check_every, max_iter, check_every)] + ([max_iter] if max_iter > 0 else [])
-        history = _array.empty(self.V, (len(checked_at), self.count), "float64")
-        active = _array.empty(self.V, (len(checked_at), self.count), "uint8")
+        all_history = self.given.empty((len(checked_at), self.count), "float64")
+        all_active = self.given.empty((len(checked_at), self.count), "uint8")
+        history, active = all_history.data, all_active.data
         active[...] = 1
         readback = self.native.FlagReadback()
         self.objective(history[0])
@@ -242,7 +246,7 @@ class _Solver:
                     readback.start(active[done], self.stream)
                 if readback.idle() and not readback.any():
                     break
-        return NmfInfo(history, active, checked_at[: done + 1], self.batch)
+        return NmfInfo(all_history, all_active, checked_at[: done + 1], self.batch)
 
     def objective(self, values: Array) -> None:
         self.native.nmf_objective(self.V, self.W, self.H, self.options, values, self.workspace, self.stream)
@@ -274,15 +278,13 @@ def _check_numbers(beta: float, seed: int, max_iter: int, tol: float, check_ever
         raise ValueError(f"inner_iter: got {inner_iter} with beta={beta}; accelerated updates need beta=2")
 
 
-def _dtype_of_factors(V: Array) -> str:
-    return "float32" if _array.dtype_of(V) in _INTEGERS else _array.dtype_of(V)
+def _dtype_of_factors(V: AnyArray) -> str:
+    return V.dtype if V.dtype.startswith("float") else "float32"
 
 
-def _check_values(x: Array, name: str, *, positive: bool = False) -> None:
+def _check_values(x: AnyArray, name: str, *, positive: bool = False) -> None:
     """Refuse what no divergence can factorize."""
-    if _array.dtype_of(x) in _INTEGERS:
-        x = _array.to_numpy(x)  # torch has no least uint16
-    low, high = float(x.min()), float(x.max())
+    low, high = x.range()
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"{name}: contains NaN or inf; expected finite entries, replace them first")
     if low < 0:
@@ -291,40 +293,32 @@ def _check_values(x: Array, name: str, *, positive: bool = False) -> None:
         raise ValueError(f"{name}: contains zeros, where beta <= 0 is infinite; pass numpy.maximum({name}, small)")
 
 
-def _mean(V: Array) -> np.ndarray:
-    """Return the mean of each problem, in float64 on the host."""
-    if _array.is_torch(V) and _array.dtype_of(V) in FLOATS:
-        return _array.to_host(V.mean(dim=(-2, -1), dtype=_array.torch_dtype("float64")))
-    if not _array.is_cupy(V):
-        V = _array.to_numpy(V)
-    return _array.to_host(V.mean(axis=(-2, -1), dtype=np.float64))
-
-
-def _factor(x: Array, name: str, V: Array, shape: tuple[int | None, ...]) -> Array:
+def _factor(x: Array, name: str, V: AnyArray, shape: tuple[int | None, ...]) -> AnyArray:
     """Check the kind and shape of a factor that the caller gave against V."""
-    x = _array.take(x, name, dtypes=(_dtype_of_factors(V),))
-    _array.same_place(x, V, name)
-    fits = len(x.shape) == len(shape) and all(
-        want is None or size == want for size, want in zip(x.shape, shape, strict=True)
+    factor = take(x, name)
+    factor.require(name, (_dtype_of_factors(V),))
+    factor.require_place(name, V)
+    fits = len(factor.shape) == len(shape) and all(
+        want is None or size == want for size, want in zip(factor.shape, shape, strict=True)
     )
     if not fits:
         wanted = ", ".join("r" if size is None else str(size) for size in shape)
-        raise ValueError(f"{name}: shape {tuple(x.shape)}; expected ({wanted})")
-    return x
+        raise ValueError(f"{name}: shape {factor.shape}; expected ({wanted})")
+    return factor
 
 
 def _start(
-    V: Array,
+    V: AnyArray,
     rank: int,
     init: str | tuple[Array, Array],
     seed: int,
-    fixed_W: Array | None,
+    fixed_W: AnyArray | None,
     *,
     positive: bool,
     look: bool,
-) -> tuple[Array, Array]:
+) -> tuple[AnyArray, AnyArray]:
     """Return the factors to start from, of V's library; check the values of all arrays if `look`."""
-    batch, (m, n) = tuple(V.shape[:-2]), V.shape[-2:]
+    batch, (m, n) = V.shape[:-2], V.shape[-2:]
     if look:
         _check_values(V, "V", positive=positive)
         if fixed_W is not None:
@@ -341,17 +335,17 @@ def _start(
             _check_values(H, "init[1]")
     elif init == "random":
         rng = np.random.default_rng(seed)
-        scale = np.sqrt(_mean(V) / rank)[..., None, None]
+        scale = np.sqrt(V.means() / rank)[..., None, None]
         W, H = (
-            _array.from_numpy(V, (np.abs(rng.standard_normal((*batch, *shape))) * scale).astype(_dtype_of_factors(V)))
+            V.from_numpy((np.abs(rng.standard_normal((*batch, *shape))) * scale).astype(_dtype_of_factors(V)))
             for shape in ((m, rank), (rank, n))
         )
     elif init == "nndsvda":
-        if _array.device_of(V)[0] != _array.CPU:
+        if V.device[0] != CPU:
             raise ValueError("init: 'nndsvda' runs on the CPU only; pass init=(W, H) made there, or 'random'")
         W, H = (
-            _array.from_numpy(V, factor.astype(_dtype_of_factors(V)))
-            for factor in _nndsvd(_array.to_numpy(V).astype(_dtype_of_factors(V), copy=False), rank, _mean(V))
+            V.from_numpy(factor.astype(_dtype_of_factors(V)))
+            for factor in _nndsvd(V.to_host().astype(_dtype_of_factors(V), copy=False), rank, V.means())
         )
     else:
         raise ValueError(f"init: got {init!r}; expected 'random', 'nndsvda' or (W, H)")

@@ -5,6 +5,9 @@ Every backend is held against these functions. They take images with any leading
 
 from __future__ import annotations
 
+from functools import reduce
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -27,51 +30,62 @@ def _reflected(index: NDArray[np.intp], n: int) -> NDArray[np.intp]:
     return np.minimum(index, 2 * n - 1 - index)
 
 
-def _windows(x: ArrayLike, size: int) -> NDArray[np.generic]:
-    """All windows of an image, (..., H, W) -> (..., H, W, size, size)."""
+def _windows(x: ArrayLike, size: int, spatial: int) -> NDArray[np.generic]:
+    """All windows of an image or volume, (..., *S) -> (..., *S, size, size[, size])."""
     x = np.asarray(x)
     offsets = np.arange(size) - size // 2
-    y, c = (_reflected(np.arange(n)[:, None] + offsets, n) for n in x.shape[-2:])
-    windows: NDArray[np.generic] = x[..., y[:, None, :, None], c[None, :, None, :]]
+    index: list[Any] = [...]
+    for axis, n in enumerate(x.shape[-spatial:]):
+        places = [1] * (2 * spatial)
+        places[axis], places[spatial + axis] = n, size
+        index.append(_reflected(np.arange(n)[:, None] + offsets, n).reshape(places))
+    windows: NDArray[np.generic] = x[tuple(index)]
     return windows
 
 
-def hannmean_ref(x: ArrayLike, size: int, reliability: ArrayLike | None = None) -> Float64:
+def hann_kernel(size: int, spatial: int) -> Float64:
+    """Window of an image, h (x) h, or of a volume, h (x) h (x) h."""
+    kernel: Float64 = reduce(np.multiply.outer, [hann_window(size)] * spatial)
+    return kernel
+
+
+def hannmean_ref(x: ArrayLike, size: int, reliability: ArrayLike | None = None, spatial: int = 2) -> Float64:
     """Mean sum K m x / sum K m; background and pixels without a reliable neighbour keep x."""
     x = np.asarray(x, np.float64)
     codes = np.full(x.shape, RELIABLE, np.uint8) if reliability is None else np.asarray(reliability)
-    kernel = np.outer(hann_window(size), hann_window(size))
-    used = _windows(codes, size) == RELIABLE
-    weight = np.where(used, kernel, 0.0).sum((-2, -1))
-    total = (np.where(used, _windows(x, size), 0.0) * kernel).sum((-2, -1))
+    kernel, axes = hann_kernel(size, spatial), tuple(range(-spatial, 0))
+    used = _windows(codes, size, spatial) == RELIABLE
+    weight = np.where(used, kernel, 0.0).sum(axes)
+    total = (np.where(used, _windows(x, size, spatial), 0.0) * kernel).sum(axes)
     kept = (weight == 0) | (codes == BACKGROUND)
     return np.where(kept, x, total / np.where(kept, 1.0, weight))
 
 
-def hannmean_adjoint_ref(grad: ArrayLike, size: int, reliability: ArrayLike | None = None) -> Float64:
+def hannmean_adjoint_ref(grad: ArrayLike, size: int, reliability: ArrayLike | None = None, spatial: int = 2) -> Float64:
     """Adjoint of `hannmean_ref` in x: each output's gradient goes back to the pixels that made it."""
     grad = np.asarray(grad, np.float64)
     codes = np.full(grad.shape, RELIABLE, np.uint8) if reliability is None else np.asarray(reliability)
-    kernel = np.outer(hann_window(size), hann_window(size))
+    kernel = hann_kernel(size, spatial)
     result = np.zeros(grad.shape)
-    used = _windows(codes, size) == RELIABLE
-    rows, cols = grad.shape[-2:]
+    used = _windows(codes, size, spatial) == RELIABLE
     offsets = np.arange(size) - size // 2
     for index in np.ndindex(grad.shape):
-        *batch, y, c = index
+        batch, place = index[:-spatial], index[-spatial:]
         share = np.where(used[index], kernel, 0.0)
         if codes[index] == BACKGROUND or share.sum() == 0:
             result[index] += grad[index]
             continue
-        sources = np.ix_(_reflected(y + offsets, rows), _reflected(c + offsets, cols))
-        np.add.at(result[tuple(batch)], sources, share / share.sum() * grad[index])
+        sources = np.ix_(*(_reflected(i + offsets, n) for i, n in zip(place, grad.shape[-spatial:], strict=True)))
+        np.add.at(result[batch], sources, share / share.sum() * grad[index])
     return result
 
 
-def reject_outliers_ref(x: ArrayLike, size: int, k: float, reliability: ArrayLike) -> NDArray[np.uint8]:
+def reject_outliers_ref(
+    x: ArrayLike, size: int, k: float, reliability: ArrayLike, spatial: int = 2
+) -> NDArray[np.uint8]:
     """Reliability where |x - median| > k * 1.4826 * MAD of the window made reliable pixels unreliable."""
     x = np.asarray(x, np.float64)
-    windows = _windows(x, size).astype(np.float64)
+    windows = _windows(x, size, spatial).astype(np.float64)
     result = np.array(reliability, np.uint8)
     for index in np.ndindex(x.shape):
         values = windows[index][np.isfinite(windows[index])]
@@ -84,59 +98,67 @@ def reject_outliers_ref(x: ArrayLike, size: int, k: float, reliability: ArrayLik
     return result
 
 
-def _block_slices(y: int, x: int, block: int, stride: int) -> tuple[slice, slice]:
-    return slice(y * stride, y * stride + block), slice(x * stride, x * stride + block)
+def _pixels_of(index: tuple[int, ...], block: int, stride: int) -> tuple[Any, ...]:
+    """Return the square or cube that a block covers, in every image or volume of a batch."""
+    return (..., *(slice(i * stride, i * stride + block) for i in index))
 
 
-def _cover_count(grid: tuple[int, int], block: int, stride: int, shape: tuple[int, int]) -> Float64:
+def _cover_count(grid: tuple[int, ...], block: int, stride: int, shape: tuple[int, ...]) -> Float64:
     """How many blocks cover each pixel."""
     count = np.zeros(shape)
-    for y, x in np.ndindex(*grid):
-        count[_block_slices(y, x, block, stride)] += 1
+    for index in np.ndindex(*grid):
+        count[_pixels_of(index, block, stride)] += 1
     return count
 
 
-def _nearest_covered(count: Float64) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _nearest_covered(count: Float64) -> list[NDArray[np.intp]]:
     """Along each axis, the index of the nearest covered pixel; of two as near, the lower."""
-    rows, cols = np.flatnonzero(count.any(1)), np.flatnonzero(count.any(0))
-    y, x = np.arange(count.shape[0]), np.arange(count.shape[1])
-    return rows[abs(y[:, None] - rows).argmin(1)], cols[abs(x[:, None] - cols).argmin(1)]
+    nearest = []
+    for axis, n in enumerate(count.shape):
+        covered = np.flatnonzero(count.any(tuple(other for other in range(count.ndim) if other != axis)))
+        nearest.append(covered[abs(np.arange(n)[:, None] - covered).argmin(1)])
+    return nearest
 
 
 def aggregate_blocks_ref(
-    scores: ArrayLike, block: int, stride: int, shape: tuple[int, int], fill: str | float = "nearest"
+    scores: ArrayLike, block: int, stride: int, shape: tuple[int, ...], fill: str | float = "nearest"
 ) -> Float64:
-    """Mean of the scores of all blocks that cover a pixel, one block after the other."""
+    """Mean of the scores of all blocks that cover a pixel, one block after the other; `shape` has two axes or three."""
     scores = np.asarray(scores, np.float64)
-    grid = (scores.shape[-2], scores.shape[-1])
+    spatial = len(shape)
+    grid = scores.shape[-spatial:]
     count = _cover_count(grid, block, stride, shape)
-    total = np.zeros(scores.shape[:-2] + shape)
-    for y, x in np.ndindex(*grid):
-        total[(..., *_block_slices(y, x, block, stride))] += scores[..., y, x, None, None]
+    total = np.zeros(scores.shape[:-spatial] + shape)
+    for index in np.ndindex(*grid):
+        total[_pixels_of(index, block, stride)] += scores[(..., *index, *[None] * spatial)]
     mean: Float64 = total / np.maximum(count, 1)
     if fill == "nearest":
-        near_y, near_x = _nearest_covered(count)
-        return mean[..., near_y[:, None], near_x]
+        nearest: tuple[Any, ...] = (..., *np.ix_(*_nearest_covered(count)))
+        filled: Float64 = mean[nearest]
+        return filled
     return np.where(count > 0, mean, float(fill))
 
 
 def aggregate_blocks_adjoint_ref(
-    grad: ArrayLike, block: int, stride: int, shape: tuple[int, int], fill: str | float = "nearest"
+    grad: ArrayLike, block: int, stride: int, shape: tuple[int, ...], fill: str | float = "nearest"
 ) -> Float64:
     """Adjoint of `aggregate_blocks_ref` in the scores; `shape` is that of the block grid."""
     grad = np.asarray(grad, np.float64)
-    count = _cover_count(shape, block, stride, (grad.shape[-2], grad.shape[-1]))
+    spatial = len(shape)
+    count = _cover_count(shape, block, stride, grad.shape[-spatial:])
     if fill == "nearest":
-        near_y, near_x = _nearest_covered(count)
+        nearest = _nearest_covered(count)
         gathered = np.zeros(grad.shape)
-        for y, x in np.ndindex(*count.shape):
-            gathered[..., near_y[y], near_x[x]] += grad[..., y, x]
+        for index in np.ndindex(*count.shape):
+            source = tuple(near[i] for near, i in zip(nearest, index, strict=True))
+            gathered[(..., *source)] += grad[(..., *index)]
     else:
         gathered = np.where(count > 0, grad, 0.0)
     share = gathered / np.maximum(count, 1)
-    result = np.zeros(grad.shape[:-2] + shape)
-    for y, x in np.ndindex(*shape):
-        result[..., y, x] = share[(..., *_block_slices(y, x, block, stride))].sum((-2, -1))
+    result = np.zeros(grad.shape[:-spatial] + shape)
+    for index in np.ndindex(*shape):
+        pixels = share[_pixels_of(index, block, stride)]
+        result[(..., *index)] = pixels.sum(tuple(range(-spatial, 0)))
     return result
 
 

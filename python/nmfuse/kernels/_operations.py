@@ -1,0 +1,128 @@
+"""What every native module has, as the type checker sees it: the table of csrc/python/bind_ops.h.
+
+The modules' stubs (``nmfuse/_cpu.pyi`` and its siblings) name these operations; a test holds both against the modules.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+Array = Any
+
+
+class Options(Protocol):
+    """Options of a factorization, as a module holds them."""
+
+
+class Readback(Protocol):
+    """Flags of a device on their way to the host."""
+
+    def start(self, flags: Array, stream: int | None = None) -> None: ...
+    def idle(self) -> bool: ...
+    def any(self) -> bool: ...
+
+
+class Operations(Protocol):
+    """A native module."""
+
+    dtypes: dict[str, tuple[str, ...]]  # by operation
+    max_hann_size: int
+
+    def describe(self, x: Array, stream: int | None = None) -> dict[str, Any]: ...
+    def is_capturing(self, stream: int | None) -> bool: ...
+
+    def hannmean(
+        self, x: Array, reliability: Array | None, size: int, depth: int, out: Array, stream: int | None = None
+    ) -> None: ...
+    def hannmean_adjoint_workspace(self, dtype: str, batch: int, rows: int, cols: int) -> int: ...
+    def hannmean_adjoint(
+        self,
+        grad: Array,
+        reliability: Array | None,
+        size: int,
+        depth: int,
+        out: Array,
+        workspace: Array,
+        stream: int | None = None,
+    ) -> None: ...
+    def reject_outliers(
+        self, x: Array, size: int, depth: int, k: float, reliability: Array, stream: int | None = None
+    ) -> None: ...
+
+    def aggregate_blocks_workspace(self, dtype: str, batch: int, hs: int, ws: int, ds: int, depth: int) -> int: ...
+    def aggregate_blocks(
+        self,
+        scores: Array,
+        block: int,
+        stride: int,
+        fill_nearest: bool,
+        fill_value: float,
+        ds: int,
+        depth: int,
+        out: Array,
+        workspace: Array | None,
+        stream: int | None = None,
+    ) -> None: ...
+    def aggregate_blocks_adjoint_workspace(
+        self, dtype: str, batch: int, hs: int, ws: int, rows: int, cols: int, ds: int, depth: int
+    ) -> int: ...
+    def aggregate_blocks_adjoint(
+        self,
+        grad: Array,
+        block: int,
+        stride: int,
+        fill_nearest: bool,
+        ds: int,
+        depth: int,
+        out: Array,
+        workspace: Array,
+        stream: int | None = None,
+    ) -> None: ...
+
+    def window_information(self, x: Array, y: Array, out: Array, stream: int | None = None) -> None: ...
+
+    def NmfOptions(
+        self,
+        *,
+        beta: float = 2.0,
+        l1_W: float = 0.0,
+        l1_H: float = 0.0,
+        l2_W: float = 0.0,
+        l2_H: float = 0.0,
+        inner_iter: int = 1,
+        update_W: bool = True,
+    ) -> Options: ...
+    def nmf_workspace(self, dtype: str, batch: int, m: int, n: int, rank: int, options: Options) -> int: ...
+    def nmf_update(
+        self,
+        V: Array,
+        W: Array,
+        H: Array,
+        active: Array | None,
+        options: Options,
+        iterations: int,
+        workspace: Array,
+        stream: int | None = None,
+    ) -> None: ...
+    def nmf_objective(
+        self,
+        V: Array,
+        W: Array,
+        H: Array,
+        options: Options,
+        objective: Array,
+        workspace: Array,
+        stream: int | None = None,
+    ) -> None: ...
+    def nmf_settle(
+        self,
+        start: Array,
+        before: Array,
+        now: Array,
+        tol: float,
+        active: Array,
+        still_active: Array,
+        stream: int | None = None,
+    ) -> None: ...
+    def nmf_normalize(self, W: Array, H: Array, workspace: Array, stream: int | None = None) -> None: ...
+    def FlagReadback(self) -> Readback: ...
