@@ -1,4 +1,4 @@
-"""The pipeline from end to end: properties, formats, options, bad input, and the real pairs."""
+"""The front door: properties, formats, any number of sources, options, bad input, and the real pairs."""
 
 from __future__ import annotations
 
@@ -9,18 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from nmfuse.fusion import Fuser
 
 import nmfuse
+from nmfuse import Fuser
 from nmfuse.data import brain_phantom
 from nmfuse.io import read_image
-from nmfuse.nets.fusion_net import FORMAT, FusionNet
-from nmfuse.nets.weights_file import write_weights
 
 STEPS = [
-    "a", "b", "a_denoised", "b_denoised", "S", "W_cnn", "P_A", "P_B", "A", "B", "share", "discriminativeness",
-    "kept", "P_F", "A2", "H_A", "H_B", "W_nmf", "W", "pyramid_a", "pyramid_b", "pyramid_W", "pyramid_fused",
-    "collapsed", "luminance",
+    "sources", "denoised", "S", "W_cnn", "P", "A", "share", "H", "W_nmf", "B", "discriminativeness", "kept", "P_F",
+    "A2", "W", "pyramids", "pyramid_W", "pyramid_fused", "collapsed", "luminance",
 ]  # fmt: skip
 
 
@@ -33,16 +30,17 @@ def pair() -> tuple[np.ndarray, np.ndarray]:
 VARIANTS = {
     "learned": Fuser(),
     "learned, sharpened": Fuser(sharpen=0.5),
-    "rules": Fuser(method="paper"),
-    "contrast": Fuser(pyramid="contrast"),
-    "soft": Fuser(vote="soft"),
-    "cnn": Fuser(weighting="cnn"),
-    "nmf": Fuser(weighting="nmf"),
-    "half": Fuser(weighting="half"),
-    "kl": Fuser(beta=1.0),
-    "two levels": Fuser(levels=2),
-    "off": Fuser(denoise="off"),
-    "paper": Fuser.paper(),
+    "rules": Fuser("paper"),
+    "contrast": Fuser("paper", pyramid="contrast"),
+    "soft": Fuser("paper", vote="soft"),
+    "cnn": Fuser("paper", weighting="cnn"),
+    "nmf": Fuser("paper", weighting="nmf"),
+    "half": Fuser("paper", weighting="half"),
+    "kl": Fuser("paper", beta=1.0),
+    "two levels": Fuser("paper", levels=2),
+    "off": Fuser("paper", denoise="off"),
+    "background and outliers": Fuser("paper", background=True, outliers=3.0),
+    "paper": Fuser("paper-letter"),
 }
 
 
@@ -63,7 +61,7 @@ def test_an_image_fused_with_itself_is_itself(name: str, pair: tuple[np.ndarray,
 def test_nothing_leaves_the_sources_range_before_the_clip(name: str, pair: tuple[np.ndarray, np.ndarray]) -> None:
     floats = [(0.2 + 0.5 * x / 255).astype(np.float32) for x in pair]
     explanation = VARIANTS[name].explain(*floats)
-    collapsed, sources = explanation["collapsed"], np.stack([explanation["a"], explanation["b"]])
+    collapsed, sources = explanation["collapsed"], explanation["sources"]
     assert collapsed.min() >= sources.min() - 1e-6
     assert collapsed.max() <= sources.max() + 1e-6
 
@@ -79,82 +77,91 @@ def test_both_images_are_to_be_seen_in_the_result(pair: tuple[np.ndarray, np.nda
 
 
 def test_explain_names_every_step_and_fuses_the_same(pair: tuple[np.ndarray, np.ndarray]) -> None:
-    fuser = Fuser(method="paper")
+    fuser = Fuser("paper")
     explanation = fuser.explain(*pair)
     assert list(explanation.steps) == STEPS
     np.testing.assert_array_equal(explanation.fused, fuser.fuse(*pair))
     assert set(explanation.seconds) >= {"hannmean", "network", "nmf", "pyramid"}
     h, w = pair[0].shape
-    assert explanation["S"].shape == (h // 2 - 7, w // 2 - 7)
-    assert explanation["W"].shape == (h, w)
-    np.testing.assert_allclose(explanation["a"], pair[0] / 255, atol=1e-6)
+    assert explanation["S"].shape == (2, h // 2 - 7, w // 2 - 7)
+    assert explanation["W"].shape == (2, h, w)
+    np.testing.assert_allclose(explanation["sources"], np.stack(pair) / 255, atol=1e-6)
     np.testing.assert_allclose(explanation["W"], (explanation["W_cnn"] + explanation["W_nmf"]) / 2, atol=1e-6)
+    np.testing.assert_allclose(explanation["W"].sum(0), 1, atol=1e-5)
 
 
-def test_explained_maps_belong_to_the_image_they_name(pair: tuple[np.ndarray, np.ndarray]) -> None:
-    fuser = Fuser(method="paper")
-    forth, back = fuser.explain(*pair), fuser.explain(*pair[::-1])
-    for name in ("S", "W_cnn", "W_nmf", "W"):
-        np.testing.assert_allclose(forth[name], 1 - back[name], atol=1e-6)
-    for one, other in (("a", "b"), ("P_A", "P_B"), ("H_A", "H_B")):
-        np.testing.assert_array_equal(forth[one], back[other])
-    # What is reconstructed from the named halves must be the named features, up to their balance.
-    for steps in (forth, back):
-        channels = steps["P_A"].shape[0]
-        near = np.tensordot(steps["A"][:channels], steps["B"], axes=1)
-        assert np.corrcoef(near.ravel(), steps["P_A"].ravel())[0, 1] > 0.8
+@pytest.mark.parametrize("method", ["learned", "paper"])
+def test_steps_belong_to_the_source_they_stand_at(method: str) -> None:
+    """Whatever the order of the sources, a step has the values of a source at that source's place."""
+    phantom = brain_phantom(64)
+    sources = [phantom.ct, phantom.t1, phantom.t2]
+    forth = Fuser(method).explain(*sources)
+    order = [2, 0, 1]
+    back = Fuser(method).explain(*(sources[k] for k in order))
+    np.testing.assert_array_equal(forth.fused, back.fused)
+    np.testing.assert_array_equal(forth["sources"], np.stack(sources))
+    of_source = {
+        "learned": ("sources", "parts", "context"),
+        "paper": ("sources", "denoised", "S", "W_cnn", "P", "A", "H", "W_nmf", "W"),
+    }[method]
+    for name in of_source:
+        np.testing.assert_array_equal(forth[name][order], back[name])
+    for level, other in zip(*(e["gates" if method == "learned" else "pyramids"] for e in (forth, back)), strict=True):
+        np.testing.assert_array_equal(level[order], other)
+
+
+def test_what_is_reconstructed_from_a_sources_bases_is_its_features(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    for sources in (pair, pair[::-1]):
+        steps = Fuser("paper").explain(*sources)
+        for bases, features in zip(steps["A"], steps["P"], strict=True):
+            near = np.tensordot(bases, steps["B"], axes=1)
+            assert np.corrcoef(near.ravel(), features.ravel())[0, 1] > 0.8  # up to their balance
 
 
 def test_explain_of_the_learned_method(pair: tuple[np.ndarray, np.ndarray]) -> None:
     explanation = Fuser().explain(*pair)
-    names = ["a", "b", "parts_a", "parts_b", "W_nmf", "gate_a", "gate_b", "collapsed", "luminance"]
-    assert list(explanation.steps) == names
+    assert list(explanation.steps) == ["sources", "parts", "context", "gates", "collapsed", "luminance"]
     np.testing.assert_array_equal(explanation.fused, Fuser().fuse(*pair))
     assert set(explanation.seconds) >= {"network", "post-processing", "colour"}
     h, w = pair[0].shape
-    assert explanation["W_nmf"].shape == (h // 2, w // 2)
-    parts = {side: explanation[f"parts_{side}"] for side in "ab"}
-    assert parts["a"].shape == parts["b"].shape == (3, h // 2, w // 2)
-    energy = {side: np.square(x).sum(0) for side, x in parts.items()}
-    bright = np.minimum(explanation["a"], explanation["b"])[::2, ::2] > 0.2
-    share = (energy["a"] / (energy["a"] + energy["b"] + 1e-9))[bright]
-    assert np.corrcoef(share, explanation["W_nmf"][bright])[0, 1] > 0.9
-    assert [gate.shape for gate in explanation["gate_a"]][:2] == [(h, w), (h // 2, w // 2)]
-    back = Fuser().explain(*pair[::-1])
-    np.testing.assert_array_equal(back["gate_a"][0], explanation["gate_b"][0])
-    np.testing.assert_array_equal(back["parts_a"], parts["b"])
-    np.testing.assert_allclose(back["W_nmf"], 1 - explanation["W_nmf"], atol=1e-6)
+    assert explanation["context"].shape == (2, h // 2, w // 2)
+    assert explanation["parts"].shape == (2, 3, h // 2, w // 2)
+    energy = np.square(explanation["parts"]).sum(1)
+    bright = explanation["sources"].min(0)[::2, ::2] > 0.2
+    share = (energy[0] / (energy.sum(0) + 1e-9))[bright]
+    assert np.corrcoef(share, explanation["context"][0][bright])[0, 1] > 0.9
+    assert [gates.shape for gates in explanation["gates"]][:2] == [(2, h, w), (2, h // 2, w // 2)]
+    assert len(explanation["gates"]) == 6
 
 
-def test_a_network_that_minds_the_order_gets_it(pair: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    net = FusionNet(context=False, specific=True)
-    for parameter in net.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    write_weights(tmp_path / "net.safetensors", net.state_dict(), FORMAT, {"context": "0", "specific": "1"})
-    fuser = Fuser(fusion_network=tmp_path / "net.safetensors")
-    floats = [x.astype(np.float32) / 255 for x in pair]
-    for a, b in (floats, floats[::-1]):
-        with torch.inference_mode():
-            alone = net(*(torch.from_numpy(x)[None, None] for x in (a, b)))[0, 0].numpy()
-        np.testing.assert_allclose(fuser.fuse(a, b), np.clip(alone, 0, 1), atol=1e-5)
-    assert np.abs(fuser.fuse(*floats) - fuser.fuse(*floats[::-1])).max() > 0.01
-
-
-def test_the_papers_options_choose_the_papers_method() -> None:
+def test_an_option_belongs_to_its_method() -> None:
     assert Fuser().method == "learned"
-    assert Fuser(rank=8).method == Fuser(pyramid="contrast").method == Fuser.paper().method == "paper"
-    with pytest.raises(ValueError, match="rank: is an option of method='paper', and method is 'learned'"):
-        Fuser(method="learned", rank=8)
-    with pytest.raises(ValueError, match="method: got 'best'; expected one of learned, paper"):
-        Fuser(method="best")
+    assert Fuser("paper", rank=8) == Fuser("paper", rank=8) != Fuser("paper")
+    expected = "rank: is an option of method='paper' or 'paper-letter'; 'learned' has hannmean_size, sharpen, smooth, "
+    with pytest.raises(ValueError, match=expected):
+        Fuser(rank=8)
+    with pytest.raises(ValueError, match="wavelets: 'pca' has no options"):
+        Fuser("pca", wavelets="db2")
+    with pytest.raises(ValueError, match="method: got 'best'; expected one of learned, learned-all, paper"):
+        Fuser("best")
+    with pytest.raises(ValueError, match="levels: got 0"):
+        Fuser("laplacian", levels=0)
+
+
+def test_old_names_name_the_new_ones() -> None:
+    with pytest.raises(AttributeError, match=r"Fuser\.paper: is Fuser\(method='paper-letter'\) now"):
+        Fuser.paper()
+    with pytest.raises(AttributeError, match=r"nmfuse\.baselines: is nmfuse\.methods; call nmfuse\.fuse"):
+        nmfuse.baselines  # noqa: B018
+    with pytest.raises(AttributeError, match=r"nmfuse\.fusion: is nmfuse\.fuse, nmfuse\.Fuser"):
+        nmfuse.fusion  # noqa: B018
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
 @pytest.mark.parametrize("kind", ["numpy", "torch"])
 def test_kind_dtype_and_range_come_back(dtype: str, kind: str, pair: tuple[np.ndarray, np.ndarray]) -> None:
-    scale = {"uint8": 1, "uint16": 16}.get(dtype, 1 / 255)
-    a, b = ((x * scale).astype(dtype) for x in pair)
+    scale = {"uint8": 1, "uint16": 257}.get(dtype, 1 / 255)
+    a, b = ((x.astype(float) * scale).astype(dtype) for x in pair)
     if kind == "torch":
         fused = nmfuse.fuse(torch.from_numpy(a), torch.from_numpy(b))
         assert isinstance(fused, torch.Tensor)
@@ -242,15 +249,16 @@ def test_post_processing(pair: tuple[np.ndarray, np.ndarray]) -> None:
 BAD = {
     "different sizes": (lambda a, b: (a, b[:-1]), ValueError, "register and resample"),
     "too small": (lambda a, b: (a[:15, :15], b[:15, :15]), ValueError, "at least 16 x 16"),
-    "nan": (lambda a, b: (np.where(a > 9, np.nan, a / 255.0), b / 255.0), ValueError, "a: contains NaN or inf"),
+    "inf": (lambda a, b: (np.where(a > 9, np.inf, a / 255.0), b / 255.0), ValueError, r"sources\[0\]: contains inf"),
     "empty": (lambda a, b: (a[:0], b[:0]), ValueError, "empty"),
-    "dtype": (lambda a, b: (a.astype(np.int32), b.astype(np.int32)), TypeError, "dtype int32 is not supported"),
-    "two dtypes": (lambda a, b: (a, b / 255.0), TypeError, "b: dtype float64, but a is uint8"),
-    "two kinds": (lambda a, b: (a, torch.from_numpy(b)), TypeError, "two of the same kind"),
-    "a list": (lambda a, b: (a.tolist(), b), TypeError, "a: got list"),
-    "four channels": (lambda a, b: (np.repeat(a[..., None], 4, -1), b), ValueError, r"expected \(H, W\)"),
-    "a batch": (lambda a, b: (a[None, None], b[None, None]), ValueError, "one pair at a time"),
-    "masked": (lambda a, b: (np.ma.masked_less(a, 5), b), TypeError, "MaskedArray"),
+    "dtype": (lambda a, b: (a.astype(np.int64), b), TypeError, "dtype int64 is not supported"),
+    "two ranges": (lambda a, b: (a, b / 255.0), ValueError, r"window: not given, and the images' ranges differ"),
+    "two kinds": (lambda a, b: (a, torch.from_numpy(b)), TypeError, "all of the same kind"),
+    "a list": (lambda a, b: (a.tolist(), b), TypeError, r"sources\[0\]: got list"),
+    "five channels": (lambda a, b: (np.repeat(a[..., None], 5, -1), b), ValueError, r"expected \(H, W\)"),
+    "a batch": (lambda a, b: (a[None, None], b[None, None]), ValueError, "axis=0, a volume spatial=3"),
+    "one image": (lambda a, _: (a,), ValueError, "got one array of shape"),
+    "one in a list": (lambda a, _: ([a],), ValueError, "sources: got 1; expected two or more"),
 }  # fmt: skip
 
 
@@ -271,11 +279,12 @@ def test_bad_pairs_get_a_sentence(what: str, pair: tuple[np.ndarray, np.ndarray]
         ({"epsilon": 0.0}, "epsilon: got 0.0; expected a positive"),
         ({"t_top": float("nan")}, "t_top: got nan"),
         ({"sharpen": -1}, "sharpen: got -1"),
+        ({"outliers": 0.0}, "outliers: got 0.0; expected a positive"),
     ],
 )
 def test_bad_options_are_refused_at_once(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Fuser(**options)
+        Fuser("paper", **options)
 
 
 def test_a_wrong_range_is_refused(pair: tuple[np.ndarray, np.ndarray]) -> None:
@@ -283,12 +292,14 @@ def test_a_wrong_range_is_refused(pair: tuple[np.ndarray, np.ndarray]) -> None:
         nmfuse.fuse(*pair, data_range=(0, 100))
     with pytest.raises(ValueError, match="low < high"):
         nmfuse.fuse(*pair, data_range=(5, 5))
+    with pytest.raises(ValueError, match="window, data_range: got both"):
+        nmfuse.fuse(*pair, data_range=(0, 255), window="auto")
 
 
 @pytest.mark.parametrize("number", range(1, 13))
 def test_real_mri_and_ct(number: int, shared_dir: Path) -> None:
     folder = shared_dir / "data" / "pairs" / "mri_ct"
-    mri, ct = (read_image(folder / f"{number:02d}_{side}.png") for side in "AB")
+    mri, ct = (read_image(folder / f"{number:02d}_{side}.png").pixels for side in "AB")
     fused = nmfuse.fuse(mri, ct)
     assert fused.dtype == np.uint8
     assert fused.shape == mri.shape
@@ -307,7 +318,7 @@ def test_real_mri_and_ct(number: int, shared_dir: Path) -> None:
 )
 def test_real_pairs_of_every_kind(kind: str, number: int, shared_dir: Path) -> None:
     folder = shared_dir / "data" / "pairs" / kind
-    a, b = (read_image(folder / f"{number:02d}_{side}.png") for side in "AB")
+    a, b = (read_image(folder / f"{number:02d}_{side}.png").pixels for side in "AB")
     fused = nmfuse.fuse(a, b)
     assert fused.shape == max(a.shape, b.shape, key=len)
     assert fused.std() > 0.5 * min(a.std(), b.std())

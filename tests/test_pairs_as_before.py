@@ -22,7 +22,6 @@ from nmfuse.kernels import num_threads, set_num_threads
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-
 def processor() -> str:
     """Return vendor, family and model of the processor, and the instruction set that torch uses on it."""
     info = dict(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from nmfuse.fusion import Fuser, image
 
+from nmfuse import Fuser
 from nmfuse.data import brain_phantom
+from nmfuse.images import rows, stack
+from nmfuse.images.rounding import round_informed
 from nmfuse.metrics import evaluate
 
 
@@ -41,9 +43,10 @@ def rounded_by_hand(y: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def test_levels_are_chosen_by_the_rule(data_range: tuple[float, float] | None) -> None:
     rng = np.random.default_rng(5)
     a, b = (rng.integers(0, 12, (40, 33), np.uint8) * step for step in (20, 7))
-    planes_a, planes_b, form = image.take_pair(a, b, data_range)
-    y = 0.6 * planes_a[0] + 0.4 * planes_b[0] + 0.004 * torch.from_numpy(rng.random(a.shape, np.float32))
-    rounded = image.round_informed(y, planes_a[0], planes_b[0], form.low, form.high)
+    taken = stack.take([a, b], data_range=data_range)
+    planes, form = taken.planes, taken.form
+    y = 0.6 * planes[0] + 0.4 * planes[1] + 0.004 * torch.from_numpy(rng.random(a.shape, np.float32))
+    rounded = round_informed(y, planes, form.low, form.high)
     values, got = (x.double().numpy() * (form.high - form.low) + form.low for x in (y, rounded))
     np.testing.assert_allclose(got, np.rint(got), atol=1e-4)
     share = values % 1
@@ -85,7 +88,7 @@ def test_some_rows_at_a_time_are_rounded_as_all_at_once(
     pair: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Fuser().fuse(*pair)
-    monkeypatch.setattr(image, "_AT_ONCE", 3000)
+    monkeypatch.setattr(rows, "AT_ONCE", 3000)
     np.testing.assert_array_equal(Fuser().fuse(*pair), whole)
 
 
@@ -96,8 +99,8 @@ def test_finer_images_are_left_as_they_are(dtype: str, pair: tuple[np.ndarray, n
     np.testing.assert_array_equal(near, informed)
 
 
-def test_the_papers_structure_rounds_to_the_nearest(pair: tuple[np.ndarray, np.ndarray]) -> None:
-    near, informed = (Fuser(method="paper", rounding=name).fuse(*pair) for name in ("nearest", "informed"))
-    np.testing.assert_array_equal(near, informed)
+def test_only_the_learned_method_rounds_so() -> None:
+    with pytest.raises(ValueError, match="rounding: is an option of method='learned' or 'learned-all'"):
+        Fuser("paper", rounding="nearest")
     with pytest.raises(ValueError, match="rounding: got 'up'; expected one of informed, nearest"):
         Fuser(rounding="up")
