@@ -1,6 +1,6 @@
-from nmfuse.kernels._operations import Operations
+from nmfuse.kernels._operations import CpuOperations
 
-_table: Operations
+_table: CpuOperations
 NmfOptions = _table.NmfOptions
 FlagReadback = _table.FlagReadback
 dtypes = _table.dtypes
@@ -21,11 +21,9 @@ nmf_update = _table.nmf_update
 nmf_objective = _table.nmf_objective
 nmf_settle = _table.nmf_settle
 nmf_normalize = _table.nmf_normalize
-
-version: str
-compiler: str
-flags: str
-
-def isa() -> str: ...
-def num_threads() -> int: ...
-def set_num_threads(n: int) -> None: ...
+version = _table.version
+compiler = _table.compiler
+flags = _table.flags
+isa = _table.isa
+num_threads = _table.num_threads
+set_num_threads = _table.set_num_threads

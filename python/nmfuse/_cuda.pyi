@@ -1,6 +1,6 @@
-from nmfuse.kernels._operations import Operations
+from nmfuse.kernels._operations import CudaOperations
 
-_table: Operations
+_table: CudaOperations
 NmfOptions = _table.NmfOptions
 FlagReadback = _table.FlagReadback
 dtypes = _table.dtypes
@@ -21,10 +21,8 @@ nmf_update = _table.nmf_update
 nmf_objective = _table.nmf_objective
 nmf_settle = _table.nmf_settle
 nmf_normalize = _table.nmf_normalize
-
-version: str
-toolkit: str
-architectures: str
-
-def why_not() -> str: ...
-def devices() -> list[str]: ...
+version = _table.version
+toolkit = _table.toolkit
+architectures = _table.architectures
+why_not = _table.why_not
+devices = _table.devices

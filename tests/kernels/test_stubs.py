@@ -50,23 +50,19 @@ def stub_of(module: str) -> tuple[dict[str, Arguments], set[str]]:
     """The functions that a stub declares, and its other names."""
     functions: dict[str, Arguments] = {}
     values: set[str] = set()
+    table: Any = None
     for node in ast.parse((FOLDER / f"{module}.pyi").read_text()).body:
-        if isinstance(node, ast.FunctionDef):
-            functions[node.name] = arguments(node)
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            if node.target.id != "_table":
-                values.add(node.target.id)
+        if isinstance(node, ast.AnnAssign):  # _table: the protocol
+            assert ast.unparse(node.target) == "_table"
+            table = getattr(_operations, ast.unparse(node.annotation))
         elif isinstance(node, ast.Assign):  # name = _table.name
             (target,), source = node.targets, node.value
-            assert isinstance(target, ast.Name)
-            assert isinstance(source, ast.Attribute)
-            assert target.id == source.attr
-            declared = getattr(_operations.Operations, source.attr, None)
+            assert ast.unparse(source) == f"_table.{ast.unparse(target)}"
+            declared = getattr(table, ast.unparse(target), None)
             if declared is None:
-                assert source.attr in _operations.Operations.__annotations__
-                values.add(target.id)
+                values.add(ast.unparse(target))
             else:
-                functions[target.id] = protocol_arguments(declared)
+                functions[ast.unparse(target)] = protocol_arguments(declared)
         else:
             assert isinstance(node, ast.ImportFrom), ast.unparse(node)
     return functions, values

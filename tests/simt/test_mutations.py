@@ -36,7 +36,7 @@ class Mutation:
 
 
 RACE = r"race: |before it was written"
-OUTSIDE = r"AddressSanitizer: heap-buffer-overflow|wrote between the rows"
+OUTSIDE = r"AddressSanitizer: heap-buffer-overflow|AddressSanitizer: SEGV|wrote between the rows"
 WRONG = r"FAILED: "
 MUTATIONS = {
     "hannmean: no barrier before the horizontal sums": Mutation(

@@ -13,7 +13,7 @@ from nmfuse.kernels import cuda
 from nmfuse.kernels._array import CPU, CUDA, AnyArray, Array, take
 
 if TYPE_CHECKING:
-    from nmfuse.kernels._operations import Operations
+    from nmfuse.kernels._operations import CpuOperations, Operations
 
 _module = cache(import_module)  # looking for what is imported already costs as much as a small filter
 _cpu_module: ContextVar[str] = ContextVar("_cpu_module", default="nmfuse._cpu")
@@ -46,9 +46,7 @@ def num_threads() -> int:
 
     The least of the affinity mask, ``NMFUSE_NUM_THREADS`` and ``OMP_NUM_THREADS``, unless `set_num_threads` set it.
     """
-    from nmfuse import _cpu
-
-    return _cpu.num_threads()
+    return _cpu().num_threads()
 
 
 def set_num_threads(n: int | None) -> None:
@@ -74,6 +72,8 @@ def set_num_threads(n: int | None) -> None:
     """
     if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
         raise ValueError(f"n: got {n!r}; expected an int of at least 1, or None for the default")
-    from nmfuse import _cpu
+    _cpu().set_num_threads(n or 0)
 
-    _cpu.set_num_threads(n or 0)
+
+def _cpu() -> CpuOperations:
+    return cast("CpuOperations", _module("nmfuse._cpu"))

@@ -126,3 +126,26 @@ class Operations(Protocol):
     ) -> None: ...
     def nmf_normalize(self, W: Array, H: Array, workspace: Array, stream: int | None = None) -> None: ...
     def FlagReadback(self) -> Readback: ...
+
+
+class CpuOperations(Operations, Protocol):
+    """`nmfuse._cpu`."""
+
+    version: str
+    compiler: str
+    flags: str
+
+    def isa(self) -> str: ...
+    def num_threads(self) -> int: ...
+    def set_num_threads(self, n: int) -> None: ...
+
+
+class CudaOperations(Operations, Protocol):
+    """`nmfuse._cuda`."""
+
+    version: str
+    toolkit: str
+    architectures: str
+
+    def why_not(self) -> str: ...
+    def devices(self) -> list[str]: ...

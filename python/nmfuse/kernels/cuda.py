@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
 
 from nmfuse.kernels._array import AnyArray
 from nmfuse.kernels.errors import CudaUnavailable
 
 if TYPE_CHECKING:
-    from nmfuse.kernels._operations import Operations
+    from nmfuse.kernels._operations import CudaOperations, Operations
 
 
 def is_available() -> bool:
@@ -26,7 +27,7 @@ def is_available() -> bool:
 def why() -> str:
     """Return the reason why CUDA is not available, or an empty string where it is."""
     try:
-        import nmfuse._cuda as module
+        module = _load()
     except ImportError as error:
         return f"this build has no CUDA module ({error}); build it where nvcc is found, with NMFUSE_CUDA=ON"
     return module.why_not()
@@ -36,7 +37,7 @@ def describe() -> dict[str, str]:
     """Return toolkit, architectures and driver of the CUDA module, and the devices it sees, or why it sees none."""
     reason = why()
     try:
-        import nmfuse._cuda as module
+        module = _load()
     except ImportError:
         return {"cuda": f"not available: {reason}"}
     state = f"not available: {reason}" if reason else ", ".join(module.devices())
@@ -53,6 +54,8 @@ def module_for(x: AnyArray) -> tuple[Operations, int]:
     """
     if reason := why():
         raise CudaUnavailable(f"the array is on a CUDA device, but nmfuse cannot use CUDA: {reason}")
-    import nmfuse._cuda as module
+    return _load(), x.stream() or 1  # 0 is no stream to DLPack; 1 is the legacy default stream
 
-    return module, x.stream() or 1  # 0 is no stream to DLPack; 1 is the legacy default stream
+
+def _load() -> CudaOperations:
+    return cast("CudaOperations", import_module("nmfuse._cuda"))
