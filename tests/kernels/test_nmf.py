@@ -293,7 +293,7 @@ def test_integers_are_factorized_as_the_same_floats(dtype, shape, options):
 
 @pytest.mark.cuda
 def test_integers_on_a_device_are_refused(cuda):
-    with pytest.raises(TypeError, match="V: dtype uint8 is taken on the CPU only; convert it to float32"):
+    with pytest.raises(TypeError, match="V: dtype uint8 is not supported; convert it to float32 or float64"):
         nmf(torch.ones(4, 6, dtype=torch.uint8, device="cuda"), 2)
 
 
