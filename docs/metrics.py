@@ -40,7 +40,7 @@ def limits() -> str:
     return (
         f"\n{pairs} are defined for exactly two sources. Some need a least height and width in pixels: {sides}. "
         "`nmfuse evaluate` leaves out what is not defined and says so; floats whose white is not 1 need "
-        "`--data-range`.\n"
+        "`--range LOW,HIGH`.\n"
     )
 
 
