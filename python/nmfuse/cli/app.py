@@ -79,7 +79,9 @@ def main() -> None:
 
 @app.command()
 def fuse(
-    sources: Annotated[list[Path], typer.Argument(help="Two or more registered images of one size.")],
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="IMAGES...", help="Two or more registered images of one size.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the fused image.")],
     method: Method = "learned",
     config: ConfigFile = None,
