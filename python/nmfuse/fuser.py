@@ -246,7 +246,7 @@ class Fuser:
         form = stack.form
         if getattr(self.options, "rounding", "nearest") == "informed" and form.dtype == "uint8":
             with trace.clock("post-processing"):
-                y = rounding.round_informed(y, planes, form.low, form.high)
+                y = rounding.round_informed(y, planes, form.low, form.high, stack.scratch.release)
         trace.keep(luminance=y)
         with trace.clock("colour"):
             return images.give_back(y, stack, seen, fill)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -25,11 +25,12 @@ def chroma(image: Tensor) -> Tensor | None:
     return _combine(_YUV[1:], image) if image.shape[0] == 3 else None
 
 
-def mix_chroma(parts: Sequence[Tensor]) -> Tensor | None:
+def mix_chroma(parts: Sequence[Tensor], release: Callable[[], None] = lambda: None) -> Tensor | None:
     """Return the chroma (2, *spatial) of the fused image from that of the sources in colour, None where there are none.
 
     One source in colour gives its chroma as it is. Several are averaged, each weighted by its own distance from grey,
-    per channel: ``U = sum U_s |U_s| / sum |U_s|`` (Prabhakar et al., ICCV 2017); the more vivid one wins.
+    per channel: ``U = sum U_s |U_s| / sum |U_s|`` (Prabhakar et al., ICCV 2017); the more vivid one wins. `release` is
+    called after some rows of all.
     """
     if len(parts) < 2:
         return parts[0] if parts else None
@@ -38,6 +39,7 @@ def mix_chroma(parts: Sequence[Tensor]) -> Tensor | None:
     result = torch.empty_like(parts[0])
     for rows in pieces(result):
         result[:, rows] = _mix([part[:, rows] for part in parts])
+        release()
     return result
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cmp_to_key
 
 from torch import Tensor
 
 
-def canonical_order(planes: Sequence[Tensor], ties: Sequence[Tensor | None] | None = None) -> list[int]:
+def canonical_order(
+    planes: Sequence[Tensor], ties: Sequence[Tensor | None] | None = None, release: Callable[[], None] = lambda: None
+) -> list[int]:
     """Return the places of the sources from the brightest to the darkest.
 
     Sources of one mean are ordered by the first pixel in which they differ, the greater value first; sources that agree
     in all pixels by that of `ties` (their chroma, say). Sums over sources, and a factorization that starts from a
-    random draw, so have the same bits whichever way the sources came.
+    random draw, so have the same bits whichever way the sources came. `release` is called when a plane is done with.
 
     Examples
     --------
@@ -21,7 +23,10 @@ def canonical_order(planes: Sequence[Tensor], ties: Sequence[Tensor | None] | No
     >>> canonical_order([torch.zeros(2), torch.ones(2), torch.tensor([1.0, 0.5])])
     [1, 2, 0]
     """
-    means = [float(plane.detach().double().mean()) for plane in planes]
+    means = []
+    for plane in planes:
+        means.append(float(plane.detach().double().mean()))
+        release()
 
     def compare(i: int, j: int) -> int:
         if means[i] != means[j]:
@@ -32,6 +37,7 @@ def canonical_order(planes: Sequence[Tensor], ties: Sequence[Tensor | None] | No
             if one is None or other is None:
                 return (one is None) - (other is None)
             decided = _first_difference(one, other)
+        release()
         return decided
 
     return sorted(range(len(planes)), key=cmp_to_key(compare))

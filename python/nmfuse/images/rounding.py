@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,13 +14,20 @@ _NEAR = 0.1  # grey levels: what is nearer than this to a level or a source is t
 _TIE = 1e-5  # of logarithms of counts
 
 
-def round_informed(y: Tensor, sources: Sequence[Tensor], low: float = 0.0, high: float = 255.0) -> Tensor:
+def round_informed(
+    y: Tensor,
+    sources: Sequence[Tensor],
+    low: float = 0.0,
+    high: float = 255.0,
+    release: Callable[[], None] = lambda: None,
+) -> Tensor:
     """Return a fused luminance (*spatial) of 8-bit images in whole grey levels, chosen to tell more of the sources.
 
     `low` and `high` are the levels of 0 and 1. Of the two levels that a value lies between it gets the one that is more
     common among the pixels of the same levels in the sources, for how common it is at all: a step up the gradient of
     ``sum_s I(S_s; F) + H(F)`` from the nearest levels. Ties and what is within 0.1 of a level go to the nearest; what
-    is within 0.1 of a source, which in colour may lie between two levels, is that.
+    is within 0.1 of a source, which in colour may lie between two levels, is that. `release` is called after some rows
+    of all sources.
     """
 
     def levels(image: Tensor) -> Tensor:
@@ -32,6 +39,7 @@ def round_informed(y: Tensor, sources: Sequence[Tensor], low: float = 0.0, high:
         for count, source in zip(joint, sources, strict=True):
             cells = levels(source[rows]).round().int().mul_(256).add_(nearest)
             count += torch.bincount(cells.flatten(), minlength=len(count))
+        release()
     joint = joint.reshape(len(sources), 256, 256)
     share = (len(sources) + 1) / len(sources)  # of -dH, and of each -dI: the levels' own frequency
     told = torch.log1p(joint) - share * torch.log1p(joint.sum(1, keepdim=True))
@@ -50,4 +58,5 @@ def round_informed(y: Tensor, sources: Sequence[Tensor], low: float = 0.0, high:
             there = levels(source[rows])
             level = torch.where((value - there).abs() < _NEAR, there, level)
         rounded[rows] = (level - low) / (high - low)
+        release()
     return rounded

@@ -100,9 +100,9 @@ def take(
     for source in specs.ready(_take_one(x, place, spatial, slice_axis) for place, x in enumerate(sources)):
         low, high = specs.of(source, len(planes))
         values = _scaled(source.planes, low, high, clip=specs.clip)
+        if source.valid is not None:  # what is not seen is black and has no colour, whatever lies there
+            values = torch.where(source.valid, values, torch.zeros_like(values))
         uv = colour.chroma(values)
-        if uv is not None and source.valid is not None:
-            uv = uv * source.valid  # what is not seen has no colour
         planes.append(scratch.keep(colour.luminance(values), len(planes)))
         chromas.append(None if uv is None else scratch.keep(uv, len(chromas)))
         valid.append(source.valid)
@@ -111,12 +111,12 @@ def take(
     if len(planes) < 2:
         raise ValueError(f"sources: got {len(planes)}; expected two or more images")
     specs.check_count(len(planes))
-    order = canonical_order(planes, chromas)
-    coloured = [chromas[k] for k in order]
+    order = canonical_order(planes, chromas, scratch.release)
+    coloured = [uv for uv in (chromas[k] for k in order) if uv is not None]
     return Stack(
         planes=[planes[k] for k in order],
         valid=[valid[k] for k in order],
-        chroma=colour.mix_chroma([uv for uv in coloured if uv is not None]),
+        chroma=colour.mix_chroma(coloured, scratch.release),
         order=order,
         form=_form_of_result(forms, output),
         scratch=scratch,
@@ -177,7 +177,7 @@ def _value_of_nothing(form: Form, limits: tuple[float, float] | None, fill: floa
 def _in_kind(values: Tensor, seen: Tensor | None, form: Form) -> Any:
     """Return the values in the library of the first source."""
     if form.kind == "torch":
-        return values
+        return values if form.carrier is None else form.carrier.with_pixels(values, seen)
     array = values.numpy()
     shown = None if seen is None else seen.numpy()
     if form.kind == "pil":
@@ -199,7 +199,9 @@ def _take_one(x: Any, place: int, spatial: int, slice_axis: int) -> _Source:
     name = f"sources[{place}]"
     carrier, valid = None, None
     if isinstance(x, Image):
-        carrier, name = x, x.name or name
+        name = x.name or name
+        if place == 0:
+            carrier = x.with_pixels(None)  # the pixels of a source are not kept
         if x.valid is not None:
             valid = torch.from_numpy(np.array(x.valid, bool))
         x = x.pixels
@@ -244,14 +246,14 @@ def _take_one(x: Any, place: int, spatial: int, slice_axis: int) -> _Source:
 
 def _without_nan(planes: Tensor, valid: Tensor | None, name: str) -> tuple[Tensor, Tensor | None]:
     """Return the planes with invalid pixels at 0, and where they are valid: NaN is not; refuse infinite values."""
-    finite = torch.isfinite(planes.detach())
+    finite = torch.isfinite(planes.detach()).all(0)
     if bool(finite.all()):
         return planes, valid
-    if bool(torch.isinf(planes.detach()).any()):
+    infinite = torch.isinf(planes.detach()).any(0)
+    if bool((infinite if valid is None else infinite & valid.to(infinite.device)).any()):
         raise ValueError(f"{name}: contains inf; replace it first, or set it to NaN, which counts as invalid")
-    known = finite.all(0)
-    valid = known if valid is None else valid.to(known.device) & known
-    return torch.where(finite, planes, torch.zeros_like(planes)), valid
+    valid = finite if valid is None else valid.to(finite.device) & finite
+    return torch.where(valid, planes, torch.zeros_like(planes)), valid
 
 
 def _channels_first(x: Tensor, kind: str, spatial: int, name: str) -> tuple[Tensor, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nmfuse.images.scratch import Scratch
 from nmfuse.methods.base import Method, Trace, check_count, check_number
 from nmfuse.ops import hannmean_layer
 
@@ -38,11 +39,15 @@ class Finished(Method):
         if self.sharpen < 0:
             raise ValueError(f"sharpen: got {self.sharpen!r}; expected a non-negative amount, such as 0.5")
 
-    def finish(self, y: Tensor, sources: Sequence[Tensor], trace: Trace) -> Tensor:
+    def finish(self, y: Tensor, sources: Sequence[Tensor], trace: Trace, scratch: Scratch) -> Tensor:
         """Clip, smooth and sharpen the fused luminance; nothing leaves the sources' range."""
         with trace.clock("post-processing"):
-            low = torch.stack([x.amin() for x in sources]).amin()
-            high = torch.stack([x.amax() for x in sources]).amax()
+            ends = []
+            for x in sources:
+                ends.append((x.amin(), x.amax()))
+                scratch.release()
+            low, high = (torch.stack(values) for values in zip(*ends, strict=True))
+            low, high = low.amin(), high.amax()
             y, spatial = y.clamp(low, high), y.dim()
             trace.keep(collapsed=y)
             if self.smooth:

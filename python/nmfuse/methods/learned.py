@@ -77,7 +77,7 @@ class Learned(Finished):
                 parts = record["parts"]
                 trace.keep_each(parts=parts[:, 0] if leading == 1 else parts.transpose(1, 2))
             trace.keep_each(context=shaped(context), gates=[shaped(level) for level in record["gates"]])
-        return self.finish(y, sources, trace)
+        return self.finish(y, sources, trace, scratch)
 
     def fuse_batch(self, sources: Tensor) -> Tensor:
         """Return the fused luminances (N, H, W) of (S, N, H, W), in one pass of the network."""
@@ -85,4 +85,6 @@ class Learned(Finished):
         if self.denoise == "all":
             sources = hannmean_layer(sources, self.hannmean_size)
         fused = net(sources[:, :, None])[:, 0]
-        return torch.stack([self.finish(y, list(x), Trace()) for y, x in zip(fused, sources.unbind(1), strict=True)])
+        return torch.stack(
+            [self.finish(y, list(x), Trace(), Scratch()) for y, x in zip(fused, sources.unbind(1), strict=True)]
+        )

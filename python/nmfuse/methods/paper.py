@@ -117,7 +117,7 @@ class Paper(Finished):
             if self.outliers <= 0:
                 raise ValueError(f"outliers: got {self.outliers!r}; expected a positive number, such as 3")
 
-    def fuse(self, sources: Sequence[Tensor], trace: Trace, scratch: Scratch) -> Tensor:  # noqa: ARG002
+    def fuse(self, sources: Sequence[Tensor], trace: Trace, scratch: Scratch) -> Tensor:
         """Fuse two or more luminances (H, W) or (D, H, W)."""
         images = torch.stack(list(sources))
         with trace.clock("hannmean"):
@@ -139,7 +139,7 @@ class Paper(Finished):
             )
             trace.keep_each(**per_source)
             trace.keep(pyramid_fused=fused)
-        return self.finish(y, list(fused_of), trace)
+        return self.finish(y, list(fused_of), trace, scratch)
 
     def _denoised(self, images: Tensor) -> Tensor:
         """Return the images (S, *spatial) after the Hannmean filter."""
