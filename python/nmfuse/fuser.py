@@ -18,6 +18,7 @@ from nmfuse.images.stack import Stack
 from nmfuse.images.validity import filled, patterns
 from nmfuse.methods import make
 from nmfuse.methods.base import Method, Trace
+from nmfuse.nets.siamese import PATCH
 
 
 @dataclass
@@ -101,7 +102,7 @@ class Fuser:
         """Fuse registered images; see `nmfuse.fuse`."""
         stack = images.take(
             _each(sources, axis), spatial=spatial, slice_axis=slice_axis, windows=window, data_range=data_range,
-            output=output,
+            output=output, least_side=PATCH,
         )  # fmt: skip
         return self._run(stack, Trace(), fill)
 
@@ -140,7 +141,7 @@ class Fuser:
         """
         stack = images.take(
             _each(sources, axis), spatial=spatial, slice_axis=slice_axis, windows=window, data_range=data_range,
-            output=output,
+            output=output, least_side=PATCH,
         )  # fmt: skip
         trace = Trace(wanted=True)
         fused = self._run(stack, trace, fill)
@@ -188,7 +189,7 @@ class Fuser:
         if data_range is None:
             data_range = window.resolve(None, tensor)
         with _recording([tensor]):
-            stacks = [images.take(list(one), data_range=data_range) for one in tensor]
+            stacks = [images.take(list(one), data_range=data_range, least_side=PATCH) for one in tensor]
             fuse_batch = getattr(self.options, "fuse_batch", None)
             if fuse_batch is None:
                 fused = [self.options.fuse(s.planes, Trace(), s.scratch) for s in stacks]

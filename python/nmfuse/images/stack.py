@@ -19,7 +19,6 @@ from nmfuse.images.scratch import Scratch
 
 _log = logging.getLogger(__name__)
 
-LEAST_SIDE = 16  # pixels: one patch of the Siamese network
 DTYPES = ("bool", "uint8", "int16", "uint16", "int32", "float16", "float32", "float64")
 _ALIKE = 0.5  # share of the common range that each image spans where floats share one without a word
 _FILLED = 1 / 8  # share of an integer dtype's range, under which a window may have been forgotten
@@ -85,6 +84,7 @@ def take(
     windows: Any = None,
     data_range: Any = None,
     output: str | None = None,
+    least_side: int = 1,
 ) -> Stack:
     """Check the sources, one after the other, and bring each to [0, 1] by its own window; see `nmfuse.fuse`."""
     if spatial not in (2, 3) or isinstance(spatial, bool):
@@ -98,6 +98,9 @@ def take(
     valid: list[Tensor | None] = []
     forms: list[Form] = []
     for source in specs.ready(_take_one(x, place, spatial, slice_axis) for place, x in enumerate(sources)):
+        if min(source.planes.shape[-2:]) < least_side:
+            size = _size(source.planes)
+            raise ValueError(f"{source.name}: size {size}; expected at least {least_side} x {least_side} pixels")
         low, high = specs.of(source, len(planes))
         values = _scaled(source.planes, low, high, clip=specs.clip)
         if source.valid is not None:  # what is not seen is black and has no colour, whatever lies there
@@ -235,8 +238,6 @@ def _take_one(x: Any, place: int, spatial: int, slice_axis: int) -> _Source:
         planes = planes[:-1]
     if valid is not None and valid.shape != planes.shape[1:]:
         raise ValueError(f"{name}: its mask has shape {tuple(valid.shape)}; expected {tuple(planes.shape[1:])}")
-    if min(planes.shape[-2:]) < LEAST_SIDE:
-        raise ValueError(f"{name}: size {_size(planes)}; expected at least {LEAST_SIDE} x {LEAST_SIDE} pixels")
     if planes.is_floating_point():
         planes, valid = _without_nan(planes, valid, name)
     valid = None if valid is None or bool(valid.all()) else valid.to(planes.device)

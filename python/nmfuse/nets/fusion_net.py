@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from nmfuse import pyramids
 from nmfuse.images.scratch import Scratch
+from nmfuse.nets.siamese import PATCH
 from nmfuse.nets.two_stage import others, two_stage
 from nmfuse.nets.weights_file import fit_weights, load_once, read_weights, shipped
 from nmfuse.ops import nmf_layer
@@ -108,10 +109,10 @@ class FusionNet(nn.Module):
         context, so that neighbours are fused alike. What belongs to single sources lies where `scratch` has them.
         """
         if len(sources) < 2 or any(
-            x.shape != sources[0].shape or x.ndim != 4 or x.shape[1] != 1 or min(x.shape[2:]) < 16 for x in sources
+            x.shape != sources[0].shape or x.ndim != 4 or x.shape[1] != 1 or min(x.shape[2:]) < PATCH for x in sources
         ):
             got = ", ".join(str(tuple(x.shape)) for x in sources)
-            raise ValueError(f"sources: shapes {got}; expected two or more of (N, 1, H, W), 16 x 16 at least")
+            raise ValueError(f"sources: shapes {got}; expected two or more of (N, 1, H, W), {PATCH} x {PATCH} at least")
         a, count = sources[0], len(sources)
         scratch = scratch or Scratch()
         shapes = [(a.shape[2], a.shape[3])]
