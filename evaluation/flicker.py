@@ -3,8 +3,8 @@
     python evaluation/flicker.py VOLUMES [METHOD ...]
 
 VOLUMES holds the folders mni2mm and TCGA-FG-6692 (NIfTI; needs nibabel). Printed is the mean absolute difference of
-neighbouring slices of the fused volume over that of its sources: of the source that changes most from slice to slice at
-each voxel (a fused volume that shows both changes as either of them does), and of the mean of all sources.
+neighbouring slices of the fused volume over that of its sources: of whichever changes most at each voxel (what a volume
+has that shows every change that a source shows), of the one that changes most on the whole, and of their mean.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ def main(folder: Path) -> None:
     for where, names in CASES:
         sources = [read(folder / where / f"{name}.nii.gz") for name in names]
         changes = [change(x) for x in sources]
-        most, mean = np.max(changes, axis=0).mean(), np.mean(changes)
+        levels = (np.max(changes, axis=0).mean(), max(x.mean() for x in changes), np.mean(changes))
         for method in sys.argv[2:] or ("learned",):
             as_volume = nmfuse.fuse(*sources, spatial=3, method=method, data_range=(0, 1))
             by_slices = np.stack(
                 [nmfuse.fuse(*slices, method=method, data_range=(0, 1)) for slices in zip(*sources, strict=True)]
             )
-            ratios = [change(fused).mean() / level for level in (most, mean) for fused in (as_volume, by_slices)]
+            ratios = [change(fused).mean() / level for level in levels for fused in (as_volume, by_slices)]
             rows.append([f"{where}: {', '.join(names)}", method, *(f"{ratio:.3f}" for ratio in ratios)])
             print(*rows[-1], flush=True)
-    heads = ("as a volume / most", "by slices / most", "as a volume / mean", "by slices / mean")
+    heads = [f"{way} / {level}" for level in ("voxel's most", "most", "mean") for way in ("volume", "slices")]
     print("\n" + markdown(["volumes", "method", *heads], rows))
 
 
