@@ -460,7 +460,7 @@ def test_bad_data_gets_a_sentence(tmp_path, data):
     with pytest.raises(FileNotFoundError, match=r"data: .* is not a folder"):
         pair_set(tmp_path / "no", None, 0)
     (data / "mri_ct" / "002_B.png").unlink()
-    with pytest.raises(ValueError, match=r"002_A.png has 0 partners 002_B"):
+    with pytest.raises(ValueError, match=r"002_A\.png: has 0 partners 002_B"):
         pair_set(data, None, 0)
 
 
