@@ -23,9 +23,7 @@ def liu(a: Tensor, b: Tensor) -> Tensor:
     W = weight_map(scores(net.features(sources[:, None]), net), "soft", shape)
     levels = pyramids.max_levels(shape)
     weights = pyramids.gaussian_pyramid(W, levels)
-    fused = [
-        fuse_level(L, w, 0.6) for L, w in zip(pyramids.laplacian_pyramid(sources, levels), weights, strict=True)
-    ]
+    fused = [fuse_level(L, w, 0.6) for L, w in zip(pyramids.laplacian_pyramid(sources, levels), weights, strict=True)]
     return pyramids.collapse_laplacian(fused)
 
 

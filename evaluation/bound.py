@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rank import read_rivals
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,6 +25,7 @@ from nmfuse.io import find_sets
 from nmfuse.io.tables import markdown
 from nmfuse.metrics import RANKING, evaluate, ranks
 from nmfuse.training.losses import fusion_scores
+from rank import read_rivals
 
 _RATE = 2 / 255  # of a pixel, a step
 _EVERY = 100  # steps between two looks at the exact metrics

@@ -99,11 +99,11 @@ def test_a_fuser_can_be_pickled() -> None:
 
 
 def test_what_has_moved_says_where() -> None:
-    with pytest.raises(AttributeError, match="nmfuse.baselines: is nmfuse.methods; call nmfuse.fuse"):
+    with pytest.raises(AttributeError, match=r"nmfuse\.baselines: is nmfuse\.methods; call nmfuse\.fuse"):
         _ = nmfuse.baselines
-    with pytest.raises(AttributeError, match=r"nmfuse.fusion: is nmfuse.fuse, .* now"):
+    with pytest.raises(AttributeError, match=r"nmfuse\.fusion: is nmfuse\.fuse, .* now"):
         _ = nmfuse.fusion
-    with pytest.raises(AttributeError, match="Fuser.paper: is Fuser"):
+    with pytest.raises(AttributeError, match=r"Fuser\.paper: is Fuser"):
         nmfuse.Fuser.paper()
 
 

@@ -357,7 +357,7 @@ def test_wrong_files_are_refused(tmp_path):
         load_fusion(path)
     for wrong in ({}, sizes | {"rank": "eight"}):
         write_weights(path, {"branches.0.0.weight": torch.zeros(3)}, FORMAT, {"context": "1", **wrong})
-        with pytest.raises(ValueError, match="its metadata lacks the sizes of the network .*; train it anew"):
+        with pytest.raises(ValueError, match=r"its metadata lacks the sizes of the network .*; train it anew"):
             load_fusion(path)
 
 

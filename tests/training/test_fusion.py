@@ -11,10 +11,10 @@ import pytest
 import torch
 from scipy.ndimage import distance_transform_edt, gaussian_filter, laplace, uniform_filter
 
+from nmfuse import methods
 from nmfuse.data import brain_phantom
 from nmfuse.images.rounding import round_informed
 from nmfuse.io import write_image
-from nmfuse.methods import make
 from nmfuse.metrics import RANKING, evaluate
 from nmfuse.nets.fusion_net import FORMAT, load_fusion, weight_file
 from nmfuse.nets.weights_file import read_weights
@@ -81,7 +81,7 @@ def test_plain_fusions_are_the_plain_methods(images):
     a, b, _ = images
     fused = plain_fusions(a, b)
     for own, method in zip(fused, ("average", "maximum", "laplacian"), strict=True):
-        exact = 255 * make(method).fuse_planes(torch.cat([a, b]).double().numpy()).clip(0, 1)
+        exact = 255 * methods.make(method).fuse_planes(torch.cat([a, b]).double().numpy()).clip(0, 1)
         grey = 255 * own[0].numpy()
         assert np.abs(grey - exact).max() < 0.501, method
         assert np.abs(grey - np.rint(grey)).max() < 1e-3, method
