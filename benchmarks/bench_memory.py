@@ -12,6 +12,7 @@ import pytest
 import cases
 from measure import OURS
 
+IMAGES, SPARE = 6, 1 << 29  # what many sources may take: float32 images of their size, and bytes besides
 WAYS = (OURS, "torch loop", "NumPy loop", "scikit-learn mu", "torchnmf")
 
 
@@ -30,6 +31,23 @@ def test_nmf(case: tuple[int, int, int, int], keep_memory: Callable[..., None]) 
     m, n, rank, beta = case
     kind = {1: "Kullback-Leibler", 2: "Frobenius"}[beta]
     keep_memory(f"nmf {kind} ({m}, {n}, {rank})", {way: peak(way, *case) for way in WAYS}, inputs=4 * m * n)
+
+
+@pytest.mark.cases(cases.MEMORY_STACK)
+def test_fuse_of_many_from_an_iterator(case: tuple[int, int, int], keep_memory: Callable[..., None]) -> None:
+    """Images that come one at a time, and are not kept by who gives them: what all of it takes at most."""
+    count, side, channels = case
+    image = 4 * channels * side**2  # float32
+    taken = peak("stream", *case)
+    assert taken is not None
+    kind = "RGB" if channels == 3 else "grey"
+    bound = IMAGES * image + SPARE
+    what = (
+        f"fuse {count} of {side}² uint8 {kind} from an iterator: {taken / image:.1f} float32 images of {channels} "
+        f"channel(s) of {image / 2**20:.0f} MiB; bound {bound / 2**20:.0f} MiB, that is {bound / image:.1f}"
+    )
+    keep_memory(what, {OURS: taken}, inputs=count * channels * side**2)
+    assert taken <= bound
 
 
 @pytest.mark.cases(cases.MEMORY_FUSE)

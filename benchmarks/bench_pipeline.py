@@ -6,25 +6,25 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from nmfuse.fusion.rules import fuse_level
-from nmfuse.fusion.weights import cnn_weight_map
 from torch import Tensor
 
 import cases
 import nmfuse
 from nmfuse import nets, pyramids
+from nmfuse.methods.rules import fuse_level
+from nmfuse.methods.scores import scores, weight_map
 
 
 @torch.inference_mode()
 def liu(a: Tensor, b: Tensor) -> Tensor:
-    """Fuse by the method of Liu et al. (FUSION 2017) in torch: `nmfuse.baselines.cnn_liu` on the images' device."""
-    S = nets.load("full", a.device).score_map(a[None, None], b[None, None])[0]
-    shape = (a.shape[0], a.shape[1])
-    W = cnn_weight_map(S, "soft", shape)
+    """Fuse by the method of Liu et al. (FUSION 2017) in torch: `method="cnn-liu"` on the images' device."""
+    sources, shape = torch.stack([a, b]), (a.shape[0], a.shape[1])
+    net = nets.load("full", a.device)
+    W = weight_map(scores(net.features(sources[:, None]), net), "soft", shape)
     levels = pyramids.max_levels(shape)
-    parts = (pyramids.laplacian_pyramid(x, levels) for x in (a, b))
     weights = pyramids.gaussian_pyramid(W, levels)
-    return pyramids.collapse_laplacian([fuse_level(p, q, w, 0.6) for p, q, w in zip(*parts, weights, strict=True)])
+    fused = [fuse_level(L, w, 0.6) for L, w in zip(pyramids.laplacian_pyramid(sources, levels), weights, strict=True)]
+    return pyramids.collapse_laplacian(fused)
 
 
 @pytest.mark.cases(cases.PIPELINE)

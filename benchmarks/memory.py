@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,22 @@ def of_fuse(side: int) -> Callable[[], object]:
     return lambda: nmfuse.fuse(a, b)
 
 
+def of_stream(count: int, side: int, channels: int) -> Callable[[], object]:
+    """Fuse images that are made when they are asked for, each another: heads, tiled and moved."""
+    tile = nmfuse.data.brain_phantom(256)
+    heads = [np.rint(255 * x).astype(np.uint8) for x in (tile.t1, tile.t2, tile.ct, tile.pet)]
+    nmfuse.fuse(*heads)
+
+    def images() -> Iterator[np.ndarray]:
+        for k in range(count):
+            grey = np.tile(np.roll(heads[k % len(heads)], 5 * k, axis=1), (side // 256, side // 256))
+            if channels == 3:
+                grey = np.stack([grey, grey // 2, 255 - grey], axis=-1)
+            yield grey
+
+    return lambda: nmfuse.fuse(images())
+
+
 def status(line: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * int(next(x for x in lines if x.startswith(line)).split()[1])
@@ -42,7 +58,7 @@ def status(line: str) -> int:
 if __name__ == "__main__":
     torch.set_num_threads(2)
     way, sizes = sys.argv[1], [int(size) for size in sys.argv[2:]]
-    call = of_fuse(*sizes) if way == "fuse" else of_nmf(way, *sizes)
+    call = {"fuse": of_fuse, "stream": of_stream}.get(way, lambda *given: of_nmf(way, *given))(*sizes)
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     before = status("VmRSS")
     call()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from nmfuse.fusion.image import round_informed
 
 import nmfuse
+from nmfuse.images.rounding import round_informed
 from nmfuse.nets import load_fusion
 from nmfuse.training.fusion import train_fusion
 
@@ -16,9 +16,10 @@ pytestmark = [pytest.mark.cuda, pytest.mark.usefixtures("cuda")]
 
 
 @pytest.mark.parametrize("method", ["learned", "paper"])
-def test_a_pair_is_fused_where_it_is(method: str) -> None:
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_images_are_fused_where_they_are(method: str, count: int) -> None:
     phantom = nmfuse.data.brain_phantom(160)
-    here = [torch.from_numpy(x) for x in (phantom.t2, phantom.ct)]
+    here = [torch.from_numpy(x) for x in (phantom.t2, phantom.ct, phantom.pet, phantom.t1)[:count]]
     there = [x.cuda() for x in here]
     fused = nmfuse.fuse(*there, method=method)
     assert fused.device == there[0].device
@@ -32,7 +33,7 @@ def test_grey_levels_are_chosen_there_as_here() -> None:
     phantom = nmfuse.data.brain_phantom(160)
     a, b = (torch.from_numpy(x).mul(40).round().mul(6 / 255) for x in (phantom.t2, phantom.ct))
     y = 0.7 * torch.maximum(a, b) + 0.2 * a
-    here, there = round_informed(y, a, b), round_informed(y.cuda(), a.cuda(), b.cuda())
+    here, there = round_informed(y, [a, b]), round_informed(y.cuda(), [a.cuda(), b.cuda()])
     torch.testing.assert_close(there.cpu(), here)
     pair = [(255 * x).round().byte().cuda() for x in (a, b)]
     assert torch.equal(nmfuse.fuse(*pair), nmfuse.fuse(*reversed(pair)))
@@ -45,7 +46,7 @@ def test_colour_and_intermediates_stay_there() -> None:
     explanation = nmfuse.Fuser().explain(t2[None].expand(3, -1, -1).contiguous(), colour)
     assert explanation.fused.is_cuda
     assert explanation.fused.shape == colour.shape
-    assert all(level.is_cuda for level in explanation["gate_a"])
+    assert all(level.is_cuda for level in explanation["gates"])
 
 
 def test_the_network_is_trained_there(tmp_path: Path) -> None:

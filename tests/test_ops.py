@@ -1,13 +1,13 @@
-"""Gradients of the layers over the kernels, against finite differences and the definition."""
+"""Gradients of the operations over the kernels, against finite differences and the definition."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from nmfuse.nets.layers import aggregate_blocks_layer, hannmean_layer, nmf_layer
 from torch.autograd import gradcheck
 
 from nmfuse.kernels import aggregate_blocks, hannmean, nmf
+from nmfuse.ops import aggregate_blocks_layer, hannmean_layer, nmf_layer
 
 
 def rand(*shape, seed=0):
@@ -29,6 +29,18 @@ def test_aggregate_blocks(block, stride, shape):
     expected = aggregate_blocks(scores.detach(), block, stride, shape)
     torch.testing.assert_close(aggregate_blocks_layer(scores, block, stride, shape), expected)
     assert gradcheck(lambda s: aggregate_blocks_layer(s, block, stride, shape), scores)
+
+
+def test_hannmean_takes_what_the_kernel_takes():
+    x, background = rand(2, 9, 8), rand(2, 9, 8, seed=1) > 0.7
+    expected = hannmean(x, 3, background=background, outliers=3.0)
+    torch.testing.assert_close(hannmean_layer(x, 3, background=background, outliers=3.0), expected)
+    graded = hannmean_layer(x.requires_grad_(), 3, background=background)
+    torch.testing.assert_close(graded, hannmean(x.detach(), 3, background=background))
+    with pytest.raises(TypeError, match="outliers: x requires grad, and what is an outlier has none"):
+        hannmean_layer(x, 3, outliers=3.0)
+    with torch.no_grad():
+        torch.testing.assert_close(hannmean_layer(x, 3, background=background, outliers=3.0), expected)
 
 
 def test_gradients_that_are_not_contiguous():

@@ -92,8 +92,19 @@ def test_forked_children_have_threads_of_their_own() -> None:
 
 
 def test_a_fuser_can_be_pickled() -> None:
-    fuser = nmfuse.Fuser(rank=8)
-    assert pickle.loads(pickle.dumps(fuser)) == fuser
+    fuser = nmfuse.Fuser("paper", rank=8)
+    again = pickle.loads(pickle.dumps(fuser))
+    assert (again, again.method, again.options.rank) == (fuser, "paper", 8)
+    assert again != nmfuse.Fuser("paper")
+
+
+def test_what_has_moved_says_where() -> None:
+    with pytest.raises(AttributeError, match=r"nmfuse\.baselines: is nmfuse\.methods; call nmfuse\.fuse"):
+        _ = nmfuse.baselines
+    with pytest.raises(AttributeError, match=r"nmfuse\.fusion: is nmfuse\.fuse, .* now"):
+        _ = nmfuse.fusion
+    with pytest.raises(AttributeError, match=r"Fuser\.paper: is Fuser"):
+        nmfuse.Fuser.paper()
 
 
 def test_ctrl_c_ends_a_long_factorization() -> None:

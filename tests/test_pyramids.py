@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import correlate1d
+from scipy.ndimage import correlate1d, maximum_filter, minimum_filter
 
 from nmfuse import pyramids
 
@@ -48,19 +48,103 @@ def test_expand_is_zero_insertion_and_the_same_filter(shape: tuple[int, int]) ->
 def test_constants_stay_constant() -> None:
     x = torch.full((11, 13), 0.3, dtype=torch.float64)
     torch.testing.assert_close(pyramids.expand(pyramids.reduce(x), (11, 13)), x)
+    deep = x.expand(4, 11, 13)
+    torch.testing.assert_close(pyramids.expand(pyramids.reduce(deep, 3), (4, 11, 13)), deep)
 
 
-def test_limits_hold_at_every_level() -> None:
-    a, b = image(33, 20), image(33, 20, seed=1)
-    levels = 4
-    limits = [
-        pyramids.local_range(*pair)
-        for pair in zip(pyramids.gaussian_pyramid(a, levels), pyramids.gaussian_pyramid(b, levels), strict=True)
-    ]
-    wild = [10 * level for level in pyramids.laplacian_pyramid(a - b, levels)]
-    result = pyramids.collapse_laplacian(wild, limits)
+@pytest.mark.parametrize("count", [2, 5])
+@pytest.mark.parametrize("shape", [(33, 20), (6, 17, 20)])
+def test_limits_hold_at_every_level(count: int, shape: tuple[int, ...]) -> None:
+    sources = image(count, *shape)
+    levels, spatial = 4, len(shape)
+    limits = [pyramids.local_range(level) for level in pyramids.gaussian_pyramid(sources, levels, spatial)]
+    wild = [10 * level for level in pyramids.laplacian_pyramid(sources[0] - sources[1], levels, spatial)]
+    result = pyramids.collapse_laplacian(wild, limits, spatial)
+    assert result.shape == shape
     assert bool((result >= limits[0][0]).all())
     assert bool((result <= limits[0][1]).all())
+
+
+@pytest.mark.parametrize("count", [2, 5])
+@pytest.mark.parametrize("shape", [(9, 7), (5, 9, 7), (1, 9, 7)])
+def test_local_range_is_that_of_all_sources_around_a_pixel(count: int, shape: tuple[int, ...]) -> None:
+    sources = image(count, *shape)
+    low, high = pyramids.local_range(sources)
+    np.testing.assert_array_equal(low.numpy(), minimum_filter(sources.numpy().min(0), 3, mode="nearest"))
+    np.testing.assert_array_equal(high.numpy(), maximum_filter(sources.numpy().max(0), 3, mode="nearest"))
+
+
+VOLUMES = [(8, 16, 16), (5, 17, 23), (1, 9, 6), (2, 3, 1), (1, 1, 1)]
+
+
+@pytest.mark.parametrize("shape", VOLUMES)
+@pytest.mark.parametrize("levels", [1, 3])
+def test_volumes_are_reconstructed_exactly(shape: tuple[int, ...], levels: int) -> None:
+    x = image(2, *shape)
+    bands = pyramids.laplacian_pyramid(x, levels, 3)
+    laplacian = pyramids.collapse_laplacian(bands, spatial=3)
+    contrast = pyramids.collapse_contrast(pyramids.contrast_pyramid(x, levels, 1e-6, 3), epsilon=1e-6, spatial=3)
+    torch.testing.assert_close(laplacian, x, rtol=0, atol=1e-14)
+    torch.testing.assert_close(contrast, x, rtol=0, atol=1e-14)
+    expected = [shape]
+    while len(expected) < levels:
+        expected.append(tuple((n + 1) // 2 for n in expected[-1]))
+    assert [tuple(band.shape) for band in bands] == [(2, *each) for each in expected]
+
+
+@pytest.mark.parametrize("shape", VOLUMES)
+def test_volumes_are_reduced_along_three_axes(shape: tuple[int, ...]) -> None:
+    x = image(*shape)
+    blurred = x.numpy()
+    for axis in range(3):
+        blurred = correlate1d(blurred, TAPS, axis=axis, mode="reflect")
+    np.testing.assert_allclose(pyramids.reduce(x, 3).numpy(), blurred[::2, ::2, ::2], atol=1e-15)
+
+
+@pytest.mark.parametrize("shape", [(4, 10, 6), (3, 9, 5), (1, 1, 1), (1, 2, 1), (2, 4, 4)])
+def test_volumes_are_expanded_along_three_axes(shape: tuple[int, int, int]) -> None:
+    x = image(*((n + 1) // 2 for n in shape))
+    padded = np.pad(x.numpy(), 1, mode="edge")
+    filtered = np.zeros([2 * n for n in padded.shape])
+    filtered[::2, ::2, ::2] = 8 * padded
+    for axis in range(3):
+        filtered = correlate1d(filtered, TAPS, axis=axis, mode="constant")
+    expected = filtered[2 : 2 + shape[0], 2 : 2 + shape[1], 2 : 2 + shape[2]]
+    np.testing.assert_allclose(pyramids.expand(x, shape).numpy(), expected, atol=1e-15)
+
+
+def test_a_volume_does_not_prefer_an_axis() -> None:
+    x = image(11, 12, 13)
+    small = pyramids.reduce(x, 3)
+    torch.testing.assert_close(pyramids.reduce(x.permute(2, 0, 1), 3), small.permute(2, 0, 1), rtol=0, atol=1e-15)
+    large = pyramids.expand(small.permute(2, 0, 1), (13, 11, 12))
+    torch.testing.assert_close(large, pyramids.expand(small, (11, 12, 13)).permute(2, 0, 1), rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 4])
+def test_a_volume_of_one_slice_is_an_image(levels: int) -> None:
+    x = image(3, 33, 20)
+    for make in (pyramids.gaussian_pyramid, pyramids.laplacian_pyramid):
+        flat, deep = make(x, levels), make(x[:, None], levels, spatial=3)
+        for one, other in zip(flat, deep, strict=True):
+            torch.testing.assert_close(other[:, 0], one, rtol=0, atol=1e-15)
+    flat = pyramids.contrast_pyramid(x, levels)
+    deep = pyramids.contrast_pyramid(x[:, None], levels, spatial=3)
+    for one, other in zip(flat, deep, strict=True):
+        torch.testing.assert_close(other[:, 0], one, rtol=0, atol=1e-12)
+    for one, other in zip(pyramids.local_range(x), pyramids.local_range(x[:, None]), strict=True):
+        torch.testing.assert_close(other[0], one, rtol=0, atol=0)
+    limits = [pyramids.local_range(level) for level in pyramids.gaussian_pyramid(x[:, None], levels, 3)]
+    bands = pyramids.laplacian_pyramid(x[0], levels)
+    within = pyramids.collapse_laplacian([band[None] for band in bands], limits, 3)
+    torch.testing.assert_close(within[0], x[0], rtol=0, atol=1e-14)
+
+
+def test_slices_of_an_image_pyramid_do_not_know_of_each_other() -> None:
+    x = image(4, 20, 21)
+    for z in range(4):
+        for one, other in zip(pyramids.laplacian_pyramid(x, 3), pyramids.laplacian_pyramid(x[z], 3), strict=True):
+            torch.testing.assert_close(one[z], other, rtol=0, atol=0)
 
 
 def test_levels_go_down_to_two_or_three_pixels() -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -24,32 +25,176 @@ def run(*arguments: str | Path, timeout: float = 120) -> subprocess.CompletedPro
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def three(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     folder = tmp_path_factory.mktemp("sources")
     phantom = brain_phantom(64)
-    paths = folder / "mri.png", folder / "ct.png"
-    for path, x in zip(paths, (phantom.t2, phantom.ct), strict=True):
+    paths = folder / "mri.png", folder / "ct.png", folder / "pet.png"
+    for path, x in zip(paths, (phantom.t2, phantom.ct, phantom.pet), strict=True):
         write_image(path, np.rint(255 * x).astype(np.uint8))
     return paths
 
 
-def test_fuse_writes_what_the_function_returns(sources: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def sources(three: tuple[Path, Path, Path]) -> tuple[Path, Path]:
+    return three[:2]
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_fuse_writes_what_the_function_returns(three: tuple[Path, ...], count: int, tmp_path: Path) -> None:
+    sources = three[:count]
     done = run("fuse", *sources, "-o", tmp_path / "fused.png")
     assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == [str(tmp_path / "fused.png")]
     expected = nmfuse.fuse(*(read_image(path) for path in sources))
     np.testing.assert_array_equal(read_image(tmp_path / "fused.png"), expected)
+
+
+def test_more_images_than_are_held_at_once(three: tuple[Path, ...], tmp_path: Path) -> None:
+    """Six, of which the last alone is in colour."""
+    paths = [*three]
+    for k in range(3):
+        paths.append(tmp_path / f"more{k}.png")
+        image = np.roll(read_image(three[k]).pixels, 3 * k + 3, axis=1)
+        write_image(paths[-1], np.stack([image, image // 2, image // 4], axis=-1) if k == 2 else image)
+    done = run("fuse", *paths, "-o", tmp_path / "f.png")
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = nmfuse.fuse(*(read_image(path) for path in paths))
+    assert expected.shape == (64, 64, 3)
+    np.testing.assert_array_equal(read_image(tmp_path / "f.png"), expected)
 
 
 def test_explain_and_config(sources: tuple[Path, Path], tmp_path: Path) -> None:
     config = tmp_path / "fuser.toml"
     config.write_text("pyramid = 'contrast'\nrank = 8\n")
-    done = run("fuse", *sources, "-o", tmp_path / "f.png", "--config", config, "--explain", tmp_path / "steps")
+    asked = ("--method", "paper", "--config", config)
+    done = run("fuse", *sources, "-o", tmp_path / "f.png", *asked, "--explain", tmp_path / "steps")
     assert (done.returncode, done.stderr) == (0, "")
-    names = {path.name for path in (tmp_path / "steps").iterdir()}
-    assert {"explain.png", "W_cnn.png", "W_nmf.png", "S.png", "component_07.png"} <= names
-    assert "component_08.png" not in names
-    expected = nmfuse.Fuser(pyramid="contrast", rank=8).fuse(*(read_image(path) for path in sources))
+    each = ("sources", "denoised", "S", "W_cnn", "W_nmf", "W")
+    assert {path.name for path in (tmp_path / "steps").iterdir()} == {
+        "explain.png", "luminance.png", *(f"{step}_{letter}.png" for step in each for letter in "AB"),
+        *(f"component_{k:02d}.png" for k in range(8)),
+    }  # fmt: skip
+    fuser = nmfuse.Fuser("paper", pyramid="contrast", rank=8)
+    explanation = fuser.explain(*(read_image(path) for path in sources))
+    np.testing.assert_array_equal(read_image(tmp_path / "f.png"), explanation.fused)
+    for s, letter in enumerate("AB"):
+        shown = read_image(tmp_path / "steps" / f"W_{letter}.png").pixels
+        np.testing.assert_array_equal(shown, np.rint(255 * explanation["W"][s]))
+
+
+def test_explain_of_three_by_the_default(three: tuple[Path, ...], tmp_path: Path) -> None:
+    steps = tmp_path / "steps"
+    done = run("fuse", *three, "-o", tmp_path / "f.png", "--explain", steps)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {path.name for path in steps.iterdir()} == {
+        "explain.png", "luminance.png", *(f"{step}_{x}.png" for step in ("sources", "context", "gates") for x in "ABC"),
+        *(f"parts_{x}_{k:02d}.png" for x in "ABC" for k in range(3)),
+    }  # fmt: skip
+    for letter, path in zip("ABC", three, strict=True):  # in the order in which they were given
+        np.testing.assert_array_equal(read_image(steps / f"sources_{letter}.png"), read_image(path))
+
+
+def test_windows_range_and_dtype(three: tuple[Path, ...], tmp_path: Path) -> None:
+    images = [read_image(path).pixels for path in three]
+    scaled = [images[0], (images[1] * 12.0 - 1000).astype(np.int16), images[2].astype(np.float32) * 40]
+    paths = [tmp_path / f"{k}.tif" for k in range(3)]
+    for path, image in zip(paths, scaled, strict=True):
+        write_image(path, image)
+    out = tmp_path / "f.tif"
+    unsaid = run("fuse", *paths, "-o", out)
+    assert (unsaid.returncode, "window: not given, and the images' ranges differ" in unsaid.stderr) == (1, True)
+    assert not out.exists()
+    each = ("--window", "dtype", "--window=-1000,2060", "--window", "auto", "--dtype", "float32")
+    done = run("fuse", *paths, "-o", out, *each)
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = nmfuse.fuse(*scaled, window=[None, (-1000, 2060), "auto"], output="float32")
+    assert (expected.dtype, expected.max() <= 1) == (np.float32, True)
+    np.testing.assert_array_equal(read_image(out), expected)
+    done = run("fuse", *paths, "-o", out, "--window", "minmax", "--overwrite")
+    assert (done.returncode, done.stderr) == (0, "")
+    np.testing.assert_array_equal(read_image(out), nmfuse.fuse(*scaled, window="minmax"))
+    few = run("fuse", *paths, "-o", out, *each[:2], *each[3:5], "--overwrite")
+    assert (few.returncode, "window: got 2 windows, and 3 sources; expected one for each" in few.stderr) == (1, True)
+    floats = [tmp_path / f"float{k}.tif" for k in range(2)]
+    for path, image in zip(floats, images, strict=False):
+        write_image(path, image.astype(np.float32) * 2)
+    done = run("fuse", *floats, "-o", out, "--range", "0,510", "--overwrite")
+    assert (done.returncode, done.stderr) == (0, "")
+    np.testing.assert_array_equal(
+        read_image(out), nmfuse.fuse(*(read_image(path).pixels for path in floats), data_range=(0, 510))
+    )
+    beyond = run("fuse", *floats, "-o", out, "--range", "0,1", "--overwrite")
+    assert (beyond.returncode, "data_range: got (0.0, 1.0), but the images span 0 to" in beyond.stderr) == (1, True)
+
+
+def test_one_window_dtype_is_that_of_each_image(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    write_image(paths[0], read_image(sources[0]))
+    write_image(paths[1], read_image(sources[1]).pixels.astype(np.uint16) * 257)
+    done = run("fuse", *paths, "-o", tmp_path / "f.png", "--window", "dtype")
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = nmfuse.fuse(*(read_image(path) for path in sources))
     np.testing.assert_array_equal(read_image(tmp_path / "f.png"), expected)
+    done = run("evaluate", tmp_path / "f.png", *paths, "--metrics", "SSIM", "--window", "dtype")
+    assert (done.returncode, done.stderr) == (0, "")
+    value = nmfuse.metrics.evaluate(expected.pixels, [read_image(x).pixels for x in sources], metrics=["SSIM"])
+    assert f"{value['SSIM']:.4f}" in done.stdout
+
+
+def test_what_no_image_shows_is_transparent_or_filled(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    valid = np.ones((64, 64), bool)
+    valid[:10] = False
+    for path, source in zip(paths, sources, strict=True):
+        write_image(path, read_image(source), valid=valid)
+    done = run("fuse", *paths, "-o", tmp_path / "f.png")
+    assert (done.returncode, done.stderr) == (0, "")
+    np.testing.assert_array_equal(read_image(tmp_path / "f.png").valid, valid)
+    done = run("fuse", *paths, "-o", tmp_path / "g.png", "--fill", "7")
+    assert (done.returncode, done.stderr) == (0, "")
+    filled = read_image(tmp_path / "g.png")
+    assert (filled.valid, (filled.pixels[:10] == 7).all()) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "message"),
+    [
+        ("x.gif", (), "x.gif: unknown image suffix '.gif'"),
+        ("no/x.png", (), "the folder {folder}/no does not exist; create it first"),
+        ("x.png", ("--dtype", "float32"), "x.png: PNG cannot hold float32 grey images"),
+        ("x.jpg", ("--dtype", "uint16"), "x.jpg: JPEG cannot hold uint16"),
+        ("deep.png", (), "deep.png: PNG cannot hold float32 grey images"),
+        ("mri.png", ("--overwrite",), "mri.png: is the source {folder}/mri.png; a source is never overwritten"),
+        ("link.png", ("--overwrite",), "link.png: is the source {folder}/mri.png; a source is never overwritten"),
+        ("mri.png", (), "mri.png: is the source {folder}/mri.png; a source is never overwritten"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_any_work(
+    name: str, option: tuple[str, ...], message: str, sources: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The images are so large that fusing them would take longer."""
+    paths = [tmp_path / path.name for path in sources]
+    for path, source in zip(paths, sources, strict=True):
+        write_image(path, np.tile(read_image(source).pixels, (32, 32)))
+    if name == "deep.png":
+        paths = [tmp_path / "0.tif", tmp_path / "1.tif"]
+        for path in paths:
+            write_image(path, np.full((2048, 2048), 0.5, np.float32))
+    (tmp_path / "link.png").symlink_to(tmp_path / "mri.png")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    start = time.perf_counter()
+    done = run("fuse", *paths, "-o", tmp_path / name, *option, "--explain", tmp_path / "steps", timeout=60)
+    assert time.perf_counter() - start < 20
+    assert (done.returncode, done.stdout) == (1, "")
+    assert message.format(folder=tmp_path) in done.stderr
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_paper_is_a_method_now(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    done = run("fuse", *sources, "-o", tmp_path / "f.png", "--paper")
+    text = " ".join(done.stderr.replace("│", " ").split())
+    assert (done.returncode, "--paper: is --method paper-letter now" in text) == (2, True)
+    assert not (tmp_path / "f.png").exists()
 
 
 def test_profile_says_where_the_time_goes(sources: tuple[Path, Path], tmp_path: Path) -> None:
@@ -92,8 +237,9 @@ def _bad_inputs(folder: Path, sources: tuple[Path, Path]) -> dict[str, tuple[lis
     write_image(folder / "other.png", np.zeros((64, 65), np.uint8))
     (folder / "bad.toml").write_text("pyramid = 'ratio'")
     (folder / "unknown.toml").write_text("pyramids = 'contrast'")
+    (folder / "other.toml").write_text("rank = 8")
     (folder / "broken.toml").write_text("pyramid = ")
-    out = ["-o", folder / "out.png"]
+    out, paper = ["-o", folder / "out.png"], ["--method", "paper"]
     return {
         "missing": (["fuse", folder / "no.png", ct, *out], 1, "no.png: no such file"),
         "text": (["fuse", folder / "text.png", ct, *out], 1, "text.png: not a readable image"),
@@ -105,11 +251,21 @@ def _bad_inputs(folder: Path, sources: tuple[Path, Path]) -> dict[str, tuple[lis
         "no output": (["fuse", mri, ct], 2, "--output"),
         "option": (["fuse", mri, ct, *out, "--colour"], 2, "No such option"),
         "command": (["mix"], 2, "No such command"),
-        "config": (["fuse", mri, ct, *out, "--config", folder / "bad.toml"], 2, "pyramid: got 'ratio'"),
-        "config key": (["fuse", mri, ct, *out, "--config", folder / "unknown.toml"], 2, "unknown pyramids"),
+        "config": (["fuse", mri, ct, *out, *paper, "--config", folder / "bad.toml"], 2, "pyramid: got 'ratio'"),
+        "config key": (["fuse", mri, ct, *out, *paper, "--config", folder / "unknown.toml"], 2,
+                       "pyramids: 'paper' has hannmean_size,"),
+        "other's": (["fuse", mri, ct, *out, "--config", folder / "other.toml"], 2,
+                    "rank: is an option of method='paper' or 'paper-letter'; 'learned' has"),
+        "one source": (["fuse", mri, *out], 1, "sources: got 1; expected two or more images"),
+        "window": (["fuse", mri, ct, *out, "--window", "ct-brian"], 1, "window: got 'ct-brian'; expected 'minmax'"),
+        "window of one": (["fuse", mri, ct, *out, "--window", "80,"], 2, "got '80,'; expected LOW,HIGH, two numbers"),
+        "range": (["fuse", mri, ct, *out, "--range", "80"], 2, "got '80'; expected LOW,HIGH, two numbers"),
+        "range and window": (["fuse", mri, ct, *out, "--range", "0,255", "--window", "auto"], 1,
+                             "window, data_range: got both"),
+        "dtype": (["fuse", mri, ct, *out, "--dtype", "uint7"], 1, "uint7"),
         "config toml": (["fuse", mri, ct, *out, "--config", folder / "broken.toml"], 2, "is not TOML"),
         "no config": (["fuse", mri, ct, *out, "--config", folder / "no.toml"], 2, "no.toml"),
-        "one image": (["demo", mri], 2, "two images or none"),
+        "one image": (["demo", mri], 2, "give two images or more, or none"),
         "train": (["train", "focus", "--images", folder / "no", "-o", folder / "w.safetensors"], 1, "no"),
     }  # fmt: skip
 
@@ -117,7 +273,8 @@ def _bad_inputs(folder: Path, sources: tuple[Path, Path]) -> dict[str, tuple[lis
 @pytest.mark.parametrize(
     "what",
     ["missing", "text", "truncated", "small", "sizes", "folder", "suffix", "no output", "option", "command",
-     "config", "config key", "config toml", "no config", "one image", "train"],
+     "config", "config key", "other's", "one source", "window", "window of one", "range", "range and window", "dtype",
+     "config toml", "no config", "one image", "train"],
 )  # fmt: skip
 def test_bad_input_is_one_sentence_and_an_exit_code(what: str, sources: tuple[Path, Path], tmp_path: Path) -> None:
     arguments, code, message = _bad_inputs(tmp_path, sources)[what]
@@ -168,7 +325,11 @@ def test_evaluate_says_what_is_not_defined_and_asks_what_is_white(tmp_path: Path
     unknown = run("evaluate", *paths[3:])
     assert (unknown.returncode, unknown.stdout) == (1, "")
     assert "whose white is not known; metrics expect 0 to 1: scale them, or say what is white" in unknown.stderr
-    assert run("evaluate", *paths[3:], "--data-range", "1000").stdout == small.stdout
+    assert "(nmfuse evaluate --range)" in unknown.stderr
+    assert run("evaluate", *paths[3:], "--range", "0,1000").stdout == small.stdout
+    assert run("evaluate", *paths[3:], "--window", "0,1000").stdout == small.stdout
+    each = [word for top in (1, 1, 1000) for word in ("--window", f"0,{top}")]
+    assert run("evaluate", *paths[:2], paths[5], *each).stdout == small.stdout
 
 
 def test_methods_are_listed() -> None:
@@ -179,20 +340,26 @@ def test_methods_are_listed() -> None:
 
 
 def test_fuse_by_another_method_with_its_parameters(sources: tuple[Path, Path], tmp_path: Path) -> None:
-    from nmfuse.baselines import fuse
-
+    images = [read_image(path) for path in sources]
     config = tmp_path / "laplacian.toml"
     config.write_text("levels = 2\n")
     done = run("fuse", *sources, "-o", tmp_path / "f.png", "--method", "laplacian", "--config", config)
     assert (done.returncode, done.stderr) == (0, "")
-    expected = fuse(*(read_image(path) for path in sources), "laplacian", levels=2)
+    expected = nmfuse.fuse(*images, method="laplacian", levels=2).pixels
     np.testing.assert_array_equal(read_image(tmp_path / "f.png"), expected)
-    assert not np.array_equal(expected, fuse(*(read_image(path) for path in sources), "laplacian"))
+    assert not np.array_equal(expected, nmfuse.fuse(*images, method="laplacian").pixels)
     wrong = run("fuse", *sources, "-o", tmp_path / "g.png", "--method", "dwt")
-    assert (wrong.returncode, "method: got 'dwt'; expected one of learned," in wrong.stderr) == (1, True)
-    both = run("fuse", *sources, "-o", tmp_path / "g.png", "--method", "pca", "--paper")
-    assert (both.returncode, "goes with none of" in both.stderr) == (2, True)
+    text = " ".join(wrong.stderr.replace("│", " ").split())
+    assert (wrong.returncode, "--method: got 'dwt'; expected one of learned," in text) == (2, True)
     assert not (tmp_path / "g.png").exists()
+
+
+@pytest.mark.parametrize("method", ["nsct-pc", "mst-sr", "paper-letter"])
+def test_three_images_by_methods_with_a_hyphen(method: str, three: tuple[Path, ...], tmp_path: Path) -> None:
+    done = run("fuse", *three, "-o", tmp_path / "f.png", "--method", method)
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = nmfuse.fuse(*(read_image(path) for path in three), method=method)
+    np.testing.assert_array_equal(read_image(tmp_path / "f.png"), expected)
 
 
 def test_compare_and_the_papers_table(sources: tuple[Path, Path], tmp_path: Path) -> None:

@@ -182,7 +182,25 @@ def test_score_map_is_the_softmax_of_forward(variant):
     logits = net(a, b)
     torch.testing.assert_close(net.score_map(a, b), logits.softmax(1)[:, 1], rtol=0, atol=1e-13)
     assert (logits.sum(1) == 0).all()
-    assert torch.equal(net.score_map(a, b), net.score_features(net.features(a), net.features(b)))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_difference_of_two_responses_is_that_of_the_logits(variant, size):
+    net = make_net(variant)
+    a, b = pair(*size, count=2)
+    features = net.features(a), net.features(b)
+    response_a, response_b = (net.response(x) for x in features)
+    assert response_a.shape == (2, *(-(-n // 2) - 7 for n in size))
+    margin = response_a - response_b
+    for i in range(2):
+        x, y = (feature[i].numpy() for feature in features)
+        forth, back = logits_by_hand(net, x, y), logits_by_hand(net, y, x)
+        expected = ((forth[1] - forth[0]) + (back[0] - back[1])) / 2
+        np.testing.assert_allclose(margin[i].numpy(), expected, rtol=0, atol=1e-11)
+    logits = net(a, b)
+    torch.testing.assert_close(margin, logits[:, 1] - logits[:, 0], rtol=0, atol=1e-13)
+    torch.testing.assert_close(net.score_map(a, b), margin.sigmoid(), rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

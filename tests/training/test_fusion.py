@@ -9,18 +9,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from nmfuse.baselines import plain
-from nmfuse.fusion.image import round_informed
 from scipy.ndimage import distance_transform_edt, gaussian_filter, laplace, uniform_filter
 
+from nmfuse import methods
 from nmfuse.data import brain_phantom
+from nmfuse.images.rounding import round_informed
 from nmfuse.io import write_image
-from nmfuse.metrics import evaluate
+from nmfuse.metrics import RANKING, evaluate
 from nmfuse.nets.fusion_net import FORMAT, load_fusion, weight_file
 from nmfuse.nets.weights_file import read_weights
 from nmfuse.training.fusion import _loss, train_fusion
 from nmfuse.training.losses import (
-    METRICS,
     expected_ranks,
     fusion_scores,
     load_standings,
@@ -78,11 +77,11 @@ def test_mutual_information_of_coarse_bins():
     assert float(mutual_information(x, 1 - x, bins=64)[0]) == pytest.approx(own, rel=1e-3)
 
 
-def test_plain_fusions_are_the_baselines(images):
+def test_plain_fusions_are_the_plain_methods(images):
     a, b, _ = images
     fused = plain_fusions(a, b)
-    for own, method in zip(fused, (plain.average, plain.maximum, plain.laplacian), strict=True):
-        exact = 255 * method(a[0].double().numpy(), b[0].double().numpy()).clip(0, 1)
+    for own, method in zip(fused, ("average", "maximum", "laplacian"), strict=True):
+        exact = 255 * methods.make(method).fuse_planes(torch.cat([a, b]).double().numpy()).clip(0, 1)
         grey = 255 * own[0].numpy()
         assert np.abs(grey - exact).max() < 0.501, method
         assert np.abs(grey - np.rint(grey)).max() < 1e-3, method
@@ -119,7 +118,7 @@ def test_scores_may_be_asked_for_without_gradients_first():
 
 def test_contrast_and_spatial_frequency_on_their_own_scale(images):
     scores = fusion_scores(*images)
-    assert tuple(scores) == METRICS
+    assert tuple(scores) == RANKING
     a, b, fused = (np.rint(255 * x[0].numpy()).astype(np.uint8) for x in images)
     exact = evaluate(fused, [a, b], metrics=["SD", "SF"])
     for name in ("SD", "SF"):
@@ -129,7 +128,7 @@ def test_contrast_and_spatial_frequency_on_their_own_scale(images):
 def test_ranks_say_how_many_others_are_better(images):
     a, b, fused = images
     standings = torch.stack([torch.linspace(0.5, 1.5, 15) if name in ("SD", "SF", "MI", "VIF", "VIF_min")
-                             else torch.linspace(-1, 1, 15) for name in METRICS])[None]  # fmt: skip
+                             else torch.linspace(-1, 1, 15) for name in RANKING])[None]  # fmt: skip
     average, maximum, laplacian = (fusion_scores(a, b, x) for x in plain_fusions(a, b))
     ranks = expected_ranks(a, b, fused, standings)
     assert ranks.shape == (1, 10)
@@ -144,11 +143,11 @@ def test_ranks_say_how_many_others_are_better(images):
 def test_entropy_and_information_are_ranked_as_of_the_rounded_image(images):
     a, b, _ = images
     between = (0.85 * torch.maximum(a, b) + 0.05 * (a + b)).requires_grad_()
-    whole = round_informed(between.detach()[0], a[0], b[0])[None]
+    whole = round_informed(between.detach()[0], [a[0], b[0]])[None]
     standings = load_standings()["mri_ct"][None]
     ranks, exact = (expected_ranks(a, b, f, standings)[0] for f in (between, whole))
     for name in ("EN", "MI"):
-        at = METRICS.index(name)
+        at = RANKING.index(name)
         assert ranks[at].item() == pytest.approx(exact[at].item(), abs=1e-3)
         (slope,) = torch.autograd.grad(ranks[at], between, retain_graph=True)
         assert slope.abs().max() > 0
@@ -461,13 +460,13 @@ def test_bad_data_gets_a_sentence(tmp_path, data):
     with pytest.raises(FileNotFoundError, match=r"data: .* is not a folder"):
         pair_set(tmp_path / "no", None, 0)
     (data / "mri_ct" / "002_B.png").unlink()
-    with pytest.raises(ValueError, match=r"002_A.png has 0 partners 002_B"):
+    with pytest.raises(ValueError, match=r"002_A\.png: has 0 partners 002_B"):
         pair_set(data, None, 0)
 
 
 def test_the_rank_of_edges_counts_four_times_but_for_focus(monkeypatch):
     ranks = torch.full((2, 10), 2.0)
-    ranks[:, METRICS.index("Q_abf")] = torch.tensor([5.0, 7.0])
+    ranks[:, RANKING.index("Q_abf")] = torch.tensor([5.0, 7.0])
     monkeypatch.setattr("nmfuse.training.fusion._ranks", lambda *_: (ranks, torch.full((2, 64, 64), 0.01)))
     pairs = SimpleNamespace(draw=lambda *_: (None, None, ["multi_focus", "mri_ct"]))
     loss = _loss(None, pairs, {}, 2, 64, 0, 0)
@@ -478,16 +477,19 @@ def test_a_run_writes_weights_curves_and_recipe(tmp_path, data):
     output = tmp_path / "x.safetensors"
     result = train_fusion(output, data=data, steps=3, batch=2, crop=64, notes="noise")
     assert sorted(path.name for path in tmp_path.glob("x.*")) == ["x.csv", "x.png", "x.safetensors"]
-    assert set(result.ranks) == set(METRICS)
+    assert set(result.ranks) == set(RANKING)
     net = load_fusion(output)
     a = torch.rand(1, 1, 40, 40)
-    assert net(a, 1 - a).shape == a.shape
+    for sources in ([a, 1 - a], [a, 1 - a, a.flip(2)]):
+        assert net(sources).shape == a.shape
     _, metadata = read_weights(output, FORMAT)
     recipe = json.loads(metadata["recipe"])
     assert recipe["steps"] == 3
     assert recipe["kinds"] == ["ir_vis", "mri_ct"]
     assert recipe["rank_weights"] == {"ir_vis": {"Q_abf": 4}, "mri_ct": {"Q_abf": 4}}
     assert metadata["notes"] == "noise"
+    sizes = {name: int(metadata[name]) for name in ("channels", "hidden", "rank", "rank2")}
+    assert (sizes, metadata["context"]) == (net.sizes, "1")
     with pytest.raises(FileExistsError, match="exists already"):
         train_fusion(output, data=data, steps=3)
 
@@ -537,7 +539,7 @@ def test_training_goes_on_from_given_weights(tmp_path):
 
 
 def test_a_start_that_does_not_fit_gets_a_sentence(tmp_path):
-    with pytest.raises(ValueError, match=r"start: default has \(context, specific\) = \(True, False\); asked for"):
+    with pytest.raises(ValueError, match="start: default has context=True; asked for False"):
         train_fusion(tmp_path / "x.safetensors", phantoms=1, start="default", context=False)
     with pytest.raises(FileNotFoundError, match="no such weight file"):
         train_fusion(tmp_path / "x.safetensors", phantoms=1, start=tmp_path / "none.safetensors")

@@ -114,7 +114,7 @@ def fuse(
         explain=explain,
         profile=profile,
         overwrite=overwrite,
-        window=_windows(window),
+        window=_windows(window, len(sources)),
         data_range=_pair_of_numbers(data_range, "--range"),
         output_dtype=dtype,
         fill=fill,
@@ -157,7 +157,11 @@ def evaluate(
     from nmfuse.cli.evaluate import run_evaluate
 
     run_evaluate(
-        fused, sources, _names(metrics), window=_windows(window), data_range=_pair_of_numbers(data_range, "--range")
+        fused,
+        sources,
+        _names(metrics),
+        window=_windows(window, 1 + len(sources)),
+        data_range=_pair_of_numbers(data_range, "--range"),
     )
 
 
@@ -473,12 +477,14 @@ def _fuser(method: str, config: Path | None) -> Fuser:
         raise typer.BadParameter(f"{config}: {error}", param_hint="--config") from error
 
 
-def _windows(given: list[str] | None) -> Any:
+def _windows(given: list[str] | None, images: int) -> Any:
     """Return what --window said: nothing, one for all images, or a list of one for each."""
     if not given:
         return None
     windows = [None if text == "dtype" else _range_or_name(text) for text in given]
-    return windows[0] if len(windows) == 1 and windows[0] is not None else windows
+    if windows == [None]:
+        return windows * images  # None alone would be as if nothing had been said
+    return windows[0] if len(windows) == 1 else windows
 
 
 def _range_or_name(text: str) -> Any:

@@ -83,7 +83,7 @@ def white_of(sources: Sequence[Image | np.ndarray]) -> float | None:
     if low < 0 or high > 1:
         raise ValueError(
             f"sources: floats of {low:g} to {high:g}, whose white is not known; metrics expect 0 to 1: "
-            "scale them, or say what is white (nmfuse evaluate --range LOW,HIGH)"
+            "scale them, or say what is white (nmfuse evaluate --range)"
         )
     return 1.0
 

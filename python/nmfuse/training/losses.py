@@ -152,7 +152,7 @@ def fusion_scores(a: Tensor, b: Tensor, f: Tensor) -> dict[str, Tensor]:
 def plain_fusions(a: Tensor, b: Tensor) -> Tensor:
     """Return the average, the maximum and the Laplacian fusion of a and b, (3, N, H, W), in 255ths.
 
-    As `nmfuse.baselines.plain` has them; halves are rounded up, as those that standings were taken with.
+    As the methods of these names have them; halves are rounded up, as those that standings were taken with.
     """
     *details, top = pyramids.laplacian_pyramid(torch.stack([a, b]), 5)
     larger = [torch.where(p.abs() == q.abs(), (p + q) / 2, torch.where(p.abs() > q.abs(), p, q)) for p, q in details]
@@ -194,7 +194,7 @@ def expected_ranks(a: Tensor, b: Tensor, f: Tensor, standings: Tensor) -> Tensor
 def load_standings() -> dict[str, Tensor]:
     """Return where other methods stand by kind of pair, (10, K) in the order of `RANKING`; "any" is their mean.
 
-    `benchmarks/standings.py` made them from a table of other methods' metrics.
+    `evaluation/standings.py` made them from a table of other methods' metrics.
     """
     rows = csv.DictReader(files("nmfuse.training").joinpath("standings.csv").read_text().splitlines())
     values = {(row["kind"], row["metric"]): [float(x) for x in row["others"].split()] for row in rows}

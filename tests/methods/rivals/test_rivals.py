@@ -16,10 +16,11 @@ import torch
 from scipy import ndimage
 
 from nmfuse.data import brain_phantom
+from nmfuse.images.scratch import Scratch
 from nmfuse.io import read_image
-from nmfuse.methods import rivals
+from nmfuse.methods import METHODS, registry
 from nmfuse.methods.base import Rival, Trace
-from nmfuse.methods.rivals import ROWS, fuzzy, rules, sparse
+from nmfuse.methods.rivals import fuzzy, rules, sparse
 from nmfuse.methods.rivals.asr import Asr, orientation
 from nmfuse.methods.rivals.contourlets import decompose, reconstruct
 from nmfuse.methods.rivals.nsct_pc import phase_congruency
@@ -27,7 +28,7 @@ from nmfuse.methods.rivals.pca import Pca
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-ROW = {row.name: row for row in ROWS}
+ROW = {name: row for name, row in METHODS.items() if row.where.startswith("rivals.")}
 QUICK = {"asr": {"step": 4}}  # its default, a patch at every pixel, takes seconds
 # Not the image itself: a centroid never reaches the ends of the scale; codes have an error of 0.1; OpenCV rounds.
 OWN_ERROR = {"fuzzy": 0.15, "mst-sr": 1e-3, "asr": 2e-3, "mertens": 0.01}
@@ -138,12 +139,12 @@ def test_a_volume_is_fused_plane_by_plane_and_kept_within_the_range(modalities: 
     method = make("contrast")  # overshoots
     sources = torch.from_numpy(np.stack([modalities[:3], modalities[1:4]], axis=1)).float()  # (3, 2, H, W)
     trace = Trace()
-    fused = method.fuse(sources, trace)
+    fused = method.fuse(sources, trace, Scratch())
     assert (fused.shape, fused.dtype) == ((2, 96, 96), torch.float32)
     assert set(trace.seconds) == {"fuse"}
     assert 0 <= float(fused.min()) <= float(fused.max()) <= 1
     for z in range(2):
-        torch.testing.assert_close(fused[z], method.fuse(sources[:, z], Trace()), rtol=0, atol=0)
+        torch.testing.assert_close(fused[z], method.fuse(sources[:, z], Trace(), Scratch()), rtol=0, atol=0)
 
 
 def test_cnn_liu_gives_its_authors_image(shared_dir: Path) -> None:
@@ -188,7 +189,7 @@ def test_cnn_liu_says_whose_weights_it_has(
 
 def test_asr_gives_its_authors_image(shared_dir: Path) -> None:
     folder = shared_dir / "oracles" / "asr"
-    a, b, published = (read_image(folder / f"{x}.tif") for x in ("a01_1", "a01_2", "fused_asr_d256_n0"))
+    a, b, published = (read_image(folder / f"{x}.tif").pixels for x in ("a01_1", "a01_2", "fused_asr_d256_n0"))
     fused = Asr(mean="source", dictionary=folder).fuse_planes(np.stack([a, b]) / 255.0)
     off = np.abs(np.rint(np.clip(fused, 0, 1) * 255) - published.astype(float))
     assert (off <= 1).mean() >= 0.99
@@ -355,8 +356,9 @@ def test_bad_directions_are_named() -> None:
 
 
 def test_methods_are_rows_of_their_own_name_and_class() -> None:
-    assert len(ROW) == len(ROWS) == 14
-    for row in ROWS:
+    assert len(ROW) == 14
+    for name, row in ROW.items():
+        assert row.name == name
         assert issubclass(row.load(), Rival)
         assert not row.missing
         assert row.title
@@ -364,15 +366,18 @@ def test_methods_are_rows_of_their_own_name_and_class() -> None:
 
 
 def test_missing_packages_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rivals, "find_spec", lambda _: None)
-    assert {row.name: row.missing for row in ROWS if row.missing} == {
+    monkeypatch.setattr(registry, "find_spec", lambda _: None)
+    assert {row.name: row.missing for row in ROW.values() if row.missing} == {
         "wavelet": ("pywt",),
         "dtcwt": ("dtcwt",),
         "mertens": ("cv2",),
     }
+    with pytest.raises(ModuleNotFoundError, match=r"method 'dtcwt' needs dtcwt; pip install 'nmfuse\[compare\]'"):
+        registry.make("dtcwt")
 
 
 def test_rows_load_nothing() -> None:
-    code = "import sys, nmfuse.methods.rivals; print(*{'torch', 'scipy', 'pywt', 'cv2', 'dtcwt'} & set(sys.modules))"
+    heavy = "{'torch', 'scipy', 'pywt', 'cv2', 'dtcwt'}"
+    code = f"import sys, nmfuse.methods.rivals, nmfuse.methods.registry; print(*{heavy} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
