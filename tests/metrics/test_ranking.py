@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from nmfuse.metrics import METRICS, RANKING, mean_ranks, ranks
+from nmfuse.metrics import METRICS, RANKING, mean_and_deviation, mean_ranks, ranks
 
 
 def test_there_are_ten_and_all_are_metrics() -> None:
@@ -36,3 +36,8 @@ def test_mean_ranks_over_whole_pairs_only() -> None:
 def test_ranking_goes_by_the_ten() -> None:
     best = dict.fromkeys(METRICS, 0.0) | dict.fromkeys(RANKING, 1.0)
     assert mean_ranks({("p", "x"): best, ("p", "y"): dict.fromkeys(METRICS, 0.5)}) == pytest.approx({"x": 1, "y": 2})
+
+
+def test_mean_and_deviation_of_one_and_of_none() -> None:
+    assert mean_and_deviation({("p", "x"): {"VIF": 1.0}}, "x", "VIF") == (1.0, 0.0)
+    assert all(math.isnan(value) for value in mean_and_deviation({}, "x", "VIF"))
