@@ -129,7 +129,6 @@ def test_one_source_leads_the_others_as_it_would_a_single_one(count):
     torch.testing.assert_close(excess.sum(0), torch.full_like(excess[0], 2.0))
 
 
-@pytest.mark.xfail(reason="FusionNet.explain takes the softmax of the logits, and not log2(S) times them")
 @pytest.mark.parametrize("count", [3, 5])
 def test_the_gates_are_made_of_those_weights(count):
     """On flat images, whose details all match, gates are the weights alone."""

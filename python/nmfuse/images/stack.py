@@ -349,13 +349,8 @@ class _Windows:
         yield first
         for source in sources:
             _check_grid(source, first)
-            if (
-                not self._said
-                and not self._must_fit
-                and window.range_of(source.planes.dtype) not in (None, self._range)
-            ):
-                raise ValueError(_say_windows([first, source]))
-            if not self._said and first.planes.is_floating_point() != source.planes.is_floating_point():
+            implied = [window.range_of(x.planes.dtype) for x in (first, source)]  # None of floats
+            if not self._said and not self._must_fit and implied[0] != implied[1]:
                 raise ValueError(_say_windows([first, source]))
             yield source
         if not self._said and not self._must_fit and first.planes.dtype not in (torch.uint8, torch.bool):

@@ -35,10 +35,8 @@ def filled(planes: Sequence[Tensor], valid: Sequence[Tensor | None]) -> list[Ten
     """
     if all(mask is None for mask in valid):
         return list(planes)
-    shown = [
-        torch.ones_like(plane, dtype=torch.bool) if mask is None else mask
-        for plane, mask in zip(planes, valid, strict=True)
-    ]
+    everywhere = torch.ones_like(planes[0], dtype=torch.bool)
+    shown = [everywhere if mask is None else mask for mask in valid]
     anywhere = torch.stack(shown).any(0)
     result = []
     for place, plane in enumerate(planes):
@@ -46,19 +44,11 @@ def filled(planes: Sequence[Tensor], valid: Sequence[Tensor | None]) -> list[Ten
             result.append(plane)
             continue
         others = [k for k in range(len(planes)) if k != place]
-        count = sum(shown[k].to(plane.dtype) for k in others)
-        total = sum(torch.where(shown[k], planes[k], 0.0) for k in others)
-        mean = total / torch.as_tensor(count).clamp_min(1)
-        both = shown[place] & (torch.as_tensor(count) > 0)
-        if bool(both.any()):
-            offset = extend(plane - mean, both)
-            there = mean + offset
-            there = torch.where(
-                torch.as_tensor(count) > 0, there, extend(torch.where(shown[place], plane, there), anywhere)
-            )
-        else:
-            there = torch.where(torch.as_tensor(count) > 0, mean, extend(plane, shown[place]))
-        result.append(torch.where(shown[place], plane, there.clamp(0, 1)))
+        count = torch.stack([shown[k] for k in others]).sum(0)
+        mean = torch.stack([torch.where(shown[k], planes[k], 0.0) for k in others]).sum(0) / count.clamp_min(1)
+        there = mean + extend(plane - mean, shown[place] & (count > 0))
+        nowhere = extend(torch.where(shown[place], plane, there), anywhere)
+        result.append(torch.where(shown[place], plane, torch.where(count > 0, there, nowhere).clamp(0, 1)))
     return result
 
 

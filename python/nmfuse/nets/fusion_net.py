@@ -141,10 +141,7 @@ class FusionNet(nn.Module):
                 with clock("gates"):
                     maps = _cut(features, seen) if level == 1 and features is not None else self._look(image, level)
                     logits = self.heads[level](maps, parts.flatten(0, 1), scene, count)  # (S, N, 2 + notes, h, w)
-                    excess = torch.tanh(logits[:, :, 1:2])
-                    gate = logits[:, :, :1].softmax(0) + _mismatch(shown) * (
-                        excess if count == 2 else excess * 2 / count
-                    )
+                    gate = _weights(logits[:, :, :1]) + _mismatch(shown) * _excesses(logits[:, :, 1:2])
                     _cut(handed, there).copy_(_cut(logits[:, :, 2:], inner))
                 with clock("pyramids"):
                     tile = (gate * shown).sum(0)
