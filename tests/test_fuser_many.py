@@ -144,7 +144,9 @@ def test_a_batch_is_its_sets(method: str, channels: int, dtype: str) -> None:
         expected = nmfuse.Fuser(method).fuse(*(torch.from_numpy(x) for x in one))
         expected = expected.reshape(got.shape).numpy()
         np.testing.assert_allclose(got.astype(float), expected.astype(float), atol=1e-5 * scale + (dtype != "float32"))
-    with pytest.raises(ValueError, match=r"sources: shape \(3, 40, 36\); expected \(N, S, C, H, W\)"):
+    with pytest.raises(
+        ValueError, match=r"sources: got ndarray of shape \(3, 40, 36\); expected an array \(N, S, C, H, W\)"
+    ):
         nmfuse.Fuser().fuse_batch(sets[0, :, 0])
 
 
@@ -199,3 +201,14 @@ def test_a_real_pair_and_its_average(kind: str, shared_dir: Path) -> None:
     quality = [evaluate(fused, [a, b], metrics=["Q_abf"])["Q_abf"] for fused in (two, three, between)]
     assert quality[1] > quality[0] - 0.15
     assert quality[1] > quality[2]
+
+
+def test_a_batch_says_what_it_cannot_take() -> None:
+    batch = np.random.default_rng(0).random((2, 2, 1, 32, 32), np.float32)
+    batch[0, 0, 0, 3, 3] = np.nan
+    with pytest.raises(ValueError, match="sources: contains NaN or inf, which a batch cannot leave out"):
+        nmfuse.Fuser().fuse_batch(batch)
+    with pytest.raises(ValueError, match="sources: got MaskedArray of shape"):
+        nmfuse.Fuser().fuse_batch(np.ma.masked_invalid(batch))
+    with pytest.raises(TypeError, match="sources: dtype complex64 is not supported"):
+        nmfuse.Fuser().fuse_batch(np.ones((2, 2, 1, 32, 32), np.complex64))

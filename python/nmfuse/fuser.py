@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ from nmfuse.methods import make
 from nmfuse.methods.base import Method, Trace
 from nmfuse.nets.siamese import PATCH
 
+_log = logging.getLogger(__name__)
+_MANY_RUNS = 4  # fusions of a call, above which it is said why it takes long
+
 
 @dataclass
 class Explanation:
@@ -32,7 +36,8 @@ class Explanation:
     steps : dict
         The intermediates, in the order they were made, as NumPy arrays, or tensors where the sources are (pyramids as
         lists). What belongs to single sources has their axis in front, in the order in which they were given:
-        ``steps["gates"][level][s]``. Luminance and weights are in [0, 1].
+        ``steps["gates"][level][s]``. Luminance and weights are in [0, 1]. A volume's steps have the slices that the
+        network looks at in front of rows and columns, whatever `slice_axis` is.
     seconds : dict
         Wall time of each step.
     """
@@ -120,7 +125,7 @@ class Fuser:
         """Fuse registered images and return every intermediate with the result.
 
         All methods have the steps ``sources`` (luminances, source axis in front) and ``luminance`` (fused); the class
-        of the method's options says which it has besides.
+        of the method's options says which it has besides (where at least one pixel is valid in all sources).
 
         Parameters
         ----------
@@ -162,7 +167,7 @@ class Fuser:
         sources : NumPy array or torch tensor, shape (N, S, C, H, W)
             C is 1 or 3; dtypes as `nmfuse.fuse`, all valid.
         data_range : (low, high), optional
-            What means black and white, in all of them; by default as `nmfuse.fuse` without windows.
+            What means black and white, in all of them; by default the dtype's range, and for floats one of all sets.
 
         Returns
         -------
@@ -180,12 +185,19 @@ class Fuser:
         >>> Fuser().fuse_batch(np.random.default_rng(0).random((4, 3, 1, 32, 32), np.float32)).shape
         (4, 1, 32, 32)
         """
-        if getattr(sources, "ndim", 0) != 5 or sources.shape[2] not in (1, 3):
-            shape = tuple(getattr(sources, "shape", ()))
-            raise ValueError(f"sources: shape {shape}; expected (N, S, C, H, W), C 1 or 3")
-        tensor = sources if isinstance(sources, Tensor) else torch.from_numpy(np.ascontiguousarray(sources))
-        if not len(tensor):
-            raise ValueError(f"sources: shape {tuple(tensor.shape)} is empty; expected at least one set")
+        shape = tuple(getattr(sources, "shape", ()))
+        if len(shape) != 5 or shape[2] not in (1, 3) or 0 in shape or isinstance(sources, np.ma.MaskedArray):
+            raise ValueError(
+                f"sources: got {type(sources).__name__} of shape {shape}; expected an array (N, S, C, H, W), C 1 or 3"
+            )
+        native = sources if isinstance(sources, Tensor) else np.asarray(sources, sources.dtype.newbyteorder("="))
+        if str(native.dtype).removeprefix("torch.") not in images.DTYPES:
+            raise TypeError(
+                f"sources: dtype {native.dtype} is not supported; expected one of {', '.join(images.DTYPES)}"
+            )
+        tensor = native if isinstance(native, Tensor) else torch.from_numpy(np.ascontiguousarray(native))
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ValueError("sources: contains NaN or inf, which a batch cannot leave out; fuse its sets one by one")
         if data_range is None:
             data_range = window.resolve(None, tensor)
         with _recording([tensor]):
@@ -201,6 +213,7 @@ class Fuser:
         return result if isinstance(sources, Tensor) else result.numpy()
 
     def _run(self, stack: Stack, trace: Trace, fill: float | None) -> Any:
+        images.check_fill(fill, stack)
         with _recording(stack.planes):
             if trace.wanted:
                 trace.keep_each(sources=torch.stack(stack.planes))
@@ -222,6 +235,8 @@ class Fuser:
         fused once for each set of sources that are valid together.
         """
         y, seen = torch.zeros_like(planes[0]), torch.ones_like(planes[0], dtype=torch.bool)
+        if (runs := sum(len(places) > 1 for places, _ in shown)) > _MANY_RUNS:
+            _log.warning("sources: %d sets of them are valid together somewhere, and each is fused by itself", runs)
         for places, where in sorted(shown, key=lambda pattern: len(pattern[0])):
             if not places:
                 seen = ~where
@@ -289,7 +304,8 @@ def fuse(
         and 99.9th percentile of the valid pixels); a preset: "ct-brain", "ct-subdural", "ct-soft", "ct-bone",
         "ct-lung" (Hounsfield units) or "suv"; or None in a list: the dtype's range (floats: 0 to 1 if within it, else
         from 0, or the least value below it, to the greatest). By default the dtype's range, and for floats one range of
-        all sources; where ranges differ that has to be said.
+        all sources; where ranges differ that has to be said, and a range of which a source fills less than an eighth is
+        logged.
     data_range : (low, high), optional
         In place of `window`: what means black and white in all sources, which must keep to it.
     output : str, optional
@@ -304,7 +320,7 @@ def fuse(
     -------
     array, tensor, PIL image or Image
         As the first source came: kind, dtype and range; in colour where a source is. Where a torch source requires
-        grad, so does the result (methods "learned" and "paper").
+        grad, so does the result, if it is of floats (methods "learned" and "paper").
 
     Raises
     ------
@@ -317,7 +333,9 @@ def fuse(
     Notes
     -----
     At each pixel those sources are fused that are valid there; others have no weight. The order of the sources does not
-    matter, to the last bit. Sources from the third on that do not fit into 512 MiB wait in temporary files (TMPDIR).
+    matter, to the last bit. From the third on, sources that do not fit into 128 MiB wait in temporary files (in the
+    folder that TMPDIR names), and the learned method keeps there what it makes of them; floats without a window, and
+    other methods, need all sources in memory.
 
     References
     ----------
@@ -358,7 +376,7 @@ def _each(sources: tuple[Any, ...], axis: int | None) -> Iterable[Any]:
 def _recording(tensors: Sequence[Tensor]) -> AbstractContextManager[Any]:
     """Return what to run under: autograd where a tensor asks for a gradient, else the fast way without."""
     asked = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
-    return nullcontext() if asked else torch.inference_mode()
+    return nullcontext() if asked else torch.no_grad()
 
 
 def _each_level(value: Any, function: Any) -> Any:

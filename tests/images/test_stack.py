@@ -66,7 +66,7 @@ def test_the_canonical_order() -> None:
     bright, dark = torch.full((2, 2), 0.9), torch.full((2, 2), 0.1)
     left, right = torch.tensor([[0.6, 0.4], [0.5, 0.5]]), torch.tensor([[0.4, 0.6], [0.5, 0.5]])
     assert canonical_order([dark, right, bright, left]) == [2, 3, 1, 0]
-    colours = [None, torch.ones(2, 2, 2), torch.zeros(2, 2, 2)]
+    colours = [(None,), (torch.ones(2, 2, 2),), (torch.zeros(2, 2, 2),)]
     assert canonical_order([dark, dark, dark], colours) == [1, 2, 0]
 
 
@@ -102,3 +102,30 @@ def test_bad_axes(spatial: int) -> None:
         nmfuse.fuse(*BYTES, spatial=spatial)
     with pytest.raises(ValueError, match="slice_axis: got 1; expected 0, 1 or 2"):
         nmfuse.fuse(*BYTES, slice_axis=1)
+
+
+def test_pictures_that_cannot_hold_the_result_are_refused_before_any_work() -> None:
+    grey, colour = Pillow.fromarray(BYTES[0]), Pillow.fromarray(np.stack(BYTES, axis=-1))
+    with pytest.raises(ValueError, match="output: a PIL image of this kind cannot hold float16; expected output="):
+        nmfuse.fuse(grey, grey, output="float16")
+    with pytest.raises(ValueError, match="cannot hold uint16; expected output= one of uint8"):
+        nmfuse.fuse(colour, colour, output="uint16")
+    assert nmfuse.fuse(grey, grey, output="float32").mode == "F"
+
+
+def test_a_transparent_grey_of_a_picture_is_invalid() -> None:
+    picture = Pillow.fromarray(np.where(BYTES[0] > 200, 255, BYTES[0]).astype(np.uint8))
+    picture.info["transparency"] = 255
+    taken = take([picture, picture])
+    assert taken.valid[0] is not None
+    np.testing.assert_array_equal(taken.valid[0].numpy(), np.asarray(picture) != 255)
+
+
+def test_results_of_tensors_can_be_worked_on() -> None:
+    """They are ordinary tensors: changed in place, and part of what is differentiated."""
+    a, b = (torch.from_numpy(x) for x in (PHANTOM.t1, PHANTOM.t2))
+    fused = nmfuse.fuse(a, b)
+    fused.add_(1)
+    weight = torch.ones(1, requires_grad=True)
+    (fused * weight).sum().backward()
+    assert weight.grad is not None

@@ -130,3 +130,43 @@ def test_what_is_filled_in_goes_on(shape: tuple[int, ...]) -> None:
     a, b = filled([x, other], [known, None])
     assert torch.equal(b, other)
     torch.testing.assert_close(a, x, rtol=0, atol=0.15)
+
+
+def test_ties_of_what_is_shown_have_no_order_either() -> None:
+    """Two sources of the same pixels, one of which does not show some of them."""
+    one = PHANTOM.t1[:64, :64].copy()
+    one[:32] = 0
+    other = one.copy()
+    other[:32] = np.nan
+    third = PHANTOM.t2[:64, :64]
+    expected = nmfuse.fuse(one, other, third)
+    for sources in ((other, one, third), (third, other, one), (other, third, one)):
+        np.testing.assert_array_equal(nmfuse.fuse(*sources), expected)
+
+
+@pytest.mark.parametrize("fill", [300, -5, float("nan"), "x", True])
+def test_a_fill_that_the_result_cannot_hold(fill: Any) -> None:
+    a, b = (np.rint(255 * x).astype(np.uint8) for x in (PHANTOM.t1, PHANTOM.t2))
+    with pytest.raises(ValueError, match=r"fill: got .*; expected a number that uint8 can hold"):
+        nmfuse.fuse(a, b, fill=fill)
+
+
+def test_what_is_masked_is_never_looked_at() -> None:
+    a, b = PHANTOM.t1.copy(), PHANTOM.t2
+    mask = np.zeros(a.shape, bool)
+    mask[:, 90:] = True
+    expected = nmfuse.fuse(np.ma.MaskedArray(a, mask), b)
+    for garbage in (1e30, np.inf, np.nan, -7.0):
+        a[mask] = garbage
+        np.testing.assert_array_equal(nmfuse.fuse(np.ma.MaskedArray(a, mask), b), expected)
+
+
+def test_many_sets_of_valid_sources_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    rng = np.random.default_rng(0)
+    sources = [
+        np.where(rng.random((32, 32)) < 0.1, np.nan, x[:32, :32])
+        for x in (PHANTOM.t1, PHANTOM.t2, PHANTOM.ct, PHANTOM.pet)
+    ]
+    fused = nmfuse.fuse(*sources, method="average")
+    assert "sets of them are valid together somewhere, and each is fused by itself" in caplog.text
+    np.testing.assert_allclose(fused, np.nanmean(sources, axis=0), atol=1e-6)

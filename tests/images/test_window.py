@@ -44,7 +44,7 @@ def head() -> dict[str, np.ndarray]:
         (None, torch.tensor([[-5.0, 7.0]]), (-5, 7)),
         ((-100, 300), torch.zeros(2, 2), (-100, 300)),
         ("minmax", torch.tensor([[-5.0, 7.0], [float("nan"), 3.0]]), (-5, 7)),
-        ("minmax", torch.full((2, 2), -1024.0), (-1024, -1023)),
+        ("minmax", torch.full((2, 2), -1024.0), (-1024, 0)),
         ("auto", torch.arange(1001.0)[None], (1, 999)),
         ("ct-brain", torch.zeros(2, 2), (0, 80)),
         ("ct-soft", torch.zeros(2, 2), (-150, 250)),
@@ -179,3 +179,35 @@ def test_output_has_the_range_of_its_dtype(output: str, head: dict[str, np.ndarr
     np.testing.assert_allclose((fused.astype(float) - low) / (high - low), expected, atol=tolerance)
     with pytest.raises(ValueError, match="output: got 'int8'; expected one of bool, uint8"):
         nmfuse.fuse(a, b, output="int8")
+
+
+def test_floats_that_fill_little_of_their_range_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    rng = np.random.default_rng(0)
+    high = 1e6 + rng.random((32, 32))
+    with caplog.at_level(logging.WARNING):
+        nmfuse.fuse(high, high[::-1])
+    assert "of 0 to 1e+06, which counts as black to white, and steps of" in caplog.text
+    caplog.clear()
+    np.testing.assert_allclose(nmfuse.fuse(high, high, window="minmax"), high, atol=1e-4)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("value", [-3.0, 0.0, 7.0, 1e20, -1e20])
+@pytest.mark.parametrize("spec", [None, "minmax"])
+def test_constant_images(value: float, spec: str | None) -> None:
+    x = np.full((20, 20), value)
+    np.testing.assert_allclose(nmfuse.fuse(x, x, window=spec), x, rtol=1e-6, atol=1e-6)
+
+
+def test_one_range_for_integers_and_floats_together(head: dict[str, np.ndarray]) -> None:
+    byte = head["rgb"][..., 0]
+    fused = nmfuse.fuse(byte, byte[::-1].astype(np.float32), data_range=(0, 255))
+    np.testing.assert_array_equal(fused, nmfuse.fuse(byte, np.ascontiguousarray(byte[::-1])))
+
+
+@pytest.mark.parametrize("spec", [5, [], {"a": 1}])
+def test_what_is_no_window(spec: Any, head: dict[str, np.ndarray]) -> None:
+    with pytest.raises(
+        TypeError, match=r"window: got .*; expected one window for all sources, or a list of one for each"
+    ):
+        nmfuse.fuse(head["ct"], head["mri"], window=spec)

@@ -256,7 +256,7 @@ def test_tiles_give_what_the_whole_gives(monkeypatch, count):
         for one, other in zip(at_once["gates"], in_tiles["gates"], strict=True):
             torch.testing.assert_close(other, one, rtol=0, atol=1e-9)
         torch.testing.assert_close(in_tiles["parts"], at_once["parts"], rtol=0, atol=1e-9)
-        monkeypatch.setattr(fusion_net, "_REACH", 3)
+        monkeypatch.setattr(fusion_net, "_REACH", 3 if count == 2 else 2)  # weights of many are nearly all or nothing
         seam = 1e-5 if count == 2 else 1e-7
         assert not torch.allclose(net(sources), whole, rtol=0, atol=seam)  # the test would see a seam
 

@@ -50,8 +50,8 @@ Windows = Annotated[
     list[str] | None,
     typer.Option(
         "--window",
-        help="What means black and white: LOW,HIGH, minmax, auto, dtype, or ct-brain, ct-soft, ct-bone, ct-lung, suv; "
-        "once for all images, or again for each, in their order.",
+        help="What means black and white: LOW,HIGH, minmax, auto, dtype, or ct-brain, ct-subdural, ct-soft, ct-bone, "
+        "ct-lung, suv; once for all images, or again for each, in their order.",
     ),
 ]
 DataRange = Annotated[
@@ -471,8 +471,11 @@ def _fuser(method: str, config: Path | None) -> Fuser:
 
     if method not in METHODS:
         raise typer.BadParameter(f"got {method!r}; expected one of {', '.join(METHODS)}", param_hint="--method")
+    options = _read_toml(config)
+    if "method" in options:
+        raise typer.BadParameter(f"{config}: method is no option; give it with --method", param_hint="--config")
     try:
-        return Fuser(method, **_read_toml(config))
+        return Fuser(method, **options)
     except (ValueError, TypeError) as error:
         raise typer.BadParameter(f"{config}: {error}", param_hint="--config") from error
 

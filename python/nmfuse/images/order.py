@@ -9,13 +9,16 @@ from torch import Tensor
 
 
 def canonical_order(
-    planes: Sequence[Tensor], ties: Sequence[Tensor | None] | None = None, release: Callable[[], None] = lambda: None
+    planes: Sequence[Tensor],
+    ties: Sequence[tuple[Tensor | None, ...]] | None = None,
+    release: Callable[[], None] = lambda: None,
 ) -> list[int]:
     """Return the places of the sources from the brightest to the darkest.
 
     Sources of one mean are ordered by the first pixel in which they differ, the greater value first; sources that agree
-    in all pixels by that of `ties` (their chroma, say). Sums over sources, and a factorization that starts from a
-    random draw, so have the same bits whichever way the sources came. `release` is called when a plane is done with.
+    in all pixels by those of their `ties` (chroma and validity, say). So sums over sources, and a factorization that
+    starts from a random draw, have the same bits whichever way the sources came. `release` is called when a plane is
+    done with.
 
     Examples
     --------
@@ -33,10 +36,13 @@ def canonical_order(
             return -1 if means[i] > means[j] else 1
         decided = _first_difference(planes[i], planes[j])
         if decided == 0 and ties is not None:
-            one, other = ties[i], ties[j]
-            if one is None or other is None:
-                return (one is None) - (other is None)
-            decided = _first_difference(one, other)
+            for one, other in zip(ties[i], ties[j], strict=True):
+                if one is not None and other is not None:
+                    decided = _first_difference(one, other)
+                else:
+                    decided = (one is None) - (other is None)
+                if decided:
+                    break
         release()
         return decided
 

@@ -9,15 +9,14 @@ import tempfile
 import torch
 from torch import Tensor
 
-IN_MEMORY = 512 << 20  # bytes that the sources may take before they go to disk
-_PER_PLANE = 4  # bytes of what a network makes of a source (its pyramid, notes, contexts), for each byte of it
+IN_MEMORY = 128 << 20  # bytes that sources may take before further ones go to disk; a network makes four times as much
 _ALWAYS = 2  # sources that stay in memory, whatever their size: a pair needs no disk
 
 
 class Scratch:
     """Tensors that belong to single sources.
 
-    The first two sources stay in memory; so do all as long as they and what is made of them take less than 512 MiB.
+    The first two sources stay in memory; so do all as long as they take less than 128 MiB.
     What comes then lies in mapped temporary files (in the folder that TMPDIR names) without a name, which are gone with
     the process. `release` takes their pages out of memory; they come back from disk when they are read.
 
@@ -39,7 +38,7 @@ class Scratch:
     def keep(self, plane: Tensor, place: int) -> Tensor:
         """Return what belongs to the source at this place, in memory or on disk."""
         self._kept += plane.numel() * plane.element_size()
-        if place < _ALWAYS or self._kept * _PER_PLANE <= IN_MEMORY or not _storable(plane):
+        if place < _ALWAYS or self._kept <= IN_MEMORY or not _storable(plane):
             return plane
         stored = self._map(tuple(plane.shape))
         stored.copy_(plane)
@@ -48,7 +47,7 @@ class Scratch:
 
     def empty(self, shape: tuple[int, ...], like: Tensor | None = None) -> Tensor:
         """Return float32 memory that holds one thing of every source: on disk where the sources are."""
-        if not self.on_disk or math.prod(shape) * 4 <= IN_MEMORY // 16:
+        if not self.on_disk or math.prod(shape) * 4 <= IN_MEMORY // 4:
             return torch.empty(shape) if like is None else like.new_empty(shape)
         return self._map(shape)
 

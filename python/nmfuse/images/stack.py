@@ -87,9 +87,14 @@ def take(
     least_side: int = 1,
 ) -> Stack:
     """Check the sources, one after the other, and bring each to [0, 1] by its own window; see `nmfuse.fuse`."""
-    if spatial not in (2, 3) or isinstance(spatial, bool):
+    if isinstance(spatial, bool) or not isinstance(spatial, int) or spatial not in (2, 3):
         raise ValueError(f"spatial: got {spatial!r}; expected 2 for images or 3 for volumes")
-    if isinstance(slice_axis, bool) or slice_axis not in range(spatial) or (spatial == 2 and slice_axis != 0):
+    if (
+        isinstance(slice_axis, bool)
+        or not isinstance(slice_axis, int)
+        or slice_axis not in range(spatial)
+        or (spatial == 2 and slice_axis != 0)
+    ):
         raise ValueError(f"slice_axis: got {slice_axis!r}; expected 0, 1 or 2, an axis of a volume (spatial=3)")
     specs = _Windows(windows, data_range)
     scratch = Scratch()
@@ -114,7 +119,7 @@ def take(
     if len(planes) < 2:
         raise ValueError(f"sources: got {len(planes)}; expected two or more images")
     specs.check_count(len(planes))
-    order = canonical_order(planes, chromas, scratch.release)
+    order = canonical_order(planes, list(zip(chromas, valid, strict=True)), scratch.release)
     coloured = [uv for uv in (chromas[k] for k in order) if uv is not None]
     return Stack(
         planes=[planes[k] for k in order],
@@ -163,6 +168,16 @@ def give_back(y: Tensor, stack: Stack, seen: Tensor | None = None, fill: float |
     return _in_kind(values.contiguous(), None if fill is not None else seen, form)
 
 
+def check_fill(fill: Any, stack: Stack) -> None:
+    """Refuse a `fill` that the result cannot hold."""
+    if fill is None:
+        return
+    low, high = window.range_of(getattr(torch, stack.form.dtype)) or (-np.inf, np.inf)
+    is_number = isinstance(fill, (int, float, np.number)) and not isinstance(fill, bool)
+    if not is_number or (np.isfinite(high) and not low <= fill <= high):
+        raise ValueError(f"fill: got {fill!r}; expected a number that {stack.form.dtype} can hold")
+
+
 def _value_of_nothing(form: Form, limits: tuple[float, float] | None, fill: float | None) -> float:
     """Return what a pixel becomes that no source shows; refuse where the result could not say so."""
     if fill is not None:
@@ -186,7 +201,8 @@ def _in_kind(values: Tensor, seen: Tensor | None, form: Form) -> Any:
     if form.kind == "pil":
         from PIL import Image as Pillow
 
-        return Pillow.fromarray(array)
+        picture = Pillow.fromarray(array)
+        return picture if form.carrier is None else form.carrier.with_pixels(picture, shown)
     if form.carrier is not None:
         return form.carrier.with_pixels(array, shown)
     if form.kind == "masked":
@@ -206,7 +222,7 @@ def _take_one(x: Any, place: int, spatial: int, slice_axis: int) -> _Source:
         if place == 0:
             carrier = x.with_pixels(None)  # the pixels of a source are not kept
         if x.valid is not None:
-            valid = torch.from_numpy(np.array(x.valid, bool))
+            valid = x.valid.bool() if isinstance(x.valid, Tensor) else torch.from_numpy(np.array(x.valid, bool))
         x = x.pixels
     kind = "numpy"
     if isinstance(x, np.ma.MaskedArray):
@@ -274,8 +290,10 @@ def _channels_first(x: Tensor, kind: str, spatial: int, name: str) -> tuple[Tens
 
 def _from_pillow(x: Any, name: str) -> np.ndarray:
     """Return the pixels of a PIL image: grey or RGB, maybe with alpha."""
-    if x.mode == "P":
-        x = x.convert("RGBA" if "transparency" in x.info else "RGB")
+    if "transparency" in x.info:
+        x = x.convert("LA" if x.mode == "L" else "RGBA")
+    elif x.mode == "P":
+        x = x.convert("RGB")
     if x.mode not in ("1", "L", "LA", "RGB", "RGBA", "I;16", "I", "F"):
         raise ValueError(f"{name}: a PIL image of mode {x.mode}; convert it to L, RGB or RGBA")
     return np.asarray(x)
@@ -325,20 +343,22 @@ class _Windows:
         if windows is not None and data_range is not None:
             raise ValueError("window, data_range: got both; pass the one range of all images, or a window for each")
         for_all = windows is None or isinstance(windows, str) or _is_range(windows)
+        if not for_all and (not isinstance(windows, Sequence) or not windows):
+            raise TypeError(f"window: got {windows!r}; expected one window for all sources, or a list of one for each")
         self._each = None if for_all else list(windows)
         self._all = windows if for_all else None
-        self._said = windows is not None
         self._range = None if data_range is None else window.check_range(data_range, "data_range")
+        self.clip = windows is not None
         self._must_fit = data_range is not None
-        self.clip = self._said
+        self._implied = not self.clip and not self._must_fit
 
     def ready(self, sources: Iterable[_Source]) -> Iterator[_Source]:
-        """Yield the sources, all on the first one's grid; where nothing was said, floats are all looked at before."""
+        """Yield the sources, all on the first one's grid; floats of no said range are all looked at before."""
         sources = iter(sources)
         first = next(sources, None)
         if first is None:
             return
-        if not self._said and not self._must_fit:
+        if self._implied:
             self._range = window.range_of(first.planes.dtype)
             if self._range is None:
                 taken = [first, *sources]
@@ -349,18 +369,17 @@ class _Windows:
         yield first
         for source in sources:
             _check_grid(source, first)
-            implied = [window.range_of(x.planes.dtype) for x in (first, source)]  # None of floats
-            if not self._said and not self._must_fit and implied[0] != implied[1]:
+            if self._implied and window.range_of(source.planes.dtype) != window.range_of(first.planes.dtype):
                 raise ValueError(_say_windows([first, source]))
             yield source
-        if not self._said and not self._must_fit and first.planes.dtype not in (torch.uint8, torch.bool):
-            _warn_of_little(first)
 
     def of(self, source: _Source, place: int) -> tuple[float, float]:
         """Return the window of a source."""
         if self._range is not None:
             if self._must_fit:
                 self._check_fit(source)
+            elif source.planes.dtype not in (torch.uint8, torch.bool):
+                _warn_of_little(source, *self._range)
             return self._range
         if self._each is None:
             return window.resolve(self._all, source.planes, source.valid, source.name)
@@ -394,15 +413,16 @@ def _shared_range(taken: Sequence[_Source]) -> tuple[float, float]:
     return common
 
 
-def _warn_of_little(source: _Source) -> None:
-    """Say where integers of more than 8 bits fill little of what counts as black to white."""
-    low, high = window.range_of(source.planes.dtype) or (0.0, 0.0)
+def _warn_of_little(source: _Source, low: float, high: float) -> None:
+    """Say where a source fills little of what counts as black to white and nobody said so."""
     least, greatest = window.extent(source.planes, source.valid)
-    if greatest - least < _FILLED * (high - low):
+    if 0 < greatest - least < _FILLED * (high - low) and (low, high) != (0.0, 1.0):
+        step = (high - low) / 2**24  # luminance is kept in single precision
         _log.warning(
-            "%s: its values, %g to %g, fill %.2g %% of the range of %s, which counts as black to white; "
+            "%s: its values, %g to %g, fill %.2g %% of %g to %g, which counts as black to white%s; "
             "window='auto', 'minmax' or (low, high) says otherwise",
-            source.name, least, greatest, 100 * (greatest - least) / (high - low), source.form.dtype,
+            source.name, least, greatest, 100 * (greatest - least) / (high - low), low, high,
+            f", and steps of {step:g} are kept" if step > 1e-4 * (greatest - least) else "",
         )  # fmt: skip
 
 
@@ -414,14 +434,18 @@ def _say_windows(taken: Sequence[_Source]) -> str:
     example = ", ".join("'auto'" for _ in taken) if len(taken) < 4 else "'auto', ..."
     return (
         f"window: not given, and the images' ranges differ ({'; '.join(spans)}); say what is black and white in each, "
-        f"such as window=[{example}], by (low, high), a preset like 'ct-brain', or None for a dtype's whole range; the "
-        "result then has the range of the first, or that of output="
+        f"such as window=[{example}] (in the shell: --window once for each), by (low, high), a preset like 'ct-brain', "
+        "or None for a dtype's whole range; the result then has the range of the first, or that of output="
     )
 
 
 def _is_range(spec: Any) -> bool:
     """Whether a window is one (low, high), and not one for each of two sources."""
-    return len(spec) == 2 and all(isinstance(v, (int, float, np.number)) and not isinstance(v, bool) for v in spec)
+    return (
+        isinstance(spec, Sequence)
+        and len(spec) == 2
+        and all(isinstance(v, (int, float, np.number)) and not isinstance(v, bool) for v in spec)
+    )
 
 
 def _form_of_result(forms: Sequence[Form], output: str | None) -> Form:
@@ -429,10 +453,17 @@ def _form_of_result(forms: Sequence[Form], output: str | None) -> Form:
     coloured = next((form for form in forms if form.channels == 3), forms[0])
     form = replace(forms[0], layout=coloured.layout)
     if output is not None:
+        output = str(output)
         if output not in DTYPES:
             raise ValueError(f"output: got {output!r}; expected one of {', '.join(DTYPES)}, or None: as the first")
         low, high = window.range_of(getattr(torch, output)) or (0.0, 1.0)
         form = replace(form, dtype=output, low=low, high=high)
     if form.has_alpha and form.layout == "HW":
         form = replace(form, layout="CHW" if form.kind == "torch" else "HWC")
+    held = ("uint8",) if form.layout == "HWC" else ("bool", "uint8", "uint16", "int32", "float32")
+    if form.kind == "pil" and form.dtype not in held:
+        raise ValueError(
+            f"output: a PIL image of this kind cannot hold {form.dtype}; expected output= one of {', '.join(held)}, or "
+            "pass numpy.asarray of the pictures"
+        )
     return form

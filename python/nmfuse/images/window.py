@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_AT_ONCE = 1 << 22  # values looked at together
+from nmfuse.images.rows import AT_ONCE
+
 _ROBUST = (0.1, 99.9)  # per cent of the valid pixels that "auto" leaves below and above
 _SAMPLED = 1 << 22  # valid pixels that percentiles are taken of, evenly spread, where there are more
 
@@ -79,7 +80,7 @@ def resolve(spec: Any, values: Tensor, valid: Tensor | None = None, name: str = 
         if spec not in ("minmax", "auto"):
             raise ValueError(f"window: got {spec!r}; expected 'minmax', 'auto', {', '.join(PRESETS)}, or (low, high)")
         low, high = extent(values, valid) if spec == "minmax" else _percentiles(values, valid, name)
-        return (low, high) if low < high else (low, low + 1.0)
+        return (low, high) if low < high else (low, low + max(1.0, abs(low)))
     if spec is None:
         if (implied := range_of(values.dtype)) is not None:
             return implied
@@ -113,7 +114,7 @@ def float_range(least: float, greatest: float) -> tuple[float, float]:
     if least >= 0 and greatest <= 1:
         return 0.0, 1.0
     low = min(0.0, least)
-    return low, max(greatest, low + 1e-30)
+    return low, greatest if greatest > low else low + max(1e-30, abs(low))
 
 
 def extent(values: Tensor, valid: Tensor | None = None) -> tuple[float, float]:
@@ -139,7 +140,7 @@ def _valid_pieces(values: Tensor, valid: Tensor | None) -> Iterator[Tensor]:
     """Yield the valid values, as float64, some rows at a time."""
     flat = values.detach().reshape(-1, values.shape[-1])
     mask = None if valid is None else valid.expand(values.shape).reshape(-1, values.shape[-1])
-    step = max(1, _AT_ONCE // max(1, values.shape[-1]))
+    step = max(1, AT_ONCE // max(1, values.shape[-1]))
     for start in range(0, len(flat), step):
         piece = flat[start : start + step].double()
         if mask is not None:

@@ -86,13 +86,13 @@ class Rival(Method):
 
     def fuse(self, sources: Sequence[Tensor], trace: Trace, scratch: Scratch) -> Tensor:  # noqa: ARG002
         """Fuse on the CPU, each plane by itself; the result lies within 0 to 1."""
-        if any(x.requires_grad for x in sources):
+        if torch.is_grad_enabled() and any(x.requires_grad for x in sources):
             raise TypeError(
                 f"sources: require grad, which {type(self).__name__} does not record; pass x.detach(), or use "
                 "method='learned' or 'paper'"
             )
         with trace.clock("fuse"):
-            x = torch.stack(list(sources)).cpu().double().numpy()
+            x = torch.stack(list(sources)).detach().cpu().double().numpy()
             if x.ndim == 3:
                 fused = self.fuse_planes(x)
             else:
@@ -116,3 +116,9 @@ def check_number(name: str, value: Any) -> None:
     """Refuse an option that is no finite number."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not np.isfinite(value):
         raise ValueError(f"{name}: got {value!r}; expected a finite number")
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Refuse an option that is neither True nor False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: got {value!r}; expected True or False")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nmfuse.images.scratch import Scratch
-from nmfuse.methods.base import Method, Trace, check_count, check_number
+from nmfuse.methods.base import Method, Trace, check_count, check_flag, check_number
 from nmfuse.ops import hannmean_layer
 
 
@@ -36,6 +36,7 @@ class Finished(Method):
         if self.hannmean_size % 2 == 0 or self.hannmean_size > 63:
             raise ValueError(f"hannmean_size: got {self.hannmean_size}; expected an odd int from 3 to 63")
         check_number("sharpen", self.sharpen)
+        check_flag("smooth", self.smooth)
         if self.sharpen < 0:
             raise ValueError(f"sharpen: got {self.sharpen!r}; expected a non-negative amount, such as 0.5")
 

@@ -37,9 +37,10 @@ class Learned(Finished):
 
     Notes
     -----
-    The steps of `nmfuse.Fuser.explain`, each with the sources' axis in front: ``parts`` (how strongly each source shows
-    each part that NMF found, at half resolution), ``context`` (how much of the parts belongs to it rather than to the
-    others), ``gates`` (of each level of the pyramid, the finest first); and ``collapsed``.
+    The steps of `nmfuse.Fuser.explain`, each with the sources' axis in front: ``denoised`` (with ``denoise="all"``),
+    ``parts`` (how strongly each source shows each part that NMF found, at half resolution), ``context`` (how much of
+    the parts belongs to it rather than to the others), ``gates`` (of each level of the pyramid, the finest first); and
+    ``collapsed``.
     """
 
     weights: str | Path = "default"

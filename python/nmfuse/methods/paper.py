@@ -14,7 +14,7 @@ from torch.nn import functional
 from nmfuse import nets, pyramids
 from nmfuse.images.scratch import Scratch
 from nmfuse.kernels import detect_background, nmf
-from nmfuse.methods.base import Trace, check_choice, check_count, check_number
+from nmfuse.methods.base import Trace, check_choice, check_count, check_flag, check_number
 from nmfuse.methods.finish import Finished
 from nmfuse.methods.rules import fuse_pyramids
 from nmfuse.methods.scores import scores, weight_map
@@ -46,7 +46,7 @@ class Paper(Finished):
     vote : {"hard", "soft"}
         Whether block scores are first cut to one vote (the paper) or averaged as they are.
     rank, rank2 : int
-        r1 and r2, the ranks of the two NMF stages; ``rank2=0`` leaves the second out.
+        r1 and r2, the ranks of the two NMF stages, at most what the features allow; ``rank2=0`` leaves the second out.
     keep : int
         K, how many modality-specific components of stage 1 are kept.
     beta : float
@@ -56,7 +56,7 @@ class Paper(Finished):
     pyramid : {"laplacian", "contrast"}
         Contrast is the paper's (a ratio of low-pass images); Laplacian keeps more of the sources by every measure.
     levels : int, optional
-        N, levels of the pyramid with its top; by default floor(log2(min(H, W))).
+        N, levels of the pyramid with its top; by default, and at most, floor(log2(min(H, W)))).
     t_top, t_other : float
         Match thresholds t of the top level and of the others: above it coefficients are weighted, below it the one of
         largest energy is taken.
@@ -110,8 +110,10 @@ class Paper(Finished):
             check_count("levels", self.levels, 1)
         for name in ("beta", "t_top", "t_other", "epsilon"):
             check_number(name, getattr(self, name))
-        if self.epsilon <= 0:
-            raise ValueError(f"epsilon: got {self.epsilon!r}; expected a positive number, such as 1/255")
+        check_flag("background", self.background)
+        for name, usual in (("epsilon", "1/255"), ("beta", "2 or 1")):  # features hold zeros, which beta <= 0 cannot
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}: got {getattr(self, name)!r}; expected a positive number, such as {usual}")
         if self.outliers is not None:
             check_number("outliers", self.outliers)
             if self.outliers <= 0:

@@ -121,7 +121,7 @@ def make(name: str, **options: Any) -> Method:
     >>> make("laplacian", levels=3)
     Laplacian(levels=3)
     """
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise ValueError(f"method: got {name!r}; expected one of {', '.join(METHODS)}")
     row = METHODS[name]
     if row.missing:
