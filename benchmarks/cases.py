@@ -34,7 +34,7 @@ METRICS = {"cpu": [512], "cuda": [512]}
 MEMORY = {"cpu": [(128, 65536, 8, 2), (512, 65536, 16, 2), (512, 65536, 16, 1)], "cuda": []}
 MEMORY_FUSE = {"cpu": [512, 2048, 8192], "cuda": []}
 # of a stack of many: images, side, channels
-MEMORY_STACK = {"cpu": [(24, 2048, 1), (24, 2048, 3)], "cuda": []}
+MEMORY_STACK = {"cpu": [(6, 4864, 1), (6, 4864, 3)], "cuda": []}
 # along what cost grows: name, sizes
 GROWTH = {
     "cpu": [
