@@ -37,7 +37,7 @@ step "benchmarks" 100 "$PYTHON" -m pytest benchmarks -q -p no:cacheprovider --de
 for tool in memcheck initcheck racecheck; do
   step "compute-sanitizer $tool" 80 bash -c "sanitizer $tool"
 done
-step "the rest of the suite" 60 "$PYTHON" -m pytest -q -p no:cacheprovider -m "not cuda" -k "not simt" tests/kernels tests/fusion tests/test_pyramids.py
+step "the rest of the suite" 60 "$PYTHON" -m pytest -q -p no:cacheprovider -m "not cuda" -k "not simt" tests/kernels tests/images tests/test_fuser.py tests/test_pyramids.py
 
 printf '\n== summary\n'
 printf '%s\n' "${summary[@]}" "$results"

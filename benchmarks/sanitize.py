@@ -22,8 +22,11 @@ def main() -> None:
             there = nmfuse.hannmean(cupy.asarray(x), size, cupy.asarray(mask), outliers=3.0)
             assert bool(cupy.isfinite(there).all())
             nmfuse.hannmean(cupy.asarray(x), size)
+            volume = cupy.asarray(rng.permutation(x.ravel()[:4800]).reshape(10, 16, 30))
+            assert bool(cupy.isfinite(nmfuse.hannmean(volume, size, outliers=3.0, spatial=3)).all())
         if dtype.startswith("f"):
             nmfuse.hannmean_adjoint(cupy.asarray(x), 5, cupy.asarray(mask))
+            nmfuse.hannmean_adjoint(cupy.asarray(x), 5, cupy.asarray(mask), spatial=3)
             flat = np.where(mask, x, 0)
             there = nmfuse.kernels.window_information(cupy.asarray(x), cupy.asarray(flat))
             np.testing.assert_allclose(there.get(), reference.window_information_ref(x, flat), atol=1e-4)
@@ -32,6 +35,12 @@ def main() -> None:
         there = nmfuse.aggregate_blocks(cupy.asarray(scores), block, stride, shape)
         np.testing.assert_allclose(there.get(), reference.aggregate_blocks_ref(scores, block, stride, shape), atol=1e-5)
         nmfuse.aggregate_blocks_adjoint(there, block, stride, grid)
+        cube = rng.random((3, *grid)).astype(np.float32)
+        deep = (2 * stride + block, *shape)
+        there = nmfuse.aggregate_blocks(cupy.asarray(cube), block, stride, deep, spatial=3)
+        expected = reference.aggregate_blocks_ref(cube, block, stride, deep)
+        np.testing.assert_allclose(there.get(), expected, atol=1e-5)
+        nmfuse.aggregate_blocks_adjoint(there, block, stride, cube.shape, spatial=3)
     for batch, m, n, rank in (((), 70, 700, 8), ((3,), 20, 100, 5), ((), 40, 300, 19), ((), 45, 90, 37)):
         V = cupy.asarray(rng.random((*batch, m, n)).astype(np.float32))
         for beta in (2.0, 1.0, 0.5):
