@@ -30,23 +30,23 @@ def mix_chroma(parts: Sequence[Tensor], release: Callable[[], None] = lambda: No
 
     One source in colour gives its chroma as it is. Several are averaged, each weighted by its own distance from grey,
     per channel: ``U = sum U_s |U_s| / sum |U_s|`` (Prabhakar et al., ICCV 2017); the more vivid one wins. `release` is
-    called after some rows of all.
+    called after some rows of a source.
     """
     if len(parts) < 2:
         return parts[0] if parts else None
     if any(part.requires_grad for part in parts):
-        return _mix(parts)
+        return _mix(parts, release)
     result = torch.empty_like(parts[0])
     for rows in pieces(result):
-        result[:, rows] = _mix([part[:, rows] for part in parts])
-        release()
+        result[:, rows] = _mix([part[:, rows] for part in parts], release)
     return result
 
 
-def _mix(parts: Sequence[Tensor]) -> Tensor:
+def _mix(parts: Sequence[Tensor], release: Callable[[], None]) -> Tensor:
     total, mixed = parts[0].abs(), parts[0] * parts[0].abs()
     for part in parts[1:]:
         total, mixed = total + part.abs(), mixed + part * part.abs()
+        release()
     return torch.where(total > 0, mixed / total.clamp_min(1e-12), torch.zeros_like(mixed))
 
 

@@ -27,7 +27,7 @@ def round_informed(
     common among the pixels of the same levels in the sources, for how common it is at all: a step up the gradient of
     ``sum_s I(S_s; F) + H(F)`` from the nearest levels. Ties and what is within 0.1 of a level go to the nearest; what
     is within 0.1 of a source, which in colour may lie between two levels, is that. `release` is called after some rows
-    of all sources.
+    of a source.
     """
 
     def levels(image: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def round_informed(
         for count, source in zip(joint, sources, strict=True):
             cells = levels(source[rows]).round().int().mul_(256).add_(nearest)
             count += torch.bincount(cells.flatten(), minlength=len(count))
-        release()
+            release()
     joint = joint.reshape(len(sources), 256, 256)
     share = (len(sources) + 1) / len(sources)  # of -dH, and of each -dI: the levels' own frequency
     told = torch.log1p(joint) - share * torch.log1p(joint.sum(1, keepdim=True))
@@ -52,11 +52,12 @@ def round_informed(
         for each, source in zip(gain, sources, strict=True):
             cells = levels(source[rows]).round().mul_(256).add_(lower).int()
             up += each.index_select(0, cells.flatten()).reshape(up.shape)
+            release()
         decided = (up.abs() > _TIE) & ((value - nearest).abs() > _NEAR)
         level = torch.where(decided, lower + (up > 0), nearest)
         for source in sources:
             there = levels(source[rows])
             level = torch.where((value - there).abs() < _NEAR, there, level)
+            release()
         rounded[rows] = (level - low) / (high - low)
-        release()
     return rounded
