@@ -160,7 +160,7 @@ def test_report_in_a_browser(comparison: Comparison) -> None:
         assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
         shot = comparison.folder / "shot.png"
         assert browser.save_screenshot(str(shot))
-        pixels = read_image(shot)
+        pixels = read_image(shot).pixels
         assert min(pixels.shape[:2]) > 600
         assert pixels.std() > 5  # not blank
     finally:
