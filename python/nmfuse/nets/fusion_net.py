@@ -27,7 +27,7 @@ _SHIPPED = {"default": "fusion", "all": "fusion_all"}
 _SILENT = 1e-6
 _FAINT = 1e-10  # energy of coefficients that no screen shows
 # Pixels of a pair: height and width of what is looked at together where no gradient is asked for; even. A cache holds
-# the first. More sources, or images of a batch, get fewer rows.
+# the first. More sources, or images of a batch, get fewer rows, and then columns.
 _TILE = {"cpu": (128, 256), "cuda": (1024, 1024)}
 _LEAST_ROWS = 8
 _REACH = 4  # pixels: of three convolutions and a head's; even
@@ -283,7 +283,7 @@ def _tiles(shape: tuple[int, int], device: torch.device, images: int) -> Iterato
     With gradients, which keep everything anyway, the image is one tile.
     """
     rows, columns = _TILE[device.type]
-    sides = (max(_LEAST_ROWS, 2 * rows // images // 2 * 2), columns)
+    sides = (max(_LEAST_ROWS, 2 * rows // images // 2 * 2), min(columns, max(64, 16 * columns // images // 2 * 2)))
     if torch.is_grad_enabled():
         sides = shape
     starts = [range(0, length, side) for length, side in zip(shape, sides, strict=True)]
