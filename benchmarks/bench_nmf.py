@@ -31,7 +31,7 @@ def ours(
     count = V.shape[:-2].numel() if V.ndim > 2 else 1
     settings = native.NmfOptions(**options)
     needed = native.nmf_workspace("float32", count, *V.shape[-2:], W.shape[-1], settings)
-    workspace = _array.empty(V, (needed,), "uint8")
+    workspace = _array.take(V, "V").empty((needed,), "uint8").data
     W, H = W.clone(), H.clone()
     return lambda: native.nmf_update(V, W, H, None, settings, iterations, workspace, stream)
 

@@ -415,8 +415,10 @@ def _shared_range(taken: Sequence[_Source]) -> tuple[float, float]:
 
 def _warn_of_little(source: _Source, low: float, high: float) -> None:
     """Say where a source fills little of what counts as black to white and nobody said so."""
+    if (low, high) == (0.0, 1.0):  # floats within it: as they are meant, and not looked at once more
+        return
     least, greatest = window.extent(source.planes, source.valid)
-    if 0 < greatest - least < _FILLED * (high - low) and (low, high) != (0.0, 1.0):
+    if 0 < greatest - least < _FILLED * (high - low):
         step = (high - low) / 2**24  # luminance is kept in single precision
         _log.warning(
             "%s: its values, %g to %g, fill %.2g %% of %g to %g, which counts as black to white%s; "

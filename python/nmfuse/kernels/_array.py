@@ -373,8 +373,3 @@ def take(x: Array, name: str) -> AnyArray:
     if x.__dlpack_device__()[0] != CPU:
         raise TypeError(f"{name}: {type(x).__name__} on a device; pass cupy.from_dlpack({name})")
     return NumpyArray(np.from_dlpack(x), name)
-
-
-def empty(like: Array, shape: tuple[int, ...], dtype: str) -> Array:
-    """Return an uninitialised array of the library and on the device of `like`, an array as its library has it."""
-    return take(like, "like").empty(shape, dtype).data
