@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 SOURCES := $(shell find cmake csrc python CMakeLists.txt pyproject.toml constraints.txt -type f -not -name '*.pyc' 2>/dev/null)
 NATIVE := $(shell find csrc tests/native -name '*.h' -o -name '*.cpp' -o -name '*.cu' 2>/dev/null)
 
@@ -17,7 +18,7 @@ demo: $(VENV)/installed  ## fuse a sample pair (or A=path B=path) into demo/
 
 test: $(VENV)/installed  ## the whole suite, with what this build is first
 	$(BIN)/nmfuse info
-	$(BIN)/python -m pytest $(TESTS)
+	$(PYTEST) $(TESTS)
 
 lint: $(VENV)/tools  ## style, types, floors
 	$(BIN)/ruff check .
@@ -41,7 +42,7 @@ sanitize: $(VENV)/tools  ## native tests under ASan+UBSan, then TSan
 isas: $(VENV)/installed  ## the kernels' tests on each narrower instruction set than the widest
 	for isa in baseline avx2; do
 	  echo "NMFUSE_FORCE_ISA=$$isa"
-	  NMFUSE_FORCE_ISA=$$isa $(BIN)/python -m pytest -q tests/kernels -m "not cuda" -k "not simt" -p no:cacheprovider
+	  NMFUSE_FORCE_ISA=$$isa $(PYTEST) -q tests/kernels -m "not cuda" -k "not simt" -p no:cacheprovider
 	done
 
 bench: $(VENV)/installed  ## the kernels beside what else there is, on the CPU (and CUDA, where it is)
