@@ -40,10 +40,12 @@ def round_informed(
             cells = levels(source[rows]).round().int().mul_(256).add_(nearest)
             count += torch.bincount(cells.flatten(), minlength=len(count))
             release()
-    joint = joint.reshape(len(sources), 256, 256)
     share = (len(sources) + 1) / len(sources)  # of -dH, and of each -dI: the levels' own frequency
-    told = torch.log1p(joint) - share * torch.log1p(joint.sum(1, keepdim=True))
-    gain = functional.pad(told.diff(dim=2), (0, 1)).flatten(1)  # of the next level
+    gain = joint  # of the next level, in the place of the counts
+    for count in joint:
+        told = count.reshape(256, 256)
+        told = torch.log1p(told) - share * torch.log1p(told.sum(0, keepdim=True))
+        count.copy_(functional.pad(told.diff(dim=1), (0, 1)).flatten())
     rounded = torch.empty_like(y)
     for rows in pieces(y.expand(3, *y.shape)):
         value = levels(y[rows])
