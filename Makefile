@@ -51,7 +51,7 @@ bench: $(VENV)/installed  ## the kernels beside what else there is, on the CPU (
 gpu-check:  ## on a machine with a GPU: build for it, whole suite, compute-sanitizer, benchmarks; needs no network
 	PYTHON=$(PYTHON) bash benchmarks/gpu_check.sh
 
-SECOND := --steps 4500 --batch 2 --crop 256 --lr 0.002  # pass of fusion training, on larger crops
+SECOND := --steps 1500 --batch 1 --crop 256 --lr 0.002  # pass of fusion training, on larger crops
 weights: $(VENV)/installed  ## the shipped weight files, from PHOTOS=folder of photographs and PAIRS=folder of pairs
 	@test -d "$(PHOTOS)" -a -d "$(PAIRS)" || { echo "PHOTOS, PAIRS: give a folder of photographs and one of pairs"; exit 1; }
 	for variant in lite full; do \
@@ -61,11 +61,11 @@ weights: $(VENV)/installed  ## the shipped weight files, from PHOTOS=folder of p
 	$(BIN)/nmfuse train fusion --photos "$(PHOTOS)" --phantoms 40 -o $(VENV)/fusion.safetensors --overwrite
 	$(BIN)/nmfuse train fusion --photos "$(PHOTOS)" --phantoms 40 $(SECOND) --start $(VENV)/fusion.safetensors \
 	  -o python/nmfuse/nets/weights/fusion.safetensors --overwrite \
-	  --notes "Trained on free material alone: photographs (Kodak; CID22, CC BY-SA 4.0) with synthetic focus, exposure and modality changes, and our own digital brain phantoms, some with textures of these photographs."
+	  --notes "Trained on free material alone: photographs (Kodak; CID22, CC BY-SA 4.0) with synthetic focus, exposure and modality changes, and our own digital brain phantoms, some with textures of these photographs; with small signals put into one source at a time."
 	$(BIN)/nmfuse train fusion --data "$(PAIRS)" --photos "$(PHOTOS)" --phantoms 40 -o $(VENV)/fusion_all.safetensors --overwrite
 	$(BIN)/nmfuse train fusion --data "$(PAIRS)" --photos "$(PHOTOS)" --phantoms 40 $(SECOND) --start $(VENV)/fusion_all.safetensors \
 	  -o python/nmfuse/nets/weights/fusion_all.safetensors --overwrite \
-	  --notes "Trained on registered MRI-CT, MRI-PET, MRI-SPECT and infrared-visible pairs that carry no licence, and on photographs and phantoms: for research only."
+	  --notes "Trained on registered MRI-CT, MRI-PET, MRI-SPECT and infrared-visible pairs that carry no licence, and on photographs and phantoms: for research only; with small signals put into one source at a time."
 	$(BIN)/nmfuse train dictionaries --images "$(PHOTOS)" -o python/nmfuse/methods/rivals/dictionaries.npz --overwrite
 	rm -f python/nmfuse/nets/weights/*.csv python/nmfuse/nets/weights/*.png
 
@@ -77,7 +77,7 @@ clean:
 
 $(VENV)/tools: constraints.txt requirements-dev.txt pyproject.toml  # what nmfuse needs, and what its makers need
 	$(PYTHON) -m venv $(VENV)
-	$(PYTHON) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; o = p["optional-dependencies"]; print(*p["dependencies"], *o["compare"], *o["classify"], sep="\n")' > $(VENV)/runtime.txt
+	$(PYTHON) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; o = p["optional-dependencies"]; print(*p["dependencies"], *o["compare"], *o["classify"], *o["medical"], sep="\n")' > $(VENV)/runtime.txt
 	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet -c constraints.txt -r requirements-dev.txt -r $(VENV)/runtime.txt
 	touch $@
 

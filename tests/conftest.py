@@ -6,6 +6,7 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads, when they wait, leave the cores to others
 
+import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,6 +61,27 @@ def cuda(request: pytest.FixtureRequest) -> None:
     """Ask for a CUDA device; mark the test with pytest.mark.cuda too."""
     if reason := nmfuse.cuda.why():
         _missing(request, f"no CUDA: {reason}", required=request.config.getoption("--require-cuda"))
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    """Return a headless Chromium, driven by Selenium."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.skip("needs chromium and chromedriver (Debian: apt install chromium chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    flags = ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1400,1200")
+    for flag in flags:
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
+    try:
+        yield found
+        assert [entry for entry in found.get_log("browser") if entry["level"] == "SEVERE"] == []
+    finally:
+        found.quit()
 
 
 class Backend:

@@ -17,7 +17,8 @@ from nmfuse.io import read_image
 
 STEPS = [
     "sources", "denoised", "S", "W_cnn", "P", "A", "share", "H", "W_nmf", "B", "discriminativeness", "kept", "P_F",
-    "A2", "W", "pyramids", "pyramid_W", "pyramid_fused", "collapsed", "luminance",
+    "A2", "W", "pyramids", "pyramid_W", "pyramid_fused", "collapsed", "luminance", "provenance",
+    "conflict",
 ]  # fmt: skip
 
 
@@ -120,7 +121,9 @@ def test_what_is_reconstructed_from_a_sources_bases_is_its_features(pair: tuple[
 
 def test_explain_of_the_learned_method(pair: tuple[np.ndarray, np.ndarray]) -> None:
     explanation = Fuser().explain(*pair)
-    assert list(explanation.steps) == ["sources", "parts", "context", "gates", "collapsed", "luminance"]
+    assert list(explanation.steps) == [
+        "sources", "parts", "context", "gates", "collapsed", "luminance", "provenance", "conflict",
+    ]  # fmt: skip
     np.testing.assert_array_equal(explanation.fused, Fuser().fuse(*pair))
     assert set(explanation.seconds) >= {"network", "post-processing", "colour"}
     h, w = pair[0].shape

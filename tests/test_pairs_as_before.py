@@ -1,4 +1,4 @@
-"""Two images over two axes give what they gave before any number of them could be fused, to the last bit.
+"""Two images over two axes give by the paper's method what they gave before any number could be fused, to the last bit.
 
 ``before.npz`` was written by the last version that took two images: pixels of each result, and a digest of all of its
 bytes. Bits depend on the kernels that torch and its matrix library choose for a processor: on the kind that wrote the
@@ -38,31 +38,6 @@ DIGESTS = dict(line.split("\t") for line in BEFORE["digests"].tolist())
 PHANTOM = brain_phantom(64)
 T2, CT = (np.rint(255 * x).astype(np.uint8) for x in (PHANTOM.t2, PHANTOM.ct))
 TINT = np.stack([CT, CT // 2, CT // 3], axis=-1)
-RED = np.stack([T2, T2 // 4, T2 // 5], axis=-1)
-
-
-def large() -> tuple[np.ndarray, np.ndarray]:
-    phantom = brain_phantom(280)
-    a, b = (np.rint(255 * x).astype(np.uint8)[70:210, 5:275] for x in (phantom.t2, phantom.ct))
-    return a, b
-
-
-LEARNED: dict[str, Callable[[], np.ndarray]] = {
-    "learned": lambda: Fuser().fuse(T2, CT),
-    "learned, exchanged": lambda: Fuser().fuse(CT, T2),
-    "learned, all": lambda: Fuser("learned-all").fuse(T2, CT),
-    "learned, colour": lambda: Fuser().fuse(T2, TINT),
-    "learned, two in colour": lambda: Fuser().fuse(RED, TINT),
-    "learned, odd": lambda: Fuser().fuse(T2[:61, :50], CT[:61, :50]),
-    "learned, tiles": lambda: Fuser().fuse(*large()),
-    "learned, float32": lambda: Fuser().fuse(PHANTOM.t2, PHANTOM.ct),
-    "learned, float64": lambda: Fuser().fuse(*(x.astype(float) * 200 - 50 for x in (PHANTOM.t2, PHANTOM.ct))),
-    "learned, range": lambda: Fuser().fuse(PHANTOM.t2 * 100, PHANTOM.ct * 100, data_range=(-5.0, 300.0)),
-    "learned, nearest": lambda: Fuser(rounding="nearest").fuse(T2, CT),
-    "learned, sharpen": lambda: Fuser(sharpen=0.5).fuse(T2, CT),
-    "learned, smooth": lambda: Fuser(smooth=True).fuse(T2, CT),
-    "learned, denoised": lambda: Fuser(denoise="all").fuse(T2, CT),
-}
 PAPER = {
     "paper": {},
     "soft": {"vote": "soft"},
@@ -78,7 +53,6 @@ PAPER = {
     "sharpen": {"sharpen": 0.5},
 }
 CASES: dict[str, Callable[[], np.ndarray]] = {
-    **LEARNED,
     **{f"paper, {name}": lambda o=options: Fuser("paper", **o).fuse(T2, CT) for name, options in PAPER.items()},
     "paper, letter": lambda: Fuser("paper-letter").fuse(T2, CT),
     "paper, colour": lambda: Fuser("paper").fuse(T2, TINT),

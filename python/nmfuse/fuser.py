@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nmfuse.images import rounding, window
+from nmfuse.images import origin, rounding, window
 from nmfuse.images import stack as images
 from nmfuse.images.image import Image
 from nmfuse.images.stack import Stack
@@ -97,17 +97,18 @@ class Fuser:
         self,
         *sources: Any,
         axis: int | None = None,
-        spatial: int = 2,
+        spatial: int | None = None,
         slice_axis: int = 0,
         window: Any = None,
         data_range: tuple[float, float] | None = None,
         output: str | None = None,
         fill: float | None = None,
+        balance: Sequence[float] | None = None,
     ) -> Any:
         """Fuse registered images; see `nmfuse.fuse`."""
         stack = images.take(
             _each(sources, axis), spatial=spatial, slice_axis=slice_axis, windows=window, data_range=data_range,
-            output=output, least_side=PATCH,
+            output=output, balance=balance, least_side=PATCH,
         )  # fmt: skip
         return self._run(stack, Trace(), fill)
 
@@ -115,21 +116,24 @@ class Fuser:
         self,
         *sources: Any,
         axis: int | None = None,
-        spatial: int = 2,
+        spatial: int | None = None,
         slice_axis: int = 0,
         window: Any = None,
         data_range: tuple[float, float] | None = None,
         output: str | None = None,
         fill: float | None = None,
+        balance: Sequence[float] | None = None,
     ) -> Explanation:
         """Fuse registered images and return every intermediate with the result.
 
-        All methods have the steps ``sources`` (luminances, source axis in front) and ``luminance`` (fused); the class
-        of the method's options says which it has besides (where at least one pixel is valid in all sources).
+        All methods have the steps ``sources`` (luminances, source axis in front), ``luminance`` (fused),
+        ``provenance`` (how much of each pixel comes from which source) and ``conflict`` (where sources contradict each
+        other); see `nmfuse.images.origin`. The class of the method's options says which it has besides (where at least
+        one pixel is valid in all sources). A source of balance 0 is in none of them.
 
         Parameters
         ----------
-        *sources, axis, spatial, slice_axis, window, data_range, output, fill
+        *sources, axis, spatial, slice_axis, window, data_range, output, fill, balance
             As `nmfuse.fuse`.
 
         Returns
@@ -146,11 +150,11 @@ class Fuser:
         """
         stack = images.take(
             _each(sources, axis), spatial=spatial, slice_axis=slice_axis, windows=window, data_range=data_range,
-            output=output, least_side=PATCH,
+            output=output, balance=balance, least_side=PATCH,
         )  # fmt: skip
         trace = Trace(wanted=True)
         fused = self._run(stack, trace, fill)
-        back = torch.tensor([stack.order.index(k) for k in range(len(stack.order))])
+        back = torch.tensor([stack.order.index(k) for k in sorted(stack.order)])
         steps = {
             name: _each_level(value, lambda x: x[back]) if name in trace.per_source else value
             for name, value in trace.steps.items()
@@ -217,14 +221,42 @@ class Fuser:
         with _recording(stack.planes):
             if trace.wanted:
                 trace.keep_each(sources=torch.stack(stack.planes))
-            shown = patterns(stack.valid)
-            if not shown:
-                planes, seen = stack.planes, None
-                y = self.options.fuse(planes, trace, stack.scratch)
-            else:
-                planes = filled(stack.planes, stack.valid)
-                y, seen = self._by_patterns(planes, shown, trace, stack)
-            return self._finished(y, stack, planes, seen, fill, trace)
+            planes = filled(stack.planes, stack.valid)
+            y, seen = self._balanced(planes, stack, trace)
+            fused = self._finished(y, stack, planes, seen, fill, trace)
+            if trace.wanted:
+                shown = trace.steps["luminance"]
+                trace.keep_each(provenance=origin.provenance(shown, planes))
+                trace.keep(conflict=origin.conflict(planes))
+            return fused
+
+    def _balanced(self, planes: list[Tensor], stack: Stack, trace: Trace) -> tuple[Tensor, Tensor | None]:
+        """Fuse the sources as much as each is wanted; also return where any of them is valid (None: everywhere).
+
+        The fusions of all, of all but the least wanted, and so on, count by how much more the next ones are wanted
+        (Choquet, Annales de l'institut Fourier 5, 1954).
+        """
+        if stack.balance is None:
+            return self._of_some(list(range(len(planes))), planes, stack, trace)
+        wanted = sorted(set(stack.balance))
+        total, weight = torch.zeros_like(planes[0]), torch.zeros_like(planes[0])
+        for less, least in zip([0.0, *wanted], wanted, strict=False):
+            chosen = [k for k, value in enumerate(stack.balance) if value >= least]
+            inner = trace if len(chosen) == len(planes) else Trace()
+            y, seen = self._of_some(chosen, planes, stack, inner)
+            part = (least - less) / wanted[-1] * (torch.ones_like(y) if seen is None else seen.to(y.dtype))
+            total, weight = total + part * y, weight + part
+        seen = weight > 0
+        return total / torch.where(seen, weight, torch.ones_like(weight)), None if bool(seen.all()) else seen
+
+    def _of_some(
+        self, chosen: list[int], planes: list[Tensor], stack: Stack, trace: Trace
+    ) -> tuple[Tensor, Tensor | None]:
+        """Fuse some of the sources; also return where any of them is valid (None: everywhere)."""
+        some, shown = [planes[k] for k in chosen], patterns([stack.valid[k] for k in chosen])
+        if shown:
+            return self._by_patterns(some, shown, trace, stack)
+        return (some[0] if len(some) == 1 else self.options.fuse(some, trace, stack.scratch)), None
 
     def _by_patterns(
         self, planes: list[Tensor], shown: Sequence[tuple[list[int], Tensor]], trace: Trace, stack: Stack
@@ -272,12 +304,13 @@ def fuse(
     *sources: Any,
     method: str = "learned",
     axis: int | None = None,
-    spatial: int = 2,
+    spatial: int | None = None,
     slice_axis: int = 0,
     window: Any = None,
     data_range: tuple[float, float] | None = None,
     output: str | None = None,
     fill: float | None = None,
+    balance: Sequence[float] | None = None,
     **options: Any,
 ) -> Any:
     """Fuse two or more registered images, or volumes, into one.
@@ -294,9 +327,10 @@ def fuse(
         A name in `nmfuse.methods.METHODS`: "learned" (the default), "paper", or a rival's, such as "laplacian".
     axis : int, optional
         The axis of the sources, where all of them are one array.
-    spatial : {2, 3}
-        2 for images, 3 for volumes: then the filters and pyramids of `paper` run along three axes, and networks look at
-        slices and pool what they know over the volume.
+    spatial : {2, 3}, optional
+        2 for images, 3 for volumes; by default that of the grid of an `Image`, such as one of a NIfTI file, and 2 of
+        all else. In volumes the filters and pyramids of `paper` run along three axes, and networks look at slices
+        and pool what they know over the volume.
     slice_axis : {0, 1, 2}
         The axis of a volume across which slices are taken.
     window : one for all sources, or a list of one for each, optional
@@ -313,6 +347,11 @@ def fuse(
         the first source.
     fill : float, optional
         What a pixel becomes that is valid in no source. By default it is invalid: NaN, masked, or transparent.
+    balance : sequence of float, optional
+        How much of each source is wanted, 0 to 1, at least one above 0; by default all alike. 0 leaves a source out; a
+        source that is left alone is returned as it is. In between, the result is a mean of fusions of those sources
+        that are wanted at least so much (a Choquet integral): of two, with 1 and b, it is b times the fused image and
+        1 - b times the first source.
     **options
         Of the method; see `nmfuse.Fuser`.
 
@@ -327,8 +366,8 @@ def fuse(
     TypeError
         For kinds or dtypes that are not supported, or mixed arrays and tensors.
     ValueError
-        For sizes that differ or are below 16 x 16, fewer than two sources, inf, ranges that differ without a word, or
-        an option out of range.
+        For sizes or grids that differ, sizes below 16 x 16, fewer than two sources, inf, ranges that differ without a
+        word, or an option out of range.
 
     Notes
     -----
@@ -347,10 +386,14 @@ def fuse(
     >>> phantom = nmfuse.data.brain_phantom(64)
     >>> nmfuse.fuse(phantom.t1, phantom.t2, phantom.ct).dtype
     dtype('float32')
+    >>> grid = nmfuse.images.Grid((2, 64, 64), np.diag([3.0, 1.0, 1.0, 1.0]))  # as files of volumes have it
+    >>> volumes = [nmfuse.Image(np.stack([x, x]), grid=grid) for x in (phantom.t1, phantom.ct)]
+    >>> nmfuse.fuse(*volumes).shape
+    (2, 64, 64)
     """
     return Fuser(method, **options).fuse(
         *sources, axis=axis, spatial=spatial, slice_axis=slice_axis, window=window, data_range=data_range,
-        output=output, fill=fill,
+        output=output, fill=fill, balance=balance,
     )  # fmt: skip
 
 

@@ -69,9 +69,9 @@ def test_explain_and_config(sources: tuple[Path, Path], tmp_path: Path) -> None:
     asked = ("--method", "paper", "--config", config)
     done = run("fuse", *sources, "-o", tmp_path / "f.png", *asked, "--explain", tmp_path / "steps")
     assert (done.returncode, done.stderr) == (0, "")
-    each = ("sources", "denoised", "S", "W_cnn", "W_nmf", "W")
+    each = ("sources", "denoised", "S", "W_cnn", "W_nmf", "W", "provenance")
     assert {path.name for path in (tmp_path / "steps").iterdir()} == {
-        "explain.png", "luminance.png", *(f"{step}_{letter}.png" for step in each for letter in "AB"),
+        "explain.png", "luminance.png", "conflict.png", *(f"{step}_{letter}.png" for step in each for letter in "AB"),
         *(f"component_{k:02d}.png" for k in range(8)),
     }  # fmt: skip
     fuser = nmfuse.Fuser("paper", pyramid="contrast", rank=8)
@@ -86,8 +86,9 @@ def test_explain_of_three_by_the_default(three: tuple[Path, ...], tmp_path: Path
     steps = tmp_path / "steps"
     done = run("fuse", *three, "-o", tmp_path / "f.png", "--explain", steps)
     assert (done.returncode, done.stderr) == (0, "")
+    each = ("sources", "context", "gates", "provenance")
     assert {path.name for path in steps.iterdir()} == {
-        "explain.png", "luminance.png", *(f"{step}_{x}.png" for step in ("sources", "context", "gates") for x in "ABC"),
+        "explain.png", "luminance.png", "conflict.png", *(f"{step}_{x}.png" for step in each for x in "ABC"),
         *(f"parts_{x}_{k:02d}.png" for x in "ABC" for k in range(3)),
     }  # fmt: skip
     for letter, path in zip("ABC", three, strict=True):  # in the order in which they were given
@@ -309,6 +310,46 @@ def test_evaluate_prints_the_values_of_the_function(sources: tuple[Path, Path], 
     unknown = run("evaluate", tmp_path / "fused.png", *sources, "--metrics", "Q")
     assert unknown.returncode == 1
     assert "metrics: 'Q' is not known" in unknown.stderr
+
+
+def test_evaluate_a_method(three: tuple[Path, ...]) -> None:
+    images = [read_image(path) for path in three]
+    done = run("evaluate", "--method", "laplacian", *three, "--metrics", "Q_abf")
+    assert (done.returncode, done.stderr) == (0, "")
+    fused = nmfuse.fuse(*images, method="laplacian")
+    assert f"{nmfuse.metrics.measure(fused, images, ['Q_abf'])['Q_abf']:.4f}" in done.stdout
+    done = run("evaluate", "--method", "average", *three, "--transfer")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = nmfuse.metrics.transfer(nmfuse.Fuser("average"), images)
+    rows = {line.split("│")[1].strip(): line.split("│")[2:-1] for line in done.stdout.splitlines() if "│" in line}
+    assert set(rows) == {*(f"in {path.name} alone" for path in three), "all", "contradicted by another image"}
+    assert [cell.strip() for cell in rows["all"]][:2] == [str(len(found.signals)), f"{found.mean:.2f}"]
+    for wrong, said in (
+        (("evaluate", *three, "--transfer"), "give --method"),
+        (("evaluate", "--method", "average", *three, "--transfer", "--metrics", "EN"), "has no --metrics"),
+    ):
+        refused = run(*wrong)
+        assert refused.returncode == 2
+        assert said in refused.stderr
+    few = run("evaluate", *three[:2])
+    assert (few.returncode, few.stdout) == (1, "")
+    assert "images: got 2; expected 3 or more: a fused image and its sources" in few.stderr
+
+
+def test_balance(three: tuple[Path, ...], tmp_path: Path) -> None:
+    done = run("fuse", *three, "-o", tmp_path / "f.png", "--balance", "1,0.5,0")
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = nmfuse.fuse(*(read_image(path) for path in three), balance=[1, 0.5, 0])
+    np.testing.assert_array_equal(read_image(tmp_path / "f.png"), expected)
+    page = tmp_path / "page.html"
+    again = run("fuse", *three, "-o", tmp_path / "g.png", "--balance", "1,0.5,0", "--report", page)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert page.read_text().count('class="source"') == 2  # the third has no part in it
+    kept = run("fuse", *three, "-o", tmp_path / "h.png", "--report", page)
+    assert (kept.returncode, (tmp_path / "h.png").exists()) == (1, False)
+    refused = run("fuse", *three, "-o", tmp_path / "g.png", "--balance", "1,much")
+    assert refused.returncode == 2
+    assert "expected numbers such as 1,0.5" in refused.stderr
 
 
 def test_evaluate_says_what_is_not_defined_and_asks_what_is_white(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,51 +121,31 @@ def test_report_holds_all_that_it_shows(comparison: Comparison) -> None:
     assert page.count("<svg") == 2
 
 
-def test_report_in_a_browser(comparison: Comparison) -> None:
-    webdriver = pytest.importorskip("selenium.webdriver")
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if binary is None or driver is None:
-        pytest.skip("needs chromium and chromedriver (Debian: apt install chromium chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--window-size=1400,1200",
-    ):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
-    try:
-        browser.get((comparison.folder / "report.html").resolve().as_uri())
-        run = browser.execute_script
-        assert run("return document.querySelectorAll('table.sortable').length") == 4
-        broken = "return [...document.images].filter(i => !(i.complete && i.naturalWidth > 0)).length"
-        assert run("return document.images.length") == 3 * (2 + 2 * len(NAMES))
-        assert run(broken) == 0
-        column = (
-            "return [...document.querySelectorAll('table.sortable')[1].tBodies[0].rows].map(r => +r.cells[3].dataset.v)"
-        )
-        click = "document.querySelectorAll('table.sortable')[1].tHead.rows[0].cells[3].click()"
-        run(click)
-        assert run(column) == sorted(run(column))
-        run(click)
-        assert run(column) == sorted(run(column), reverse=True)
-        run("document.querySelectorAll('.wall button')[2].click()")
-        assert run("return document.querySelector('dialog').open")
-        assert run("return document.querySelector('dialog h3').textContent") == "mri_ct/00, learned"
-        link = run("return document.querySelector('dialog a').href")
-        assert link.endswith("images/mri_ct/00_learned.png")
-        assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
-        shot = comparison.folder / "shot.png"
-        assert browser.save_screenshot(str(shot))
-        pixels = read_image(shot).pixels
-        assert min(pixels.shape[:2]) > 600
-        assert pixels.std() > 5  # not blank
-    finally:
-        browser.quit()
+def test_report_in_a_browser(comparison: Comparison, browser: Any) -> None:
+    browser.get((comparison.folder / "report.html").resolve().as_uri())
+    run = browser.execute_script
+    assert run("return document.querySelectorAll('table.sortable').length") == 4
+    broken = "return [...document.images].filter(i => !(i.complete && i.naturalWidth > 0)).length"
+    assert run("return document.images.length") == 3 * (2 + 2 * len(NAMES))
+    assert run(broken) == 0
+    column = (
+        "return [...document.querySelectorAll('table.sortable')[1].tBodies[0].rows].map(r => +r.cells[3].dataset.v)"
+    )
+    click = "document.querySelectorAll('table.sortable')[1].tHead.rows[0].cells[3].click()"
+    run(click)
+    assert run(column) == sorted(run(column))
+    run(click)
+    assert run(column) == sorted(run(column), reverse=True)
+    run("document.querySelectorAll('.wall button')[2].click()")
+    assert run("return document.querySelector('dialog').open")
+    assert run("return document.querySelector('dialog h3').textContent") == "mri_ct/00, learned"
+    link = run("return document.querySelector('dialog a').href")
+    assert link.endswith("images/mri_ct/00_learned.png")
+    shot = comparison.folder / "shot.png"
+    assert browser.save_screenshot(str(shot))
+    pixels = read_image(shot).pixels
+    assert min(pixels.shape[:2]) > 600
+    assert pixels.std() > 5  # not blank
 
 
 def test_the_papers_table(comparison: Comparison, pairs_dir: Path, tmp_path: Path) -> None:

@@ -118,6 +118,25 @@ def test_the_lesion_is_optional() -> None:
     assert not np.any(healthy.labels == healthy.label_names.index("tumour"))
 
 
+def test_a_volume_holds_its_slice_and_changes_smoothly_around_it() -> None:
+    volume, alone = brain_phantom(96, 3, depth=7), brain_phantom(96, 3)
+    clean = brain_phantom(96, 3, depth=7, noise=False)
+    for name in ("t1", "t2", "ct", "pet", "labels"):
+        assert getattr(volume, name).shape == (7, 96, 96)
+        np.testing.assert_array_equal(getattr(volume, name)[3], getattr(alone, name))
+    np.testing.assert_array_equal(volume.labels, clean.labels)
+    changes = np.abs(np.diff(clean.t1, axis=0)).mean((1, 2))
+    far = np.abs(clean.t1[0] - clean.t1[-1]).mean()
+    assert 0 < changes.max() < 0.7 * far  # neighbours are more alike than the ends
+    inside = (volume.labels > 0).sum((1, 2))
+    assert inside.argmax() == 3
+    assert inside[0] < inside[3]
+    noise = volume.t1 - clean.t1
+    assert np.corrcoef(noise[2][40:60, 40:60].ravel(), noise[3][40:60, 40:60].ravel())[0, 1] < 0.8
+    tumour = volume.labels == volume.label_names.index("tumour")
+    assert tumour[3].sum() > 0
+
+
 def test_pet_rgb_rises_from_black_to_white() -> None:
     ramp = pet_rgb(np.linspace(-0.5, 1.5, 201))
     assert ramp.shape == (201, 3)
@@ -134,6 +153,8 @@ def test_pet_rgb_rises_from_black_to_white() -> None:
         ({"size": 63}, ValueError, "size: got 63, expected at least 64"),
         ({"seed": -1}, ValueError, "seed: got -1, expected at least 0"),
         ({"size": 64.0}, TypeError, "size: got 64.0, expected an integer of at least 64"),
+        ({"size": 64, "depth": 0}, ValueError, "depth: got 0, expected at least 1"),
+        ({"size": 64, "depth": 40}, ValueError, "depth: got 40, which is 138 mm; expected at most 26 slices"),
         ({"seed": None}, TypeError, "seed: got None, expected an integer of at least 0"),
     ],
 )

@@ -250,7 +250,7 @@ SOME = np.eye(16) > 0
         ("x.jpg", PLANE.astype("uint16"), {}, ValueError, "JPEG cannot hold uint16 grey images of 2 axes"),
         ("x.png", PLANE.astype("float32"), {}, ValueError, r"PNG cannot hold float32 .*; write \.tif, \.tiff"),
         ("x.png", np.zeros((16, 16, 3), "uint16"), {}, ValueError, "PNG cannot hold uint16 colour images"),
-        ("x.png", np.zeros((9, 16, 16), "uint8"), {}, ValueError, "grey images of 3 axes .*; no format here does"),
+        ("x.png", np.zeros((9, 16, 16), "uint8"), {}, ValueError, r"grey images of 3 axes .*; write \.nii, \.nii\.gz"),
         ("x.tif", PLANE.astype("uint32"), {}, ValueError, "TIFF cannot hold uint32 grey"),
         ("x.jpg", PLANE, {"valid": SOME}, ValueError, r"not valid \(transparent\) .*write \.png, \.webp, \.tif"),
         ("x.png", PLANE.astype("uint16"), {"valid": SOME}, ValueError, r"PNG cannot hold uint16 .*; write \.tif"),

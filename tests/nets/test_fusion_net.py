@@ -10,6 +10,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from nmfuse import pyramids
 from nmfuse.data import brain_phantom
@@ -101,19 +102,51 @@ def test_no_pixel_becomes_brighter_than_twice_what_is_near(count):
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
-def test_gates_are_weights_and_an_excess_where_coefficients_differ(count):
-    """Without an excess gates sum to one; with the greatest, and opposite coefficients, to one and two."""
+def test_gates_are_those_of_the_definition(count):
+    """Equal weights, the least and the greatest excess, the least gate, and what opposition takes from the fainter."""
     sources = images(count, 1, 1, 48, 48)
     net = net_with_random_weights(context=False)
-    for bias, above in ((-20.0, -1.0), (0.0, 0.0), (20.0, 1.0)):
+    details = (sources - pyramids.expand(pyramids.reduce(sources), (48, 48))).numpy()[:, 0, 0]
+
+    def mean(x):
+        return ndimage.uniform_filter(x, 3, mode="constant")
+
+    energy = np.stack([mean(x * x) for x in details])
+    cross = np.stack([mean(x * (details.sum(0) - x)) for x in details])
+    match = np.clip(cross.sum(0) / ((count - 1) * energy.sum(0)), 0, 1)
+    opposition = np.clip(-2 * cross / energy.sum(0), 0, 1)
+    for bias, excess in ((-20.0, -1.0), (0.0, 0.0), (20.0, 1.0)):
         with torch.inference_mode():
             for head in net.heads:
-                head.out.weight[1] = 0
-                head.out.bias[1] = bias
+                head.out.weight[:2] = 0
+                head.out.bias[:2] = torch.tensor([0.0, bias])
             net.explain(sources, record=(shown := {}))
-        mismatch = fusion_net._mismatch(sources - pyramids.expand(pyramids.reduce(sources), (48, 48)))
-        torch.testing.assert_close(shown["gates"][0].sum(0), 1 + 2 * above * mismatch, rtol=0, atol=1e-9)
-        assert 0 < mismatch.mean() < 1
+        gate = 1 / count + (1 - match) * excess * 2 / count
+        gate = gate + (1 - match) * np.clip(0.4 * np.sqrt(2 / count) - gate, 0, None)
+        expected = gate * (1 - opposition * (1 - energy / energy.max(0)))
+        np.testing.assert_allclose(shown["gates"][0].numpy()[:, 0, 0], expected, atol=1e-9)
+        top = shown["gates"][-1].sum(0)
+        assert torch.allclose(top, torch.ones_like(top)) == (bias == 0)  # no least gate where brightness is decided
+    assert 0 < match.mean() < 1
+    assert opposition.max() > 0.5
+
+
+@pytest.mark.parametrize("name", ["default", "all"])
+def test_the_stronger_of_two_that_contradict_each_other_keeps_its_sign(name):
+    """A disc that is bright in one texture, and fainter and dark in the other."""
+    rows, columns = np.mgrid[:64, :64]
+    disc = torch.from_numpy(np.clip(3.5 - np.hypot(rows - 32, columns - 32), 0, 1)).float()
+    rng = np.random.default_rng(0)
+    a, b = (
+        torch.from_numpy(0.5 + 0.05 * x / x.std()).float()
+        for x in ndimage.gaussian_filter(rng.standard_normal((2, 64, 64)), (0, 1.5, 1.5))
+    )
+    a, b, net = a[None, None], b[None, None], load_fusion(name)
+    with torch.inference_mode():
+        for strong, weak in ((a, b), (b, a)):
+            for sign in (1, -1):
+                difference = net([strong + 0.3 * sign * disc, weak - 0.22 * sign * disc]) - net([strong, weak])
+                assert sign * (difference[0, 0] * disc).sum() > 0
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
@@ -347,7 +380,7 @@ def test_shipped_weights(name, file):
 def test_wrong_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="expected 'default', 'all' or a file that `nmfuse train fusion` wrote"):
         load_fusion(tmp_path / "no.safetensors")
-    with pytest.raises(ValueError, match=r"its format is 'nmfuse\.siamese\.1', expected 'nmfuse\.fusion\.6'"):
+    with pytest.raises(ValueError, match=r"its format is 'nmfuse\.siamese\.1', expected 'nmfuse\.fusion\.7'"):
         load_fusion(shipped("lite"))
     path = tmp_path / "x.safetensors"
     sizes = {"channels": "16", "hidden": "24", "rank": "8", "rank2": "3"}

@@ -209,7 +209,7 @@ def test_pairs_smaller_than_the_crop_are_passed_over(data):
         assert a.shape == (96, 96)
         assert not a.any()
         assert b.min() == b.max()
-    with pytest.raises(ValueError, match="expected two alike of at least 112 pixels"):
+    with pytest.raises(ValueError, match="expected all alike and of at least 112 pixels"):
         pairs.training["ir_vis"](112, rng)
 
 
@@ -465,12 +465,37 @@ def test_bad_data_gets_a_sentence(tmp_path, data):
 
 
 def test_the_rank_of_edges_counts_four_times_but_for_focus(monkeypatch):
-    ranks = torch.full((2, 10), 2.0)
-    ranks[:, RANKING.index("Q_abf")] = torch.tensor([5.0, 7.0])
-    monkeypatch.setattr("nmfuse.training.fusion._ranks", lambda *_: (ranks, torch.full((2, 64, 64), 0.01)))
-    pairs = SimpleNamespace(draw=lambda *_: (None, None, ["multi_focus", "mri_ct"]))
-    loss = _loss(None, pairs, {}, 2, 64, 0, 0)
-    assert float(loss) == pytest.approx((9 * 2 + 5 + 9 * 2 + 4 * 7) / 20 + 60 * 0.01)
+    ranks = torch.full((4, 10), 2.0)  # of each pair as it is, and with signals
+    ranks[:, RANKING.index("Q_abf")] = torch.tensor([5.0, 7.0, 5.0, 7.0])
+    monkeypatch.setattr("nmfuse.training.fusion.expected_ranks", lambda *_: ranks)
+    black = np.zeros((2, 64, 64), np.float32)  # where no signal is put
+    pairs = SimpleNamespace(stacks={}, draw=lambda *_: (black, black, ["multi_focus", "mri_ct"]))
+    loss = _loss(Average(1.01), pairs, {"any": torch.zeros(10, 15)}, 2, 64, 0, 0)
+    assert float(loss.detach()) == pytest.approx((9 * 2 + 5 + 9 * 2 + 4 * 7) / 20 + 60 * 0.01)
+
+
+class Average(torch.nn.Module):
+    """Fuses by the mean, and `level` more."""
+
+    def __init__(self, level=0.0):
+        super().__init__()
+        self.level = torch.nn.Parameter(torch.tensor(level))
+
+    def forward(self, sources):
+        return sources.mean(0) + self.level
+
+
+def test_what_signals_lack_is_in_the_loss(monkeypatch):
+    """An average lacks half of each signal; where the truth is known, its error counts, and no ranks."""
+    monkeypatch.setattr("nmfuse.training.signals._CONTRADICTING", 0)
+    monkeypatch.setattr("nmfuse.training.fusion._STACKS", 1)
+    monkeypatch.setattr("nmfuse.training.fusion._FAINT", 0)
+    rng = np.random.default_rng(0)
+    images = np.rint(255 * rng.uniform(0.4, 0.6, (2, 1, 128, 128))).astype(np.float32) / 255
+    truth = images.mean(0) + np.float32(0.1)
+    pairs = SimpleNamespace(stacks={"focus": None}, draw_stack=lambda *_: (images, truth))
+    loss = _loss(Average(), pairs, {}, 1, 128, 0, 0)
+    assert float(loss.detach()) == pytest.approx(6 * 0.25 + 50 * 0.1, rel=0.02)
 
 
 def test_a_run_writes_weights_curves_and_recipe(tmp_path, data):

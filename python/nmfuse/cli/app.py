@@ -68,7 +68,7 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("NMFUSE_DEBUG"):
             raise
-        known = isinstance(error, (ValueError, TypeError, OSError, RuntimeError))
+        known = isinstance(error, (ValueError, TypeError, OSError, RuntimeError, ModuleNotFoundError))
         text = " ".join(str(error).split()) or type(error).__name__
         print(
             f"nmfuse: {text if known else f'{type(error).__name__}: {text} (--debug shows where)'}",
@@ -80,7 +80,7 @@ def main() -> None:
 @app.command()
 def fuse(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="IMAGES...", help="Two or more registered images of one size.")
+        list[Path], typer.Argument(metavar="IMAGES...", help="Two or more registered images, or volumes, of one size.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the fused image.")],
     method: Method = "learned",
@@ -91,9 +91,25 @@ def fuse(
         str | None, typer.Option(help="Of the result, which then has its range; by default as the first image.")
     ] = None,
     fill: Annotated[float | None, typer.Option(help="What a pixel becomes that no image shows.")] = None,
+    balance: Annotated[
+        str | None, typer.Option(help="How much of each image is wanted, 0 to 1, such as 1,0.5; 0 leaves it out.")
+    ] = None,
     explain: Annotated[
         Path | None, typer.Option(help="Folder for a picture of every intermediate (made if missing).")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="HTML page of the result: blend it with its sources, see what would be lost.")
+    ] = None,
+    resample_to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="1|2|...|finest|FILE",
+            help="Put volumes on the grid of the first, the second, ..., the finest, or that of a file.",
+        ),
+    ] = None,
+    slice_axis: Annotated[
+        int, typer.Option(min=0, max=2, help="Axis of volumes whose slices networks see: axial, coronal, sagittal.")
+    ] = 0,
     profile: Annotated[
         bool, typer.Option("--profile", help="Print where the time goes, in a second, warm run.")
     ] = False,
@@ -112,12 +128,16 @@ def fuse(
         sources,
         output,
         explain=explain,
+        report=report,
         profile=profile,
         overwrite=overwrite,
+        resample_to=resample_to,
+        slice_axis=slice_axis,
         window=_windows(window, len(sources)),
         data_range=_pair_of_numbers(data_range, "--range"),
         output_dtype=dtype,
         fill=fill,
+        balance=_numbers(balance, "--balance"),
     )
 
 
@@ -144,23 +164,37 @@ def demo(
 
 @app.command()
 def evaluate(
-    fused: Annotated[Path, typer.Argument(help="The fused image.")],
-    sources: Annotated[list[Path], typer.Argument(help="The images that it was fused from, two or more.")],
+    images: Annotated[
+        list[Path], typer.Argument(help="The fused image and those it was fused from; with --method only the latter.")
+    ],
     metrics: Annotated[
         str | None, typer.Option(help="Names such as Q_abf,VIF; by default all that are defined for the sources.")
     ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="One of `nmfuse methods`: fuse the images by it, and evaluate what comes out.")
+    ] = None,
+    transfer: Annotated[
+        bool, typer.Option("--transfer", help="With --method: what it shows of small signals that one source has.")
+    ] = False,
     window: Windows = None,
     data_range: DataRange = None,
     debug: Debug = False,
 ) -> None:
-    """Print what a fused image is worth; colour images by their luminance (BT.601)."""
-    from nmfuse.cli.evaluate import run_evaluate
+    """Print what a fused image, or a method, is worth; colour images by their luminance (BT.601)."""
+    from nmfuse.cli.evaluate import run_evaluate, run_transfer
 
+    if transfer and method is None:
+        raise typer.BadParameter("needs a method that fuses; give --method, such as learned", param_hint="--transfer")
+    if transfer and (metrics is not None or window or data_range is not None):
+        raise typer.BadParameter("has no --metrics, --window or --range", param_hint="--transfer")
+    if transfer and method is not None:
+        run_transfer(method, images)
+        return
     run_evaluate(
-        fused,
-        sources,
+        images,
         _names(metrics),
-        window=_windows(window, 1 + len(sources)),
+        method=method,
+        window=_windows(window, len(images)),
         data_range=_pair_of_numbers(data_range, "--range"),
     )
 
@@ -492,6 +526,13 @@ def _windows(given: list[str] | None, images: int) -> Any:
 
 def _range_or_name(text: str) -> Any:
     return _pair_of_numbers(text, "--window") if "," in text else text
+
+
+def _numbers(text: str | None, option: str) -> list[float] | None:
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"got {text!r}; expected numbers such as 1,0.5", param_hint=option) from error
 
 
 def _pair_of_numbers(text: str | None, option: str) -> tuple[float, float] | None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nmfuse.align import resample
 from nmfuse.cli.demo import print_timings
+from nmfuse.cli.page import write_page
 from nmfuse.cli.panel import write_steps
 from nmfuse.fuser import Fuser
-from nmfuse.images import Image
+from nmfuse.images import Grid, Image
 from nmfuse.io import check_file, check_output, read_image, write_image
 
 _HELD = 4  # images that are read once; of more, one after the other is read again when its turn comes
@@ -24,43 +26,93 @@ def run_fuse(
     output: Path,
     *,
     explain: Path | None,
+    report: Path | None,
     profile: bool,
     overwrite: bool,
     output_dtype: str | None,
+    resample_to: str | None,
     **options: Any,
 ) -> None:
     """Refuse what cannot be written, fuse, write the image, and what was asked for besides."""
     check_output(output, overwrite=overwrite, sources=paths)
     if explain is not None and explain.exists():
         check_file(explain / "explain.png", overwrite=overwrite)
+    if report is not None:
+        check_file(report, overwrite=overwrite)
     images = [read_image(path) for path in paths[:_HELD]]
+    spatial = images[0].spatial
+    if spatial == 3 and not (explain is None and report is None):
+        raise ValueError(f"{images[0].name}: is a volume, and --explain and --report show images; leave them out")
+    grid = None if resample_to is None else _grid_to_take(resample_to, paths, images)
+
+    def on_grid(image: Image) -> Image:
+        return image if grid is None else resample(image, grid)
+
+    images = [on_grid(image) for image in images]
+
+    def sources() -> Iterable[Image]:
+        yield from images
+        for path in paths[_HELD:]:
+            yield on_grid(read_image(path))
+
     in_colour, seen = False, np.zeros((), bool)
-    for image in itertools.chain(images, map(read_image, paths[_HELD:])):
-        in_colour |= image.ndim == 3
-        seen = seen | (True if image.valid is None else image.valid) if image.shape[:2] == images[0].shape[:2] else seen
+    for image in sources():
+        if image.spatial != spatial:
+            what = ["an image", "a volume"] if spatial == 3 else ["a volume", "an image"]
+            raise ValueError(
+                f"{image.name}: is {what[0]}, and {images[0].name} is {what[1]}; images are fused with images and "
+                "volumes with volumes, take a slice of each volume first"
+            )
+        in_colour |= image.ndim > spatial
+        if image.shape[:spatial] == images[0].shape[:spatial]:
+            seen = seen | (True if image.valid is None else image.valid)
     check_output(
         output,
         overwrite=overwrite,
         dtype=output_dtype or images[0].dtype,
-        ndim=3 if in_colour else 2,
+        ndim=spatial + in_colour,
         colour=in_colour,
         transparent=options["fill"] is None and not seen.all(),
         sources=paths,
     )
 
-    def sources() -> Iterable[Image]:
-        yield from images
-        for path in paths[_HELD:]:
-            yield read_image(path)
-
-    if explain is None:
+    if explain is None and report is None:
         fused = fuser.fuse(sources(), output=output_dtype, **options)
     else:
         explanation = fuser.explain(sources(), output=output_dtype, **options)
-        explain.mkdir(parents=True, exist_ok=True)
-        write_steps(explain, explanation, overwrite=overwrite)
         fused = explanation.fused
+        if explain is not None:
+            explain.mkdir(parents=True, exist_ok=True)
+            write_steps(explain, explanation, overwrite=overwrite)
+        if report is not None:
+            balance = options["balance"] or [1.0] * len(paths)  # what has no part in it is not on the page
+            shown = [(path.name, share) for path, share in zip(paths, balance, strict=True) if share > 0]
+            write_page(
+                report,
+                fuser,
+                explanation,
+                [name for name, _ in shown],
+                overwrite=overwrite,
+                options={"balance": [share for _, share in shown]},
+            )
     write_image(output, fused, overwrite=overwrite)
     print(output)
     if profile:
         print_timings(fuser.explain(sources(), output=output_dtype, **options))
+
+
+def _grid_to_take(text: str, paths: Sequence[Path], images: Sequence[Image]) -> Grid:
+    """Return the grid that --resample-to asks for: of the image at a place from 1, the finest of all, or of a file."""
+    if text.isdecimal() and not 1 <= int(text) <= len(paths):
+        raise ValueError(f"--resample-to: got {text}; expected 1 to {len(paths)}, finest, or a file")
+    read = dict(zip(paths, images, strict=False))
+    chosen = paths if text == "finest" else [paths[int(text) - 1] if text.isdecimal() else Path(text)]
+    grids = []
+    for path in chosen:
+        grid = (read.get(path) or read_image(path)).grid
+        if grid is None:
+            raise ValueError(
+                f"--resample-to: {path} says nothing of where its pixels lie; it needs a grid in mm (NIfTI)"
+            )
+        grids.append(grid)
+    return min(grids, key=lambda grid: prod(grid.spacing))

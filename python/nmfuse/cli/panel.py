@@ -22,6 +22,7 @@ _EACH = {  # a map a source; of lists, that of the finest level
     "context": ("context of {}: its share of the parts", _WEIGHT),
     "gates": ("gate of {}, finest level", _GATE),
     "W": ("W: final weight of {}", _WEIGHT),
+    "provenance": ("what comes from {}", _WEIGHT),
 }
 _COMPONENTS = 8  # of stage 1, the strongest
 
@@ -67,6 +68,7 @@ def _maps(explanation: Explanation) -> Iterator[tuple[str, str, np.ndarray, str]
         for label, values in zip(labels, maps, strict=True):
             yield f"{name}_{label}", title.format(label), values / 2 if cmap == _GATE else values, cmap  # gates: 0 to 2
     yield "luminance", "fused", steps["luminance"], _PLAIN
+    yield "conflict", "where they contradict each other", 4 * steps["conflict"], _HEAT
     if "B" in steps:
         for k, component in enumerate(steps["B"]):
             shares = "/".join(f"{100 * share:.0f}" for share in steps["share"][:, k])

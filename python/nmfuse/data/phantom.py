@@ -1,4 +1,4 @@
-"""A digital brain phantom: one axial slice at the level of the basal ganglia, seen by MRI, CT and PET.
+"""A digital brain phantom: one axial slice at the level of the basal ganglia, or several, seen by MRI, CT and PET.
 
 All geometry is analytic and in millimetres (x to the right, y to the back, the origin in mid-brain), so that
 a seed is the same head at every size. The head is an egg; sulci walk inwards from the surface of the brain,
@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 
 FIELD_OF_VIEW = 220.0  # mm
 _HALF_WIDTH, _HALF_LENGTH = 70.0, 87.0  # of the inside of the skull, mm
+_LEAN = 0.2  # of the head forwards: what lies above is not what lies below
+_HALF_HEIGHT, _HEIGHT = 70.0, 90.0  # of the head as an ellipsoid, and of what volumes show of it, mm
 _CORTEX = 3.0  # thickness, mm
 _FISSURE = 0.25  # bend, in radians, of the great fissures, which nothing stops
 _PET_FWHM = 6.0  # mm
@@ -62,14 +64,14 @@ _MIDLINE = (
 
 @dataclass(frozen=True, eq=False)
 class BrainPhantom:
-    """One slice in four modalities, registered by construction.
+    """One slice, or a volume, in four modalities, registered by construction.
 
     Attributes
     ----------
     t1, t2, ct, pet
-        Renderings, (size, size) float32 in [0, 1].
+        Renderings, (size, size) or (depth, size, size), float32 in [0, 1].
     labels
-        The tissue that fills most of each pixel, (size, size) uint8, an index into `label_names`.
+        The tissue that fills most of each pixel, of the same shape, uint8, an index into `label_names`.
     label_names
         Names of the tissues.
     """
@@ -82,8 +84,10 @@ class BrainPhantom:
     label_names: tuple[str, ...]
 
 
-def brain_phantom(size: int = 256, seed: int = 0, *, noise: bool = True, lesion: bool = True) -> BrainPhantom:
-    """Draw a brain slice and render it as T1 and T2 MRI, CT and FDG-PET.
+def brain_phantom(
+    size: int = 256, seed: int = 0, *, noise: bool = True, lesion: bool = True, depth: int | None = None
+) -> BrainPhantom:
+    """Draw a brain slice, or a volume of them, and render it as T1 and T2 MRI, CT and FDG-PET.
 
     Pixels are drawn at twice the size and averaged (partial volume). MRI has a smooth bias field and Rician
     noise (Gudbjartsson & Patz, Magn. Reson. Med. 34 (1995) 910-914), CT has Gaussian noise, PET has Poisson
@@ -99,33 +103,59 @@ def brain_phantom(size: int = 256, seed: int = 0, *, noise: bool = True, lesion:
         False gives the ground truth: partial volume and the blur of PET, without noise or bias.
     lesion
         Whether there is a tumour with oedema and a calcification.
+    depth
+        Number of slices of a volume, as far apart as the pixels of a slice, the slice of this seed in their middle. The
+        head leans, and narrows from there as an ellipsoid does, with all that lies in it; the tumour is a ball; each
+        slice has noise of its own. By default one slice, without that axis. Together they are 90 mm high at most.
 
     Returns
     -------
     BrainPhantom
-        float32 pictures in [0, 1] and a uint8 label map, each (size, size).
+        float32 pictures in [0, 1] and a uint8 label map, each (size, size) or (depth, size, size).
 
     Raises
     ------
     TypeError
-        `size` or `seed` is no integer.
+        `size`, `seed` or `depth` is no integer.
     ValueError
-        `size` < 64 or `seed` < 0.
+        `size` < 64, `seed` < 0, `depth` < 1 or more than 90 mm.
 
     Examples
     --------
     >>> phantom = brain_phantom(64)
     >>> phantom.ct.shape, phantom.label_names[3]
     ((64, 64), 'bone')
+    >>> brain_phantom(64, depth=5).pet.shape
+    (5, 64, 64)
     """
     size, seed = _integer("size", size, 64), _integer("seed", seed, 0)
+    if depth is None:
+        return _slice(size, seed, 0, 0.0, noise=noise, lesion=lesion)
+    depth, spacing = _integer("depth", depth, 1), FIELD_OF_VIEW / size
+    if depth * spacing > _HEIGHT:
+        raise ValueError(
+            f"depth: got {depth}, which is {depth * spacing:.0f} mm; expected at most {int(_HEIGHT / spacing)} slices "
+            f"of {spacing:.2g} mm, {_HEIGHT:.0f} mm in all"
+        )
+    middle = (depth - 1) // 2
+    slices = [_slice(size, seed, k - middle, (k - middle) * spacing, noise=noise, lesion=lesion) for k in range(depth)]
+    t1, t2, ct, pet, labels = (
+        np.stack([getattr(one, name) for one in slices]) for name in ("t1", "t2", "ct", "pet", "labels")
+    )
+    return BrainPhantom(t1, t2, ct, pet, labels, slices[0].label_names)
+
+
+def _slice(size: int, seed: int, place: int, height: float, *, noise: bool, lesion: bool) -> BrainPhantom:
+    """Draw and render the slice at a height in mm above that of the seed, the `place`-th from there."""
     # geometry and noise have streams of their own: the head stays when size or noise change
     geometry, acquisition = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
-    fine = _label_map(2 * size, geometry, lesion)
+    fine = _label_map(2 * size, geometry, lesion, height)
     t1, t2, ct, pet = (_halve(np.array([tissue[column] for tissue in _TISSUES])[fine]) for column in range(1, 5))
     if noise:
         axis = _axis(size)
         bias = _smooth_noise(acquisition, axis, wavelength=160.0)
+        if place != 0:  # the field is that of all slices
+            acquisition = np.random.default_rng([seed, abs(place), int(place > 0)])
         t1, t2 = (_rician(acquisition, image * (1 + _BIAS * bias)) for image in (t1, t2))
         # air lies far below the window of the CT, and its noise with it
         ct = ct + np.where(ct > 0, acquisition.normal(0, _CT_SIGMA, ct.shape), 0)
@@ -200,11 +230,11 @@ def _ellipse(x: Floats, y: Floats, cx: float, cy: float, a: float, b: float, til
     return np.asarray(np.hypot((c * (x - cx) + s * (y - cy)) / a, (c * (y - cy) - s * (x - cx)) / b))
 
 
-def _label_map(n: int, rng: np.random.Generator, lesion: bool) -> NDArray[np.uint8]:
-    """Draw the tissues on an n × n grid."""
-    axis = _axis(n)
+def _label_map(n: int, rng: np.random.Generator, lesion: bool, height: float = 0.0) -> NDArray[np.uint8]:
+    """Draw the tissues on an n × n grid, at a height in mm above the middle of the head."""
+    axis = _axis(n) / np.sqrt(1 - (height / _HALF_HEIGHT) ** 2)  # an ellipsoid: narrower above and below
     x = axis[None, :] + 2.5 * _smooth_noise(rng, axis, 70.0)
-    y = axis[:, None] + 2.5 * _smooth_noise(rng, axis, 70.0)
+    y = axis[:, None] + 2.5 * _smooth_noise(rng, axis, 70.0) + _LEAN * height
     rough = _smooth_noise(rng, axis, 14.0)
     depth = _depth(x, y)
     labels = np.zeros((n, n), np.uint8)
@@ -234,7 +264,7 @@ def _label_map(n: int, rng: np.random.Generator, lesion: bool) -> NDArray[np.uin
     for cx, cy in ((0.0, 18.5), (-23.0, 28.0), (23.0, 28.0)):  # pineal gland and choroid plexus
         labels[np.hypot(x - cx, y - cy) < rng.uniform(1.0, 2.2)] = _LABEL["calcification"]
     if lesion:
-        _draw_lesion(labels, x, y, depth, rough, rng)
+        _draw_lesion(labels, x, y, depth, rough, rng, height)
     return labels
 
 
@@ -311,19 +341,27 @@ def _sulci(rng: np.random.Generator) -> Floats:
 
 
 def _draw_lesion(
-    labels: NDArray[np.uint8], x: Floats, y: Floats, depth: Floats, rough: Floats, rng: np.random.Generator
+    labels: NDArray[np.uint8],
+    x: Floats,
+    y: Floats,
+    depth: Floats,
+    rough: Floats,
+    rng: np.random.Generator,
+    height: float,
 ) -> None:
     """Draw a tumour with necrosis and calcification; its oedema spreads in white matter alone."""
     side, end = rng.choice([-1, 1], 2)
     cx, cy = side * rng.uniform(26, 36), end * rng.uniform(36, 44)
     radius = rng.uniform(10, 13)
     distance = _ellipse(x, y, cx, cy, 1.0, rng.uniform(0.85, 1.15), rng.uniform(0, 180)) + 1.2 * rough
+    distance = np.hypot(distance, height) if height else distance  # a ball
     brain = (depth > 4) & (labels != _LABEL["ventricle"])
     labels[(labels == _LABEL["white matter"]) & (distance < radius + 9 + 3 * rough)] = _LABEL["oedema"]
     labels[brain & (distance < radius)] = _LABEL["tumour"]
     labels[brain & (distance < 0.45 * radius)] = _LABEL["necrosis"]
     angle = rng.uniform(0, 2 * np.pi)
     spot = np.hypot(x - cx - 0.65 * radius * np.cos(angle), y - cy - 0.65 * radius * np.sin(angle))
+    spot = np.hypot(spot, height) if height else spot
     labels[brain & (spot < 2.6 + 0.6 * rough)] = _LABEL["calcification"]
 
 

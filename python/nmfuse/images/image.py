@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from nmfuse.images.grid import Grid
+
 
 @dataclass(frozen=True, eq=False)
 class Image:
@@ -27,6 +29,8 @@ class Image:
         Millimetres from one pixel to the next along each spatial axis.
     carried : dict
         What its file holds besides and a file of the result is to hold too, by the names that the formats use.
+    grid : Grid, optional
+        Where its pixels lie in mm, if its file says so. An image with a grid of three axes is a volume.
 
     Examples
     --------
@@ -40,6 +44,7 @@ class Image:
     name: str = ""
     spacing: tuple[float, ...] | None = None
     carried: dict[str, Any] = field(default_factory=dict)
+    grid: Grid | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -55,6 +60,11 @@ class Image:
     def ndim(self) -> int:
         """Number of axes of the pixels."""
         return len(self.shape)
+
+    @property
+    def spatial(self) -> int:
+        """Number of spatial axes: that of its grid, and 2 without one."""
+        return 2 if self.grid is None else len(self.grid.shape)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Return the pixels, for NumPy."""

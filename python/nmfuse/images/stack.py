@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nmfuse.images import colour, window
+from nmfuse.images.grid import Grid
 from nmfuse.images.image import Image
 from nmfuse.images.order import canonical_order
 from nmfuse.images.rows import by_rows, pieces
@@ -56,6 +58,8 @@ class Stack:
     form : Form
     scratch : Scratch
         Memory for what does not fit in memory.
+    balance : list of float, optional
+        How much of each is wanted, above 0; None: all alike. Sources that are not wanted are not in the stack.
     """
 
     planes: list[Tensor]
@@ -64,6 +68,7 @@ class Stack:
     order: list[int]
     form: Form
     scratch: Scratch
+    balance: list[float] | None = None
 
 
 @dataclass
@@ -74,19 +79,24 @@ class _Source:
     planes: Tensor  # (C, *spatial), C 1 or 3
     valid: Tensor | None
     form: Form  # of its own kind and dtype; its range is filled in when the window is known
+    grid: Grid | None = None
 
 
 def take(
     sources: Iterable[Any],
     *,
-    spatial: int = 2,
+    spatial: int | None = None,
     slice_axis: int = 0,
     windows: Any = None,
     data_range: Any = None,
     output: str | None = None,
+    balance: Any = None,
     least_side: int = 1,
 ) -> Stack:
     """Check the sources, one after the other, and bring each to [0, 1] by its own window; see `nmfuse.fuse`."""
+    first, sources = _first_of(sources)
+    if spatial is None:
+        spatial = first[0].spatial if first and isinstance(first[0], Image) else 2
     if isinstance(spatial, bool) or not isinstance(spatial, int) or spatial not in (2, 3):
         raise ValueError(f"spatial: got {spatial!r}; expected 2 for images or 3 for volumes")
     if (
@@ -102,7 +112,8 @@ def take(
     chromas: list[Tensor | None] = []
     valid: list[Tensor | None] = []
     forms: list[Form] = []
-    for source in specs.ready(_take_one(x, place, spatial, slice_axis) for place, x in enumerate(sources)):
+    taken = (_take_one(x, place, spatial, slice_axis) for place, x in enumerate(_again(first, sources)))
+    for source in specs.ready(_on_one_grid(taken)):
         if min(source.planes.shape[-2:]) < least_side:
             size = _size(source.planes)
             raise ValueError(f"{source.name}: size {size}; expected at least {least_side} x {least_side} pixels")
@@ -119,16 +130,46 @@ def take(
     if len(planes) < 2:
         raise ValueError(f"sources: got {len(planes)}; expected two or more images")
     specs.check_count(len(planes))
+    wanted = _check_balance(balance, len(planes))
     order = canonical_order(planes, list(zip(chromas, valid, strict=True)), scratch.release)
-    coloured = [uv for uv in (chromas[k] for k in order) if uv is not None]
+    order = [k for k in order if wanted[k] > 0]
+    coloured = [(uv, wanted[k]) for k in order if (uv := chromas[k]) is not None]
+    chroma = colour.mix_chroma([uv for uv, _ in coloured], scratch.release, [share for _, share in coloured])
+    if chroma is None and any(uv is not None for uv in chromas):  # those in colour are not wanted
+        chroma = torch.zeros_like(torch.stack([planes[0], planes[0]]))
     return Stack(
         planes=[planes[k] for k in order],
         valid=[valid[k] for k in order],
-        chroma=colour.mix_chroma(coloured, scratch.release),
+        chroma=chroma,
         order=order,
         form=_form_of_result(forms, output),
         scratch=scratch,
+        balance=None if len({wanted[k] for k in order}) == 1 and len(order) > 1 else [wanted[k] for k in order],
     )
+
+
+def _first_of(sources: Iterable[Any]) -> tuple[list[Any], Iterator[Any]]:
+    """Return the first source, in a list that `_again` empties so that nobody holds it, and the others."""
+    rest = iter(sources)
+    return list(itertools.islice(rest, 1)), rest
+
+
+def _again(first: list[Any], rest: Iterator[Any]) -> Iterator[Any]:
+    while first:
+        yield first.pop()
+    yield from rest
+
+
+def _check_balance(balance: Any, sources: int) -> list[float]:
+    """Return how much of each source is wanted."""
+    if balance is None:
+        return [1.0] * sources
+    given = list(balance) if isinstance(balance, (Sequence, np.ndarray)) and not isinstance(balance, str) else None
+    if given is None or len(given) != sources:
+        raise ValueError(f"balance: got {balance!r}; expected {sources} numbers from 0 to 1, one for each source")
+    if not all(isinstance(x, (int, float, np.number)) and 0 <= x <= 1 for x in given) or not any(given):
+        raise ValueError(f"balance: got {balance!r}; expected numbers from 0 to 1, at least one of them above 0")
+    return [float(x) for x in given]
 
 
 def give_back(y: Tensor, stack: Stack, seen: Tensor | None = None, fill: float | None = None) -> Any:
@@ -216,8 +257,9 @@ def _in_kind(values: Tensor, seen: Tensor | None, form: Form) -> Any:
 def _take_one(x: Any, place: int, spatial: int, slice_axis: int) -> _Source:
     """Return one source taken apart, checked by itself."""
     name = f"sources[{place}]"
-    carrier, valid = None, None
+    carrier, valid, grid = None, None, None
     if isinstance(x, Image):
+        grid = x.grid
         name = x.name or name
         if place == 0:
             carrier = x.with_pixels(None)  # the pixels of a source are not kept
@@ -242,8 +284,16 @@ def _take_one(x: Any, place: int, spatial: int, slice_axis: int) -> _Source:
     shape = tuple(x.shape)
     if 0 in shape:
         raise ValueError(f"{name}: shape {shape} is empty; expected an image")
+    if (spatial == 2 and grid is not None and len(grid.shape) == 3) or (spatial == 3 and len(shape) == 2):
+        raise ValueError(
+            f"{name}: is {'a volume' if spatial == 2 else 'an image'} of shape {shape} among "
+            f"{'images' if spatial == 2 else 'volumes'}; images are fused with images and volumes with volumes "
+            "(spatial=3), take a slice of each volume first"
+        )
     tensor = x if isinstance(x, Tensor) else torch.from_numpy(_as_torch_views(x))
     planes, layout = _channels_first(tensor, kind, spatial, name)
+    if grid is not None and tuple(planes.shape[1:]) != grid.shape:
+        raise ValueError(f"{name}: shape {shape}, but its grid has {grid.shape}; give it a grid of its own")
     if spatial == 3:
         planes = planes.movedim(1 + slice_axis, 1)
         valid = None if valid is None else valid.movedim(slice_axis, 0)
@@ -258,7 +308,7 @@ def _take_one(x: Any, place: int, spatial: int, slice_axis: int) -> _Source:
         planes, valid = _without_nan(planes, valid, name)
     valid = None if valid is None or bool(valid.all()) else valid.to(planes.device)
     form = Form(kind, dtype, layout, 0, 1, planes.shape[0], has_alpha, slice_axis, carrier)
-    return _Source(name, planes, valid, form)
+    return _Source(name, planes, valid, form, grid)
 
 
 def _without_nan(planes: Tensor, valid: Tensor | None, name: str) -> tuple[Tensor, Tensor | None]:
@@ -306,6 +356,20 @@ def _as_torch_views(x: np.ndarray) -> np.ndarray:
 
 def _size(planes: Tensor) -> str:
     return " x ".join(str(n) for n in planes.shape[1:])
+
+
+def _on_one_grid(sources: Iterable[_Source]) -> Iterator[_Source]:
+    """Yield the sources; refuse one whose pixels lie elsewhere than those of one before."""
+    known: tuple[str, Grid] | None = None
+    for source in sources:
+        if source.grid is not None:
+            known = known or (source.name, source.grid)
+            if differ := source.grid.difference(known[1]):
+                raise ValueError(
+                    f"{source.name}: is not on the grid of {known[0]}: {differ}; put all sources on one grid, by "
+                    "nmfuse.align.resample(image, grid), in the shell by --resample-to 1 (or 2, ..., finest, FILE)"
+                )
+        yield source
 
 
 def _check_grid(source: _Source, first: _Source) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nmfuse.images import Image
-from nmfuse.io import pillow, tiff
+from nmfuse.io import nifti, pillow, tiff
 
 GROUP = "nmfuse.formats"  # of the entry points that add a `Format` to the table
 
@@ -38,6 +39,8 @@ class Format:
         The dtypes of grey images, of those in colour, and of either with pixels that are not valid.
     axes : tuple of int
         How many spatial axes an image may have.
+    needs, extra : str
+        The package beyond nmfuse's own that reads and writes it, by import name, and the extra that brings it.
 
     Examples
     --------
@@ -54,6 +57,16 @@ class Format:
     colour: tuple[str, ...] = ()
     transparent: tuple[str, ...] = ()
     axes: tuple[int, ...] = (2,)
+    needs: str = ""
+    extra: str = ""
+
+    def check_installed(self, path: str | Path) -> None:
+        """Raise ModuleNotFoundError where what reads and writes such a file is not installed."""
+        if self.needs and not _is_installed(self.needs):
+            raise ModuleNotFoundError(
+                f"{path}: {self.name} needs {self.needs}, which is not installed; pip install 'nmfuse[{self.extra}]'",
+                name=self.needs,
+            )
 
     def holds(
         self,
@@ -83,6 +96,13 @@ class Format:
         )
 
 
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ValueError:  # taken out of sys.modules
+        return False
+
+
 def _by_pillow(name: str, *suffixes: str, deep: bool = False, transparent: bool = False, **options: Any) -> Format:
     def write(path: Path, image: Image) -> None:
         pillow.write(path, image, **options)
@@ -97,6 +117,18 @@ _OURS = (
     _by_pillow("BMP", ".bmp"),
     _by_pillow("WebP", ".webp", transparent=True, quality=95),
     Format("TIFF", (".tif", ".tiff"), tiff.read, tiff.write, tiff.DTYPES, tiff.DTYPES, tiff.DTYPES),
+    Format(
+        "NIfTI",
+        (".nii", ".nii.gz"),
+        nifti.read,
+        nifti.write,
+        nifti.DTYPES,
+        (),
+        nifti.FLOATS,
+        (3,),
+        needs="nibabel",
+        extra="medical",
+    ),
 )
 
 
@@ -150,6 +182,8 @@ def format_of(path: str | Path) -> Format:
     ------
     ValueError
         For an unknown suffix.
+    ModuleNotFoundError
+        If the format needs a package that is not there.
 
     Examples
     --------
@@ -159,6 +193,7 @@ def format_of(path: str | Path) -> Format:
     found = _find(path)
     if found is None:
         raise ValueError(f"{path}: unknown image suffix {Path(path).suffix!r}; expected one of {', '.join(suffixes())}")
+    found.check_installed(path)
     return found
 
 
@@ -187,7 +222,7 @@ def refuse_what_does_not_fit(
     >>> refuse_what_does_not_fit("x.jpg", "uint16")
     Traceback (most recent call last):
     ...
-    ValueError: x.jpg: JPEG cannot hold uint16 images (it holds grey of uint8, ...); write .png, .tif, .tiff
+    ValueError: x.jpg: JPEG cannot hold uint16 images (it holds grey of uint8, ...); write .png, .tif, .tiff...
     """
     chosen = format_of(path)
     name = None if dtype is None else np.dtype(dtype).name
@@ -197,6 +232,7 @@ def refuse_what_does_not_fit(
     raise ValueError(
         f"{path}: {chosen.name} cannot hold {_described(name, ndim, colour, transparent)} (it {chosen.what()}); "
         + (f"write {', '.join(others)}" if others else "no format here does: convert the pixels")
+        + (", or fill those that are not valid (fill=, --fill)" if transparent else "")
     )
 
 

@@ -19,8 +19,8 @@ def read_image(path: str | Path) -> Image:
     Parameters
     ----------
     path : str or path
-        PNG, JPEG, BMP, WebP, TIFF, or what a package adds (see `Format`). EXIF rotation is applied, but in TIFF. A
-        palette becomes RGB, 1 bit becomes 0 and 255, three channels that are equal become grey.
+        PNG, JPEG, BMP, WebP, TIFF, NIfTI, or what a package adds (see `Format`). EXIF rotation is applied, but in TIFF.
+        A palette becomes RGB, 1 bit becomes 0 and 255, three channels that are equal become grey.
 
     Returns
     -------
@@ -28,7 +28,8 @@ def read_image(path: str | Path) -> Image:
         ``pixels`` (H, W) or (H, W, 3) as stored: uint8; uint16 of grey PNG and of TIFF; of TIFF int16, int32, float16,
         float32 and float64 too. ``valid`` is False where the file is wholly transparent, by its alpha channel, its
         palette or the one colour that a PNG may declare so; None where that is nowhere. What is partly transparent
-        counts as shown. ``name`` is the file's name.
+        counts as shown. ``name`` is the file's name. A NIfTI file is a volume (D, H, W) with its `grid`; see
+        `nmfuse.io.nifti`.
 
     Raises
     ------
@@ -37,6 +38,8 @@ def read_image(path: str | Path) -> Image:
     ValueError
         For an unknown suffix, or if the file is not a readable image, is truncated, too large, has several pages, or is
         of a kind that would lose something.
+    ModuleNotFoundError
+        If the format needs a package that is not there.
 
     Examples
     --------
@@ -54,14 +57,14 @@ def read_image(path: str | Path) -> Image:
         raise FileNotFoundError(f"{path}: no such file")
     try:
         image = format_of(path).read(path)
-    except ValueError:
+    except (ValueError, ModuleNotFoundError):
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, zlib.error, ...
         raise ValueError(f"{path}: not a readable image ({type(error).__name__}: {error})") from error
     pixels, valid = image.pixels, image.valid
     if valid is not None and valid.all():
         valid = None
-    if pixels.ndim == 3 and pixels.shape[2] == 3:
+    if image.grid is None and pixels.ndim == 3 and pixels.shape[2] == 3:
         same = pixels == pixels[..., :1]
         if (same if valid is None else same[valid]).all():
             pixels = np.ascontiguousarray(pixels[..., 0])  # three equal channels are grey
@@ -74,14 +77,16 @@ def write_image(path: str | Path, image: Image | np.ndarray, *, overwrite: bool 
     Parameters
     ----------
     path : str or path
-        .png, .jpg, .jpeg, .bmp, .webp, .tif or .tiff, in a folder that exists; or what a package adds (see `Format`).
-    image : Image or array, shape (H, W) or (H, W, 3)
-        uint8; uint16 for grey PNG; for TIFF uint16, int16, int32, float16, float32 and float64 too.
+        .png, .jpg, .jpeg, .bmp, .webp, .tif or .tiff, for volumes .nii or .nii.gz, in a folder that exists; or what a
+        package adds (see `Format`).
+    image : Image or array, shape (H, W) or (H, W, 3), or a volume (D, H, W)
+        uint8; uint16 for grey PNG; for TIFF uint16, int16, int32, float16, float32 and float64 too; for NIfTI all of
+        these but float16.
     overwrite : bool
         Whether an existing file may be replaced.
     valid : bool array, shape (H, W), optional
-        False where the image shows nothing: written as transparent, which PNG (of 8 bits), WebP and TIFF hold. An
-        `Image` brings its own.
+        False where the image shows nothing: written as transparent, which PNG (of 8 bits), WebP and TIFF hold, and as
+        NaN in NIfTI of floats. An `Image` brings its own.
 
     Raises
     ------
@@ -92,7 +97,9 @@ def write_image(path: str | Path, image: Image | np.ndarray, *, overwrite: bool 
     FileNotFoundError, PermissionError
         If its folder does not, or cannot be written to.
     ValueError
-        For an unknown suffix, pixels that the format cannot hold, or a `valid` of another size.
+        For an unknown suffix, pixels that the format cannot hold, or a `valid` or a `grid` of another size.
+    ModuleNotFoundError
+        If the format needs a package that is not there.
 
     Examples
     --------
@@ -113,6 +120,12 @@ def write_image(path: str | Path, image: Image | np.ndarray, *, overwrite: bool 
     if not isinstance(pixels, np.ndarray):
         raise TypeError(f"image: got {type(pixels).__name__}; expected an Image or a NumPy array (x.cpu().numpy())")
     colour = pixels.ndim >= 3 and pixels.shape[-1] == 3
+    if image.grid is not None:
+        colour = pixels.ndim > len(image.grid.shape)
+        if image.grid.shape != pixels.shape[: pixels.ndim - colour]:
+            raise ValueError(
+                f"image: shape {pixels.shape}, but its grid has {image.grid.shape}; give it a grid of its own"
+            )
     if pixels.size == 0:
         raise ValueError(f"image: shape {pixels.shape} is empty; expected pixels")
     if valid is not None:

@@ -130,7 +130,7 @@ def new_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     check_file(path, overwrite=overwrite)
-    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(6)}{path.suffix}")
+    temporary = path.with_name(f".{secrets.token_hex(6)}-{path.name}")  # writers look at the suffix
     try:
         yield temporary
         temporary.replace(path)

@@ -10,6 +10,11 @@ from nmfuse.metrics.evaluate import METRICS
 
 # The ten metrics that methods are ranked by: contrast, information, fidelity, edges, and the worse-served source.
 RANKING = ("EN", "SD", "SF", "MI", "SCD", "VIF", "Q_abf", "SSIM", "VIF_min", "Q_over")
+# The second jury: eighteen others. None of them is, or ever was, in a loss of ours.
+SECOND_JURY = (
+    "AG", "Q_MI", "MI_Tsallis", "Q_TE", "IR", "L_abf", "N_abf", "MS_SSIM", "Q_S", "Q_W", "Q_E", "Q_Y", "VIFF", "CC",
+    "Q_CB", "FMI_pixel", "FMI_gradient", "PSNR",
+)  # fmt: skip
 
 
 def ranks(values: np.ndarray, metrics: Sequence[str]) -> np.ndarray:

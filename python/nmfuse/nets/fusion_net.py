@@ -20,11 +20,12 @@ from nmfuse.nets.two_stage import others, two_stage
 from nmfuse.nets.weights_file import fit_weights, load_once, read_weights, shipped
 from nmfuse.ops import nmf_layer
 
-FORMAT = "nmfuse.fusion.6"
+FORMAT = "nmfuse.fusion.7"
 LEVELS = 6  # of the pyramid, with its top
 _NOTES = 4  # maps that a level hands down to the next finer one, of each source
 _SHIPPED = {"default": "fusion", "all": "fusion_all"}
 _SILENT = 1e-6
+_LEAST_GATE = 0.4  # of details that do not match: more than a third of what one source alone shows is always shown
 _FAINT = 1e-10  # energy of coefficients that no screen shows
 # Pixels of a pair: height and width of what is looked at together where no gradient is asked for; even. A cache holds
 # the first. More sources, or images of a batch, get fewer rows, and then columns.
@@ -52,8 +53,11 @@ class FusionNet(nn.Module):
     excess, -1 to 1, counts as far as the coefficients L do not match,
     ``M = ((sum_s L_s)^2 - sum_s L_s^2) / ((S - 1) sum_s L_s^2)`` over 3 x 3. So the
     details of two images may be shown in full where they differ, copies of one image give that image, and the order of
-    the images is that of the gates. No pixel becomes brighter than twice what any image shows within 3 x 3: black stays
-    black.
+    the images is that of the gates. Of details that do not match (M = 0), which one image alone shows, no gate is below
+    0.4 sqrt(2 / S), so that none of them is lost. Where images contradict each other, the gate of the fainter one is
+    multiplied by ``1 - O (1 - E_s / E_max)``, with its energy E_s over 3 x 3 and the opposition ``O = -2 L_s L_others /
+    sum_s L_s^2``, 0 at least: the stronger one keeps its sign. No pixel becomes brighter than twice what any image has
+    within 3 x 3: black stays black.
 
     Parameters
     ----------
@@ -141,7 +145,7 @@ class FusionNet(nn.Module):
                 with clock("gates"):
                     maps = _cut(features, seen) if level == 1 and features is not None else self._look(image, level)
                     logits = self.heads[level](maps, parts.flatten(0, 1), scene, count)  # (S, N, 2 + notes, h, w)
-                    gate = _weights(logits[:, :, :1]) + _mismatch(shown) * _excesses(logits[:, :, 1:2])
+                    gate = _gates(logits, shown, is_top=level == LEVELS - 1)
                     _cut(handed, there).copy_(_cut(logits[:, :, 2:], inner))
                 with clock("pyramids"):
                     tile = (gate * shown).sum(0)
@@ -324,16 +328,39 @@ def _excesses(logits: Tensor) -> Tensor:
     return excess if len(logits) == 2 else excess * (2 / len(logits))
 
 
-def _mismatch(sources: Tensor) -> Tensor:
-    """Return 1 - M of the coefficients (S, N, 1, h, w), summed over 3 x 3; M is cut at 0."""
-    total, energy = sources[0], sources[0] * sources[0]
-    cross = torch.zeros_like(total)
-    for x in sources[1:]:
-        cross = cross + total * x  # of all pairs, in the end
-        total, energy = total + x, energy + x * x
-    cross, energy = functional.avg_pool2d(torch.cat([cross, energy], dim=1), 3, 1, 1).chunk(2, dim=1)
-    energy = energy if len(sources) == 2 else energy * (len(sources) - 1)
-    return 1 - (2 * cross / energy.clamp_min(_FAINT)).clamp(0, 1)
+def _gates(logits: Tensor, shown: Tensor, *, is_top: bool) -> Tensor:
+    """Return the gates (S, N, 1, h, w) of coefficients, from the heads' logits of weight and excess.
+
+    Of details that do not match no gate is below the least. Where a source's coefficients oppose the sum of the others'
+    and are fainter than the strongest source's, its gate is lowered, so that the stronger one's sign is kept.
+    """
+    energy, cross = _energies(shown)
+    mismatch = _mismatch(energy, cross)
+    gate = _weights(logits[:, :, :1]) + mismatch * _excesses(logits[:, :, 1:2])
+    if is_top:
+        return gate
+    least = _LEAST_GATE * math.sqrt(2 / len(shown))  # the noise of all sources together does not grow with their number
+    gate = gate + mismatch * (least - gate).clamp_min(0)
+    return gate * (1 - _opposition(energy, cross) * (1 - energy / energy.amax(0).clamp_min(_FAINT)))
+
+
+def _energies(sources: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each source's energy, and its products with the sum of the others, averaged over 3 x 3."""
+    rest = sources.sum(0) - sources if len(sources) > 2 else sources.flip(0)
+    both = torch.cat([sources * sources, sources * rest], dim=2)
+    energy, cross = functional.avg_pool2d(both.flatten(0, 1), 3, 1, 1).reshape(both.shape).chunk(2, dim=2)
+    return energy, cross
+
+
+def _opposition(energy: Tensor, cross: Tensor) -> Tensor:
+    """Return how much each source's coefficients oppose the sum of the others', 0 to 1."""
+    return (-2 * cross / energy.sum(0).clamp_min(_FAINT)).clamp(0, 1)
+
+
+def _mismatch(energy: Tensor, cross: Tensor) -> Tensor:
+    """Return 1 - M of coefficients; M is cut at 0."""
+    match = cross.sum(0) / ((len(energy) - 1) * energy.sum(0)).clamp_min(_FAINT)
+    return 1 - match.clamp(0, 1)
 
 
 def _greatest_near(x: Tensor) -> Tensor:

@@ -149,6 +149,13 @@ def fusion_scores(a: Tensor, b: Tensor, f: Tensor) -> dict[str, Tensor]:
     }
 
 
+def fidelity(sources: Tensor, f: Tensor) -> Tensor:
+    """Return what fused images (N, H, W) keep of the edges and structures of S sources (S, N, H, W), 0 to 1: (N,)."""
+    quality, weight = edge_qualities(sources, f)
+    edges = (quality * weight).sum((0, *_PIXELS)) / (weight.sum((0, *_PIXELS)) + _EPS)
+    return (edges + ssim(sources, f).mean(0)) / 2
+
+
 def plain_fusions(a: Tensor, b: Tensor) -> Tensor:
     """Return the average, the maximum and the Laplacian fusion of a and b, (3, N, H, W), in 255ths.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,16 +15,19 @@ from nmfuse.data import BrainPhantom, brain_phantom
 from nmfuse.images.luma import luminance
 from nmfuse.io import find_sets, read_image
 from nmfuse.training.patches import find_images, read_grey
+from nmfuse.training.stacks import Scene, bracket, focus_stack
 
 Image = NDArray[np.float32]  # (H, W) luminance in [0, 1]
 Pair = tuple[Image, Image]
 Maker = Callable[[int, np.random.Generator], Pair]  # a crop of a side, at random
+StackMaker = Callable[[int, int, np.random.Generator], Scene]  # of so many sources, too
 _HELD_OUT = 5  # every fifth patient, photograph or phantom is held out
 _TEXTURED = 0.5  # share of the views of phantoms with textures of photographs
 _FACED = {"mri_pet": 0.9}  # share of the views of phantoms with a face or a neck
 _SOMETIMES_FACED = 0.2  # of the other kinds
 _REPEATED = 0.9  # share of the views of uptake whose pixels are repeated
 _FEW_GREYS = 0.75  # share of the views of phantoms in few greys
+_WITH_CT = 0.4  # share of the stacks of heads with a CT among MRI
 _FRAME = 256  # pixels of a phantom's image
 _HEADS = (256, 224, 192, 160)  # pixels that phantoms are drawn at, in turn
 _BONE = 3  # labels of a phantom below this are air, skin and fat, from it on bone,
@@ -33,19 +36,27 @@ _INSIDE = 5  # and from this on what lies within the skull
 
 @dataclass(frozen=True)
 class PairSet:
-    """Sources of pairs by kind; `files` are those they were read from."""
+    """Sources of pairs, and of stacks for training, by kind; `files` are those they were read from."""
 
     training: dict[str, Maker]
     held_out: dict[str, Maker]
     files: list[Path]
+    stacks: dict[str, StackMaker]
 
     def draw(self, half: str, count: int, side: int, rng: np.random.Generator) -> tuple[Image, Image, list[str]]:
         """Return crops (N, side, side) of both images, in 255ths, and their kinds, each as likely as any other."""
         makers: dict[str, Maker] = getattr(self, half)
         kinds = [list(makers)[rng.integers(len(makers))] for _ in range(count)]
         drawn = zip(*(makers[kind](side, rng) for kind in kinds), strict=True)
-        a, b = (np.rint(255 * np.stack(x)) / np.float32(255) for x in drawn)  # as 8-bit files are: it tells in MI
+        a, b = (_in_bytes(np.stack(x)) for x in drawn)
         return a, b, kinds
+
+    def draw_stack(self, sources: int, count: int, side: int, rng: np.random.Generator) -> tuple[Image, Image | None]:
+        """Return crops (S, count, side, side) of a random kind, in 255ths, and what they are images of (or None)."""
+        make = list(self.stacks.values())[rng.integers(len(self.stacks))]
+        scenes = [make(sources, side, rng) for _ in range(count)]
+        truths = [scene.truth for scene in scenes if scene.truth is not None]
+        return _in_bytes(np.stack([scene.images for scene in scenes], axis=1)), np.stack(truths) if truths else None
 
 
 def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
@@ -66,7 +77,8 @@ def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
         Some, beside PET most, have a face or a neck at one side. T1, T2 and the uptake are mottled, and half of the
         time take on textures of the photographs, of those of at least 256 pixels. Most often an image has few greys.
 
-    A kind that `data` holds is drawn from there alone.
+    A kind that `data` holds is drawn from there alone. Stacks of any number are made of photographs (depths of focus,
+    exposures) and of phantoms (what MRI and CT show of one head).
 
     Raises
     ------
@@ -92,6 +104,7 @@ def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
             if held:
                 held_out[folder.name] = _crops_of([p for p, name in zip(both, names, strict=True) if name in held])
     made: dict[str, tuple[Maker, Maker]] = {}  # for training and held out
+    stacks: dict[str, StackMaker] = {}
     grey: list[Image] = []
     if photos is not None:
         paths = find_images(photos)
@@ -99,6 +112,7 @@ def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
         grey = [(read_grey(path) / np.float32(255)).astype(np.float32) for path in paths]
         for kind, change in _OF_PHOTOS.items():
             made[kind] = _made_from(_others(grey), change), _made_from(grey[::_HELD_OUT], change)
+        stacks = {kind: _stacks_from(_others(grey), take) for kind, take in _STACKS_OF_PHOTOS.items()}
     if phantoms > 0:
         heads = [_framed(brain_phantom(_HEADS[seed % len(_HEADS)], seed)) for seed in range(phantoms)]
         for kind in _OF_PHANTOMS:
@@ -106,11 +120,12 @@ def pair_set(data: Path | None, photos: Path | None, phantoms: int) -> PairSet:
                 _views_of(kind, _others(heads) or heads, _others(grey)),
                 _views_of(kind, heads[::_HELD_OUT], grey[::_HELD_OUT]),
             )
+        stacks["heads"] = _stacks_of_heads(_others(heads) or heads, _others(grey))
     for kind in made.keys() - training.keys():
         training[kind], held_out[kind] = made[kind]
     if not training:
         raise ValueError("data, photos, phantoms: nothing to learn from; give at least one of them")
-    return PairSet(dict(sorted(training.items())), dict(sorted(held_out.items())), files)
+    return PairSet(dict(sorted(training.items())), dict(sorted(held_out.items())), files, stacks)
 
 
 def _others(items: list) -> list:  # type: ignore[type-arg]
@@ -131,25 +146,30 @@ def _read(path: Path) -> Image:
     return (luminance(pixels) / scale).astype(np.float32)
 
 
-def _crop(pair: Pair, side: int, rng: np.random.Generator) -> Pair:
-    """Cut a square that is not all black, flipped and turned at random."""
-    a, b = pair
-    if min(a.shape) < side or a.shape != b.shape:
-        raise ValueError(f"data: a pair of sizes {a.shape} and {b.shape}; expected two alike of at least {side} pixels")
+def _in_bytes(x: np.ndarray) -> Image:
+    """Bring 0 to 1 to 255ths, as 8-bit files have it: it tells in MI."""
+    return np.asarray(np.rint(255 * x) / np.float32(255), np.float32)
+
+
+def _crop(images: Sequence[Image], side: int, rng: np.random.Generator) -> tuple[Image, ...]:
+    """Cut a square of registered images that is not all black, flipped and turned at random."""
+    sizes = [x.shape for x in images]
+    if min(sizes[0]) < side or len(set(sizes)) > 1:
+        raise ValueError(f"data: images of sizes {sizes}; expected all alike and of at least {side} pixels")
     for _ in range(10):
-        y, x = (rng.integers(n - side + 1) for n in a.shape)
-        cut = a[y : y + side, x : x + side], b[y : y + side, x : x + side]
-        if max(cut[0].mean(), cut[1].mean()) > 0.05:
+        y, x = (rng.integers(n - side + 1) for n in sizes[0])
+        cut = [z[y : y + side, x : x + side] for z in images]
+        if max(z.mean() for z in cut) > 0.05:
             break
     turns, flip = int(rng.integers(4)), rng.random() < 0.5
-    turned = [np.rot90(z[:, ::-1] if flip else z, turns) for z in cut]
-    return np.ascontiguousarray(turned[0]), np.ascontiguousarray(turned[1])
+    return tuple(np.ascontiguousarray(np.rot90(z[:, ::-1] if flip else z, turns)) for z in cut)
 
 
 def _crops_of(pairs: list[Pair]) -> Maker:
     def make(side: int, rng: np.random.Generator) -> Pair:
         large = [pair for pair in pairs if min(pair[0].shape) >= side] or pairs
-        return _crop(large[rng.integers(len(large))], side, rng)
+        a, b = _crop(large[rng.integers(len(large))], side, rng)
+        return a, b
 
     return make
 
@@ -159,8 +179,11 @@ def _made_from(pictures: list[Image], change: Callable[[Image, np.random.Generat
 
 
 def _cut_from(pictures: list[Image], side: int, rng: np.random.Generator) -> Image:
-    picture = pictures[rng.integers(len(pictures))]
-    return _crop((picture, picture), side, rng)[0]
+    return _crop([pictures[rng.integers(len(pictures))]], side, rng)[0]
+
+
+def _stacks_from(pictures: list[Image], take: Callable[[Image, int, np.random.Generator], Scene]) -> StackMaker:
+    return lambda count, side, rng: take(_cut_from(pictures, side, rng), count, rng)
 
 
 def _two_depths(x: Image, rng: np.random.Generator) -> Pair:
@@ -215,8 +238,23 @@ def _views_of(kind: str, heads: list[BrainPhantom], pictures: list[Image]) -> Ma
             head = _with_face(head, rng)
         if large and rng.random() < _TEXTURED:
             head = _textured(head, large, rng)
-        a, b = (_in_greys(view, rng) for view in views(_mottled(head, rng), rng))
-        return _crop((a, b), side, rng)
+        a, b = _crop([_in_greys(view, rng) for view in views(_mottled(head, rng), rng)], side, rng)
+        return a, b
+
+    return make
+
+
+def _stacks_of_heads(heads: list[BrainPhantom], pictures: list[Image]) -> StackMaker:
+    large = [x for x in pictures if min(x.shape) >= _FRAME]
+
+    def make(count: int, side: int, rng: np.random.Generator) -> Scene:
+        head = heads[rng.integers(len(heads))]
+        if large and rng.random() < _TEXTURED:
+            head = _textured(head, large, rng)
+        head = _mottled(head, rng)
+        ct = int(rng.integers(count)) if rng.random() < _WITH_CT else -1
+        views = [_windowed(head, rng) if k == ct else _magnetic(head, _t1_share(rng), rng) for k in range(count)]
+        return Scene(np.stack(_crop([_in_greys(view, rng) for view in views], side, rng)))
 
     return make
 
@@ -393,6 +431,7 @@ def _both_weightings(head: BrainPhantom, rng: np.random.Generator) -> Pair:
 
 
 _OF_PHOTOS = {"ir_vis": _two_modalities, "multi_exposure": _two_exposures, "multi_focus": _two_depths}
+_STACKS_OF_PHOTOS = {"focus": focus_stack, "exposure": bracket}
 _OF_PHANTOMS: dict[str, Callable[[BrainPhantom, np.random.Generator], Pair]] = {
     "mri_ct": lambda head, rng: (_magnetic(head, _low_t1_share(rng), rng, (0.35, 1.0)), _windowed(head, rng)),
     # MRI that is bright and flat, as T1 is

@@ -1,0 +1,96 @@
+"""What a reader can still see: three kinds of figures side by side, as Markdown tables.
+
+    python evaluation/seen.py PAIRS [--methods learned,laplacian,...] [--network NAME=FILE ...] [--kinds mri_ct,ir_vis]
+        [--pairs-per-kind 4] [--others TRANSFER.csv]
+
+Per kind and method: the mean rank among the methods of the table by the ten metrics that ours is trained for, the mean
+rank by eighteen others that are in no loss (the second jury), and what becomes of small signals that one source alone
+shows (`nmfuse.metrics.transfer`) or that two show with unlike signs (`nmfuse.metrics.contradiction`). "Lost" flatters
+an average, which shows half of everything: read mean, 5th percentile, lost and visibility together. TRANSFER.csv has
+the figures of published networks, measured on other pairs (columns kind, method, mean, p5, lost_percent,
+visibility_median, visibility_below_half_percent).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from nmfuse import Fuser
+from nmfuse.io import SourceSet, find_sets
+from nmfuse.io.tables import markdown
+from nmfuse.metrics import RANKING, SECOND_JURY, Signal, Transfer, contradiction, evaluate, mean_ranks, transfer
+
+METHODS = ("learned", "learned-all", "paper", "laplacian", "dtcwt", "guided-filter", "average", "maximum")
+HEADERS = [
+    "kind", "method", "rank, ten", "rank, second jury", "N_abf", "mean transfer", "in A", "in B", "5th percentile",
+    "lost", "wrong", "visibility", "below half", "sign kept",
+]  # fmt: skip
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pairs", type=Path)
+    parser.add_argument("--methods", default=",".join(METHODS), help="comma-separated; see `nmfuse methods`")
+    parser.add_argument("--network", action="append", default=[], help="NAME=FILE: a network of the learned method")
+    parser.add_argument("--kinds", help="comma-separated; by default all folders")
+    parser.add_argument("--pairs-per-kind", type=int, help="by default all")
+    parser.add_argument("--others", type=Path)
+    args = parser.parse_args()
+    fusers = {name: Fuser(method=name) for name in args.methods.split(",")}
+    for name, _, file in (text.partition("=") for text in args.network):
+        fusers[name] = Fuser(method="learned", weights=file)
+    sets: dict[str, list[SourceSet]] = defaultdict(list)
+    for one in find_sets(args.pairs):
+        if not args.kinds or one.kind in args.kinds.split(","):
+            sets[one.kind].append(one)
+    rows = []
+    for kind, each in sets.items():
+        rows += rows_of(kind, each[: args.pairs_per_kind], fusers)
+        print(markdown(HEADERS, [row for row in rows if row[0] == kind]), end="\n\n", flush=True)
+    means = []
+    for name in fusers:
+        mine = np.array([[float(cell.rstrip(" %")) for cell in row[2:]] for row in rows if row[1] == name])
+        means.append(["mean", name, *(f"{x:.2f}" for x in mine.mean(0)[:7]), *shares(*mine.mean(0)[7:])])
+    print(markdown(HEADERS, means), end="\n\n")
+    if args.others:
+        with args.others.open(newline="") as file:
+            table = list(csv.DictReader(file))
+        print(markdown(list(table[0]), [list(row.values()) for row in table]))
+
+
+def rows_of(kind: str, sets: list[SourceSet], fusers: dict[str, Fuser]) -> list[list[str]]:
+    """Return a row of the table for each method."""
+    measured: dict[tuple[str, str], dict[str, float]] = {}
+    signals: dict[str, list[Signal]] = defaultdict(list)
+    opposed: dict[str, list[Signal]] = defaultdict(list)
+    for seed, one in enumerate(sets):
+        sources = [image.pixels for image in one.luminances()]
+        for name, fuser in fusers.items():
+            fused = fuser.fuse(*sources)
+            measured[one.label, name] = evaluate(fused, sources, metrics=[*RANKING, *SECOND_JURY])
+            signals[name] += transfer(fuser, sources, seed=seed).signals
+            opposed[name] += contradiction(fuser, sources, seed=seed).signals
+    first, second = (mean_ranks(measured, metrics) for metrics in (RANKING, SECOND_JURY))
+    rows = []
+    for name in fusers:
+        found, kept = Transfer(tuple(signals[name])), np.mean([one.transfer > 0 for one in opposed[name]])
+        noise = np.mean([values["N_abf"] for (_, method), values in measured.items() if method == name])
+        numbers = [first[name], second[name], noise, found.mean, found.of(0).mean, found.of(1).mean, found.p5]
+        cells = shares(100 * found.lost, 100 * found.wrong, found.visibility, 100 * found.faint, 100 * kept)
+        rows.append([kind, name, *(f"{x:.2f}" for x in numbers), *cells])
+    return rows
+
+
+def shares(lost: float, wrong: float, visibility: float, faint: float, kept: float) -> list[str]:
+    """Return the last five cells of a row."""
+    return [f"{lost:.1f} %", f"{wrong:.1f} %", f"{visibility:.2f}", f"{faint:.0f} %", f"{kept:.0f} %"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""NIfTI volumes by nibabel: read in one orientation, written back in their own.
+
+A volume is read as (D, H, W) with its axial slices first, whatever the orientation of its file: slices go from feet to
+head, rows from back to front, columns from left to right (RAS+, the closest to it where a file is oblique). Its grid
+and what else its header says are carried along, and a file of the result has them to the bit.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nmfuse.images import Grid, Image
+
+FLOATS = ("float32", "float64")
+DTYPES = ("uint8", "int16", "uint16", "int32", *FLOATS)
+_IN_MM = {"meter": 1000.0, "micron": 0.001}  # other units are mm, said or not
+_DEFLATED = 1032  # bytes that gzip makes of one, at most
+_GEOMETRY = (  # fields of the header that say where voxels lie
+    "dim_info", "pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d",
+    "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z",
+)  # fmt: skip
+
+
+def read(path: Path) -> Image:
+    """Return the volume of a file.
+
+    Parameters
+    ----------
+    path : path
+        .nii or .nii.gz, NIfTI-1 or NIfTI-2, of one volume.
+
+    Returns
+    -------
+    Image
+        ``pixels`` (D, H, W) as stored: uint8, int16, uint16, int32, float32 or float64; float32 where the header has a
+        scale. ``spacing`` in mm, ``grid``, and the header in ``carried["nifti"]``.
+
+    Raises
+    ------
+    ValueError
+        For several volumes, a dtype that nothing here takes, an affine that gives voxels no place, or another format.
+
+    Examples
+    --------
+    >>> import nibabel, tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "x.nii.gz"
+    >>> stored = np.zeros((48, 64, 20), np.int16)  # columns from right to left, rows, slices
+    >>> nibabel.save(nibabel.Nifti1Image(stored, np.diag([-1.0, 1.0, 3.0, 1.0])), path)
+    >>> image = read(path)
+    >>> image.shape, image.spacing, image.dtype.name
+    ((20, 64, 48), (3.0, 1.0, 1.0), 'int16')
+    """
+    import nibabel
+    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
+    stored = nibabel.load(path, mmap=False)
+    if not isinstance(stored, nibabel.Nifti1Image):
+        raise ValueError(f"{path}: is a {type(stored).__name__}; expected a NIfTI volume")
+    shape, volumes = (*stored.shape, 1, 1)[:3], prod(stored.shape[3:])
+    if volumes != 1:
+        raise ValueError(
+            f"{path}: holds {volumes} volumes (shape {stored.shape}); pick one and store it by itself, such as the "
+            f"first: nibabel.save(nibabel.load({path.name!r}).slicer[..., 0], 'first.nii.gz')"
+        )
+    header, dtype = stored.header, stored.get_data_dtype()
+    if dtype.newbyteorder("=").name not in DTYPES:
+        name = header.get_value_label("datatype")
+        raise ValueError(f"{path}: voxels are {name}; convert them to one of {', '.join(DTYPES)}")
+    needed = prod(shape) * dtype.itemsize
+    if needed > path.stat().st_size * (_DEFLATED if path.suffix.lower() == ".gz" else 1):
+        raise ValueError(f"{path}: not a readable image (its header promises {needed} bytes, more than the file holds)")
+    unit = _IN_MM.get(header.get_xyzt_units()[0], 1.0)
+    try:
+        Grid(shape, stored.affine)
+    except ValueError as error:
+        raise ValueError(f"{path}: its header gives voxels no place ({error}); repair its sform or qform") from error
+    orientation = io_orientation(stored.affine)
+    data: Any = stored.dataobj
+    voxels = np.asarray(data)
+    if (data.slope, data.inter) != (1.0, 0.0):
+        voxels = voxels.astype(np.float32)
+    pixels = apply_orientation(voxels.reshape(shape), orientation).transpose()
+    affine = np.diag([unit, unit, unit, 1.0]) @ stored.affine @ inv_ornt_aff(orientation, shape)
+    grid = Grid(pixels.shape, affine[:, [2, 1, 0, 3]], header)
+    native = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
+    return Image(native, spacing=grid.spacing, carried={"nifti": header}, grid=grid)
+
+
+def write(path: Path, image: Image) -> None:
+    """Write a volume, NaN where it is not valid, with the orientation and geometry of the file that its grid is from.
+
+    A grid of no NIfTI file is written as the affine that it is; of an image without a grid the affine says its spacing,
+    or 1 mm.
+
+    Examples
+    --------
+    >>> import nibabel, tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "x.nii"
+    >>> write(path, Image(np.zeros((20, 64, 48), np.uint8), spacing=(3.0, 1.0, 1.0)))
+    >>> nibabel.load(path).header.get_zooms()
+    (np.float32(1.0), np.float32(1.0), np.float32(3.0))
+    """
+    import nibabel
+    from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+
+    pixels, grid = image.pixels, image.grid
+    if image.valid is not None:
+        pixels = np.where(image.valid, pixels, np.nan).astype(pixels.dtype)
+    voxels = pixels.transpose()
+    known = image.carried.get("nifti")
+    header = nibabel.Nifti1Header() if known is None else known.copy()
+    if header.get_data_dtype().newbyteorder("=") != pixels.dtype:
+        header["cal_min"] = header["cal_max"] = 0  # a window of other values
+    header.set_data_dtype(pixels.dtype)
+    if grid is not None and isinstance(grid.header, nibabel.Nifti1Header):
+        for name in _GEOMETRY:
+            header[name] = grid.header[name]
+        affine = grid.header.get_best_affine()
+        back = ornt_transform(axcodes2ornt("RAS"), io_orientation(affine))
+        voxels = apply_orientation(voxels, back).reshape(grid.header.get_data_shape(), order="F")
+    else:
+        spacing = image.spacing or (1.0, 1.0, 1.0)
+        affine = np.diag([*spacing[::-1], 1.0]) if grid is None else grid.affine[:, [2, 1, 0, 3]]
+        header.set_xyzt_units("mm", header.get_xyzt_units()[1])
+    kind: Any = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
+    nibabel.save(kind(voxels, affine, header), path)
