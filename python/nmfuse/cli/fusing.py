@@ -38,7 +38,7 @@ def run_fuse(
     if explain is not None and explain.exists():
         check_file(explain / "explain.png", overwrite=overwrite)
     if report is not None:
-        check_file(report, overwrite=overwrite)
+        check_file(report, overwrite=overwrite, sources=paths)
     images = [read_image(path) for path in paths[:_HELD]]
     spatial = images[0].spatial
     if spatial == 3 and not (explain is None and report is None):

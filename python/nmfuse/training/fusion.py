@@ -166,7 +166,7 @@ def train_fusion(
 
     def score() -> float:
         with torch.no_grad():
-            return -float(_ranks(net, held_out, standings)[0].mean())
+            return -float(_ranks(net, held_out, standings).mean())
 
     curve = run_training(
         net,
@@ -179,7 +179,7 @@ def train_fusion(
         progress=progress,
     )
     with torch.no_grad():
-        ranks = _ranks(net, held_out, standings)[0].mean(0)
+        ranks = _ranks(net, held_out, standings).mean(0)
     result = FusionResult(curve[-1].score, dict(zip(RANKING, ranks.tolist(), strict=True)), curve)
     metadata = {
         "context": str(int(context)),
@@ -229,8 +229,7 @@ def _loss(
         loss = loss + _TRUTH * (error.square().mean((-2, -1)) + 1e-6).sqrt().mean()
     if is_stack:
         return loss if truth is not None else loss - _QUALITY * fidelity(sources, fused).mean()
-    others = torch.stack([standings.get(kind, standings["any"]) for kind in kinds] * 2).to(device)
-    ranks = expected_ranks(sources[0], sources[1], fused, others)
+    ranks = expected_ranks(sources[0], sources[1], fused, _others(standings, kinds * 2).to(device))
     weights = torch.tensor([[_rank_weights(kind).get(name, 1.0) for name in RANKING] for kind in kinds] * 2)
     return loss + (ranks * weights.to(ranks)).mean()
 
@@ -239,12 +238,14 @@ def _rank_weights(kind: str) -> dict[str, float]:
     return _RANK_WEIGHTS_OF.get(kind, _RANK_WEIGHTS)
 
 
-def _ranks(
-    net: FusionNet, drawn: tuple[Image, Image, list[str]], standings: dict[str, Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Return the expected ranks (N, 10) of a drawn batch once fused, and how far its values lie outside [0, 1]."""
+def _ranks(net: FusionNet, drawn: tuple[Image, Image, list[str]], standings: dict[str, Tensor]) -> Tensor:
+    """Return the expected ranks (N, 10) of a drawn batch once fused."""
     device = next(net.parameters()).device
     a, b = (torch.from_numpy(x).to(device) for x in drawn[:2])
     fused = net(torch.stack([a, b])[:, :, None])[:, 0]
-    others = torch.stack([standings.get(kind, standings["any"]) for kind in drawn[2]]).to(device)
-    return expected_ranks(a, b, fused, others), (fused - 1).clamp_min(0) + (-fused).clamp_min(0)
+    return expected_ranks(a, b, fused, _others(standings, drawn[2]).to(device))
+
+
+def _others(standings: dict[str, Tensor], kinds: list[str]) -> Tensor:
+    """Return where other methods stand on pairs of these kinds, (N, 10, K)."""
+    return torch.stack([standings.get(kind, standings["any"]) for kind in kinds])

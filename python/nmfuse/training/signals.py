@@ -93,10 +93,11 @@ def shortfalls(without: Tensor, with_signals: Tensor, inserted: list[Inserted]) 
     if not inserted:
         return without.new_zeros(()), without.new_zeros(())
     missing, faint = [], []
+    difference = with_signals - without
     for one in inserted:
         s = torch.from_numpy(one.shape).to(without)
         energy = (s * s).sum()
-        shown = ((with_signals - without)[one.scene][one.place] * s).sum() / energy
+        shown = (difference[one.scene][one.place] * s).sum() / energy
         missing.append((one.wanted - shown).clamp_min(0))
         clutter = _clutter(without[one.scene], s, one.place)
         faint.append((1 - shown * one.clutter / clutter).clamp(0, 1))
