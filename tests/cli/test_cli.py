@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,8 @@ from nmfuse.nets.weights_file import read_weights
 
 def run(*arguments: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "nmfuse.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    wide = {**os.environ, "COLUMNS": "300"}  # long paths of files are not broken into lines
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, env=wide)
 
 
 @pytest.fixture(scope="module")

@@ -17,12 +17,12 @@ from nmfuse.images.luma import luminance
 SIGMAS = (1.5, 3.0, 6.0)  # pixels
 CONTRAST = 50.0  # grey levels of 255
 LOST, WRONG = 0.25, -0.1  # transfer below which a signal is lost, or shown with the wrong sign
-_CONTENT = 20.0  # grey levels: mean of 9 x 9 above which an image has content
+CONTENT = 20.0  # grey levels: mean of 9 x 9 above which an image has content
 _LEAST_CONTENT = 0.02  # share of the pixels below which content of any source will do
 _BORDER = 20  # pixels
 _LEAST_SPACING = 32  # pixels
-_SHIFTS = 8  # pixels to either side at which a matched filter meets what is no signal
-_LEAST_NOISE = 0.5  # grey levels
+SHIFTS = 8  # pixels to either side at which a matched filter meets what is no signal
+LEAST_NOISE = 0.5  # grey levels
 _DISC, _STRONG, _WEAK = 3.0, 80.0, 60.0  # radius and contrasts of signals that contradict each other
 
 Plane = NDArray[np.float64]  # (H, W), grey levels of 255
@@ -59,9 +59,6 @@ class Signal:
     contrast: float
     transfer: float
     visibility: float
-
-
-_NOWHERE = Signal(0, 0, 0, 1.0, CONTRAST, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -181,19 +178,16 @@ def transfer(
     >>> round(transfer(lambda a, b: (a + b) / 2, [phantom.t1, phantom.ct]).mean, 3)
     0.5
     """
-    fuse = _callable(method)
-    images, planes = _taken(sources)
+    setup = _Setup.of(method, sources)
     rng = np.random.default_rng(seed)
-    open_to = _places(planes)
-    before = _shown(fuse, images, planes[0].shape)
+    open_to = _places(setup.planes)
     signals = []
-    for source, sigma in ((k, sigma) for k in range(len(images)) for sigma in sigmas):
+    for source, sigma in itertools.product(range(len(setup.planes)), sigmas):
         for _ in range(places):
             row, column = open_to[rng.integers(len(open_to))]
-            dark = planes[source][row - 4 : row + 5, column - 4 : column + 5].mean() < 127.5
-            added = (contrast if dark else -contrast) * _gaussian(planes[0].shape, row, column, sigma)
-            one = Signal(source, int(row), int(column), float(sigma), contrast if dark else -contrast, 0.0, 0.0)
-            signals.append(_measured(fuse, images, planes, before, one, {source: added}))
+            one = setup.signal(source, row, column, sigma, contrast)
+            added = one.contrast * _gaussian(setup.before.shape, one.row, one.column, one.sigma)
+            signals.append(setup.measured(one, {source: added}))
     return _all(signals)
 
 
@@ -228,23 +222,20 @@ def contradiction(
     >>> round(found.mean, 2), found.wrong
     (0.12, 0.0)
     """
-    fuse = _callable(method)
-    images, planes = _taken(sources)
+    setup = _Setup.of(method, sources)
     rng = np.random.default_rng(seed)
-    allowed = _places(planes)
-    before = _shown(fuse, images, planes[0].shape)
-    means = [ndimage.uniform_filter(plane, 9) for plane in planes]
+    allowed = _places(setup.planes)
+    means = [ndimage.uniform_filter(plane, 9) for plane in setup.planes]
     signals = []
-    for strong, weak in ((i, j) for i in range(len(images)) for j in range(len(images)) if i != j):
+    for strong, weak in itertools.permutations(range(len(means)), 2):
         rows, columns = allowed.T
         roomy = (means[strong][rows, columns] < 255 - _STRONG) & (means[weak][rows, columns] > _WEAK)
         open_to = allowed[roomy] if roomy.any() else allowed
         for _ in range(places):
             row, column = open_to[rng.integers(len(open_to))]
-            disc = _disc(planes[0].shape, row, column, _DISC)
+            disc = _disc(setup.before.shape, row, column, _DISC)
             one = Signal(strong, int(row), int(column), _DISC, _STRONG, 0.0, 0.0)
-            added = {strong: _STRONG * disc, weak: -_WEAK * disc}
-            signals.append(_measured(fuse, images, planes, before, one, added))
+            signals.append(setup.measured(one, {strong: _STRONG * disc, weak: -_WEAK * disc}))
     return _all(signals)
 
 
@@ -288,30 +279,24 @@ def transfer_grid(
     """
     if isinstance(spacing, bool) or not isinstance(spacing, int) or spacing < _LEAST_SPACING:
         raise ValueError(f"spacing: got {spacing!r}; expected at least {_LEAST_SPACING} pixels")
-    fuse = _callable(method)
-    images, planes = _taken(sources)
-    shape = planes[0].shape
-    before = _shown(fuse, images, shape)
+    setup = _Setup.of(method, sources)
+    shape = setup.before.shape
     axes = [range((n % spacing) // 2 + spacing // 2, n - _BORDER, spacing) for n in shape]
-    reach = int(np.ceil(4 * sigma)) + _SHIFTS  # what is looked at around each
+    reach = int(np.ceil(4 * sigma)) + SHIFTS  # what is looked at around each
     signals: list[Signal | None] = []
-    for source, plane in enumerate(planes):
+    for source, plane in enumerate(setup.planes):
         added = np.zeros(shape)
         placed = []
         for row, column in itertools.product(*axes):
             near = tuple(slice(max(0, at - reach), at + reach + 1) for at in (row, column))
-            dark = plane[row - 4 : row + 5, column - 4 : column + 5].mean() < 127.5
-            here = replace(_NOWHERE, source=source, row=row - near[0].start, column=column - near[1].start, sigma=sigma)
-            here = replace(here, contrast=contrast if dark else -contrast)
-            added[near] += here.contrast * _gaussian(plane[near].shape, here.row, here.column, sigma)
-            placed.append((here, near))
-        changed = _with(images[source], added)
-        s = _grey_levels(changed, "sources") - plane
-        after = _shown(fuse, [changed if k == source else x for k, x in enumerate(images)], shape)
-        for here, near in placed:
-            one = _of(here, after[near] - before[near], s[near], before[near], plane[near])
-            if one is not None:
-                signals.append(replace(one, row=here.row + near[0].start, column=here.column + near[1].start))
+            one = setup.signal(source, row, column, sigma, contrast)
+            here = replace(one, row=row - near[0].start, column=column - near[1].start)
+            added[near] += one.contrast * _gaussian(plane[near].shape, here.row, here.column, sigma)
+            placed.append((one, here, near))
+        difference, s = setup.fused_with({source: added}, source)
+        for one, here, near in placed:
+            found = _of(here, *(x[near] for x in (difference, s, setup.before, plane)))
+            signals.append(found and replace(found, row=one.row, column=one.column))
     return _all(signals)
 
 
@@ -364,7 +349,7 @@ def _grey_levels(image: Image | np.ndarray, name: str) -> Plane:
 
 def _places(planes: Sequence[Plane]) -> NDArray[np.intp]:
     """Return rows and columns of where a signal may be put, (places, 2)."""
-    content = np.stack([ndimage.uniform_filter(plane, 9) > _CONTENT for plane in planes])
+    content = np.stack([ndimage.uniform_filter(plane, 9) > CONTENT for plane in planes])
     inner = np.zeros(planes[0].shape, bool)
     inner[_BORDER:-_BORDER, _BORDER:-_BORDER] = True
     everywhere = content.all(0)
@@ -403,18 +388,35 @@ def _with(image: Image, added: Plane) -> Image:
     return image.with_pixels(np.clip(pixels, 0, white).astype(image.dtype), image.valid)
 
 
-def _measured(
-    fuse: Fuse,
-    images: Sequence[Image],
-    planes: Sequence[Plane],
-    before: Plane,
-    one: Signal,
-    added: dict[int, Plane],
-) -> Signal | None:
-    """Return the signal with what the fused image shows of it; None where its source had no room for it."""
-    changed = [_with(image, added[k]) if k in added else image for k, image in enumerate(images)]
-    s = _grey_levels(changed[one.source], "sources") - planes[one.source]
-    return _of(one, _shown(fuse, changed, before.shape) - before, s, before, planes[one.source])
+@dataclass(frozen=True)
+class _Setup:
+    """What fuses, the sources, their luminances in grey levels of 255, and that of the fused image without signals."""
+
+    fuse: Fuse
+    images: list[Image]
+    planes: list[Plane]
+    before: Plane
+
+    @classmethod
+    def of(cls, method: Fuse | _HasFuse, sources: Sequence[Image | np.ndarray]) -> _Setup:
+        fuse = _callable(method)
+        images, planes = _taken(sources)
+        return cls(fuse, images, planes, _shown(fuse, images, planes[0].shape))
+
+    def signal(self, source: int, row: int, column: int, sigma: float, contrast: float) -> Signal:
+        """Return a signal, yet to be measured, that is bright where its source is dark, and dark where it is bright."""
+        dark = self.planes[source][row - 4 : row + 5, column - 4 : column + 5].mean() < 127.5
+        return Signal(source, int(row), int(column), float(sigma), contrast if dark else -contrast, 0.0, 0.0)
+
+    def fused_with(self, added: dict[int, Plane], source: int) -> tuple[Plane, Plane]:
+        """Return what the fused image, and a source, have more once grey levels are added to some sources."""
+        changed = [_with(image, added[k]) if k in added else image for k, image in enumerate(self.images)]
+        more = _shown(self.fuse, changed, self.before.shape) - self.before
+        return more, _grey_levels(changed[source], "sources") - self.planes[source]
+
+    def measured(self, one: Signal, added: dict[int, Plane]) -> Signal | None:
+        """Return the signal with what the fused image shows of it; None where its source had no room for it."""
+        return _of(one, *self.fused_with(added, one.source), self.before, self.planes[one.source])
 
 
 def _of(one: Signal, difference: Plane, s: Plane, before: Plane, plane: Plane) -> Signal | None:
@@ -433,9 +435,9 @@ def _clutter(image: Plane, s: Plane, one: Signal) -> float:
     window = [slice(max(0, at - half), at + half + 1) for at in (one.row, one.column)]
     template = s[window[0], window[1]]
     near = [
-        (max(0, part.start - _SHIFTS), min(part.stop + _SHIFTS, n)) for part, n in zip(window, image.shape, strict=True)
+        (max(0, part.start - SHIFTS), min(part.stop + SHIFTS, n)) for part, n in zip(window, image.shape, strict=True)
     ]
     outputs = signal.fftconvolve(
         image[near[0][0] : near[0][1], near[1][0] : near[1][1]], template[::-1, ::-1], mode="valid"
     )
-    return max(float(outputs.std()), _LEAST_NOISE * float(np.abs(template).sum()))
+    return max(float(outputs.std()), LEAST_NOISE * float(np.abs(template).sum()))

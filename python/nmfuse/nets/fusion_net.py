@@ -345,11 +345,14 @@ def _gates(logits: Tensor, shown: Tensor, *, is_top: bool) -> Tensor:
 
 
 def _energies(sources: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each source's energy, and its products with the sum of the others, averaged over 3 x 3."""
-    rest = sources.sum(0) - sources if len(sources) > 2 else sources.flip(0)
-    both = torch.cat([sources * sources, sources * rest], dim=2)
-    energy, cross = functional.avg_pool2d(both.flatten(0, 1), 3, 1, 1).reshape(both.shape).chunk(2, dim=2)
-    return energy, cross
+    """Return each source's energy, and its products with the sum of the others, averaged over 3 x 3.
+
+    Of two the products are the same, and are given once: (1, N, 1, h, w).
+    """
+    products = sources[:1] * sources[1:] if len(sources) == 2 else sources * (sources.sum(0) - sources)
+    both = torch.cat([sources * sources, products])
+    means = functional.avg_pool2d(both.flatten(0, 1), 3, 1, 1).reshape(both.shape)
+    return means[: len(sources)], means[len(sources) :]
 
 
 def _opposition(energy: Tensor, cross: Tensor) -> Tensor:
@@ -359,7 +362,7 @@ def _opposition(energy: Tensor, cross: Tensor) -> Tensor:
 
 def _mismatch(energy: Tensor, cross: Tensor) -> Tensor:
     """Return 1 - M of coefficients; M is cut at 0."""
-    match = cross.sum(0) / ((len(energy) - 1) * energy.sum(0)).clamp_min(_FAINT)
+    match = cross.expand_as(energy).sum(0) / ((len(energy) - 1) * energy.sum(0)).clamp_min(_FAINT)
     return 1 - match.clamp(0, 1)
 
 

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from nmfuse.metrics.transfer import CONTENT, LEAST_NOISE, SHIFTS
+
 Images = NDArray[np.float32]  # (S, N, H, W), 0 to 1
 _CELL = 64  # pixels along the square that each signal has for itself
 _LEAST, _MOST = 10 / 255, 80 / 255  # contrast
-_CONTENT = 20 / 255  # mean of 9 x 9 above which a source has content
 _CONTRADICTING = 0.3  # share of signals that a second source shows with the other sign, fainter
 _IN_ROOM = 0.8  # share of signals that are bright on dark and dark on bright
 _LEAST_LEFT = 0.5  # share of a signal's energy that must be left once it is cut to 0 and 1
-_SHIFTS, _LEAST_NOISE = 8, 0.5 / 255  # of the matched filter, as `nmfuse.metrics.transfer` has them
 _WANTED, _WANTED_OF_CONTRADICTING = 1.0, 0.8  # transfer
 
 
@@ -53,7 +53,7 @@ def insert_signals(images: Images, rng: np.random.Generator) -> tuple[Images, li
     """
     changed, inserted = images.copy(), list[Inserted]()
     sources, scenes, height, width = images.shape
-    content = ndimage.uniform_filter(images, (1, 1, 9, 9)) > _CONTENT
+    content = ndimage.uniform_filter(images, (1, 1, 9, 9)) > CONTENT / 255
     for scene in range(scenes):
         for top in range(0, height - _CELL + 1, _CELL):
             for left in range(0, width - _CELL + 1, _CELL):
@@ -107,11 +107,11 @@ def shortfalls(without: Tensor, with_signals: Tensor, inserted: list[Inserted]) 
 def _clutter(image: Tensor, s: Tensor, place: tuple[slice, slice]) -> Tensor:
     """Return the standard deviation of a matched filter's output around a place of an image (H, W)."""
     rows, columns = (
-        slice(max(0, part.start - _SHIFTS), min(part.stop + _SHIFTS, n))
+        slice(max(0, part.start - SHIFTS), min(part.stop + SHIFTS, n))
         for part, n in zip(place, image.shape, strict=True)
     )
     outputs = torch.nn.functional.conv2d(image[None, None, rows, columns], s[None, None])
-    least = _LEAST_NOISE * s.abs().sum()
+    least = LEAST_NOISE / 255 * s.abs().sum()
     return torch.sqrt(outputs.var(correction=min(1, outputs.numel() - 1)) + least * least)
 
 
