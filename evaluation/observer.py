@@ -18,7 +18,7 @@ import argparse
 
 import numpy as np
 
-from nmfuse import Fuser
+import chosen
 from nmfuse.data import brain_phantom
 from nmfuse.io.tables import markdown
 
@@ -62,13 +62,11 @@ def auc(absent: np.ndarray, present: np.ndarray) -> float:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", default=",".join(METHODS), help="comma-separated; see `nmfuse methods`")
-    parser.add_argument("--network", action="append", default=[], help="NAME=FILE: a network of the learned method")
+    chosen.add_methods(parser, METHODS)
+    chosen.add_networks(parser)
     parser.add_argument("--heads", type=int, default=300)
     args = parser.parse_args()
-    fusers = {name: Fuser(method=name) for name in args.methods.split(",")}
-    for name, _, file in (text.partition("=") for text in args.network):
-        fusers[name] = Fuser(method="learned", weights=file)
+    fusers = chosen.fusers(args)
     of, rng = channels(), np.random.default_rng(0)
     heads = []
     for seed in range(args.heads):

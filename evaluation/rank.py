@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+import chosen
 from nmfuse import Fuser
 from nmfuse.io import find_sets
 from nmfuse.io.tables import markdown
@@ -38,17 +39,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", type=Path)
     parser.add_argument("rivals", type=Path)
-    parser.add_argument(
-        "--network", action="append", default=[], help="NAME=FILE: another network of the learned method"
-    )
+    chosen.add_networks(parser)
     parser.add_argument("--kinds", help="comma-separated; by default all folders")
     args = parser.parse_args()
     others = read_rivals(args.rivals)
     learned = {"learned": "default", "learned-all": "all"}
     ours = {name: Fuser(method="learned", weights=weights) for name, weights in learned.items()}
     ours["paper"] = Fuser(method="paper")
-    for name, _, file in (text.partition("=") for text in args.network):
-        ours[name] = Fuser(method="learned", weights=file)
+    ours |= chosen.networks(args.network)
     placed: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)  # (kind, method) -> ranks of each pair
     measured: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
     for pair in find_sets(args.pairs):

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+import chosen
 from nmfuse import Fuser
 from nmfuse.io import SourceSet, find_sets
 from nmfuse.io.tables import markdown
@@ -36,36 +37,30 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", type=Path)
-    parser.add_argument("--methods", default=",".join(METHODS), help="comma-separated; see `nmfuse methods`")
-    parser.add_argument("--network", action="append", default=[], help="NAME=FILE: a network of the learned method")
+    chosen.add_methods(parser, METHODS)
+    chosen.add_networks(parser)
     parser.add_argument("--kinds", help="comma-separated; by default all folders")
     parser.add_argument("--pairs-per-kind", type=int, help="by default all")
     parser.add_argument("--others", type=Path)
     args = parser.parse_args()
-    fusers = {name: Fuser(method=name) for name in args.methods.split(",")}
-    for name, _, file in (text.partition("=") for text in args.network):
-        fusers[name] = Fuser(method="learned", weights=file)
+    fusers = chosen.fusers(args)
     sets: dict[str, list[SourceSet]] = defaultdict(list)
     for one in find_sets(args.pairs):
         if not args.kinds or one.kind in args.kinds.split(","):
             sets[one.kind].append(one)
-    rows = []
+    figures = []
     for kind, each in sets.items():
-        rows += rows_of(kind, each[: args.pairs_per_kind], fusers)
-        print(markdown(HEADERS, [row for row in rows if row[0] == kind]), end="\n\n", flush=True)
-    means = []
-    for name in fusers:
-        mine = np.array([[float(cell.rstrip(" %")) for cell in row[2:]] for row in rows if row[1] == name])
-        means.append(["mean", name, *(f"{x:.2f}" for x in mine.mean(0)[:7]), *shares(*mine.mean(0)[7:])])
-    print(markdown(HEADERS, means), end="\n\n")
+        figures.append(figures_of(each[: args.pairs_per_kind], fusers))
+        print_table(kind, figures[-1])
+    print_table("mean", {name: np.mean([of_kind[name] for of_kind in figures], axis=0) for name in fusers})
     if args.others:
         with args.others.open(newline="") as file:
             table = list(csv.DictReader(file))
         print(markdown(list(table[0]), [list(row.values()) for row in table]))
 
 
-def rows_of(kind: str, sets: list[SourceSet], fusers: dict[str, Fuser]) -> list[list[str]]:
-    """Return a row of the table for each method."""
+def figures_of(sets: list[SourceSet], fusers: dict[str, Fuser]) -> dict[str, np.ndarray]:
+    """Return the figures of the table's row for each method."""
     measured: dict[tuple[str, str], dict[str, float]] = {}
     signals: dict[str, list[Signal]] = defaultdict(list)
     opposed: dict[str, list[Signal]] = defaultdict(list)
@@ -77,19 +72,24 @@ def rows_of(kind: str, sets: list[SourceSet], fusers: dict[str, Fuser]) -> list[
             signals[name] += transfer(fuser, sources, seed=seed).signals
             opposed[name] += contradiction(fuser, sources, seed=seed).signals
     first, second = (mean_ranks(measured, metrics) for metrics in (RANKING, SECOND_JURY))
-    rows = []
+    figures = {}
     for name in fusers:
         found, kept = Transfer(tuple(signals[name])), np.mean([one.transfer > 0 for one in opposed[name]])
         noise = np.mean([values["N_abf"] for (_, method), values in measured.items() if method == name])
-        numbers = [first[name], second[name], noise, found.mean, found.of(0).mean, found.of(1).mean, found.p5]
-        cells = shares(100 * found.lost, 100 * found.wrong, found.visibility, 100 * found.faint, 100 * kept)
-        rows.append([kind, name, *(f"{x:.2f}" for x in numbers), *cells])
-    return rows
+        figures[name] = np.array(
+            [first[name], second[name], noise, found.mean, found.of(0).mean, found.of(1).mean, found.p5,
+             100 * found.lost, 100 * found.wrong, found.visibility, 100 * found.faint, 100 * kept]
+        )  # fmt: skip
+    return figures
 
 
-def shares(lost: float, wrong: float, visibility: float, faint: float, kept: float) -> list[str]:
-    """Return the last five cells of a row."""
-    return [f"{lost:.1f} %", f"{wrong:.1f} %", f"{visibility:.2f}", f"{faint:.0f} %", f"{kept:.0f} %"]
+def print_table(kind: str, figures: dict[str, np.ndarray]) -> None:
+    """Print a row for each method."""
+    shown = ["{:.2f}"] * 7 + ["{:.1f} %", "{:.1f} %", "{:.2f}", "{:.0f} %", "{:.0f} %"]
+    rows = [
+        [kind, name, *(form.format(x) for form, x in zip(shown, each, strict=True))] for name, each in figures.items()
+    ]
+    print(markdown(HEADERS, rows), end="\n\n", flush=True)
 
 
 if __name__ == "__main__":

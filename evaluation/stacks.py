@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+import chosen
 from nmfuse import Fuser
 from nmfuse.io.tables import markdown
 from nmfuse.metrics import evaluate, transfer
@@ -61,12 +62,10 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
-    parser.add_argument("--methods", default=",".join(METHODS), help="comma-separated; see `nmfuse methods`")
-    parser.add_argument("--network", action="append", default=[], help="NAME=FILE: a network of the learned method")
+    chosen.add_methods(parser, METHODS)
+    chosen.add_networks(parser)
     args = parser.parse_args()
-    fusers = {name: Fuser(method=name) for name in args.methods.split(",")}
-    for name, _, file in (text.partition("=") for text in args.network):
-        fusers[name] = Fuser(method="learned", weights=file)
+    fusers = chosen.fusers(args)
     pictures = [read_grey(path).astype(np.float64) for path in find_images(args.photos)]
     pictures = [x[:SIDE, :SIDE] for x in pictures if min(x.shape) >= SIDE][:: max(1, len(pictures) // PICTURES)]
     pictures = pictures[:PICTURES]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import colorsys
-import io
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import numpy as np
 from nmfuse.fuser import Explanation, Fuser
 from nmfuse.images import Image
 from nmfuse.io import new_file
+from nmfuse.io.html import data_uri, render
 from nmfuse.metrics import Signal, Transfer, transfer_grid
 from nmfuse.metrics.transfer import CONTRAST, LOST
 
@@ -36,8 +34,6 @@ def write_page(
 
     `options` are those of `nmfuse.Fuser.fuse` that apply to sources brought to 0 to 1.
     """
-    import jinja2
-
     steps = explanation.steps
     planes, fused = steps["sources"], steps["luminance"]
     height, width = fused.shape
@@ -59,8 +55,9 @@ def write_page(
     colours = np.tensordot(np.moveaxis(steps["provenance"], 0, -1), np.array(hues), 1) * (
         0.25 + 0.75 * fused[..., None]
     )
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    page = environment.from_string(files("nmfuse.cli").joinpath("page.html.j2").read_text()).render(
+    page = render(
+        "nmfuse.cli",
+        "page.html.j2",
         title=" + ".join(names),
         method=fuser.method,
         width=width,
@@ -105,6 +102,5 @@ def _picture(values: np.ndarray) -> str:
     """Return 0 to 1, grey or RGB, as a PNG in a data URI: every pixel as it is."""
     from PIL import Image as Pillow
 
-    out = io.BytesIO()
-    Pillow.fromarray(np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)).save(out, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
+    picture = Pillow.fromarray(np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8))
+    return data_uri(picture, "png", optimize=True)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import platform
 from importlib import metadata
-from importlib.resources import files
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 from nmfuse.compare.run import Comparison
 from nmfuse.images.luma import grey
 from nmfuse.io import SourceSet, new_file, read_image
+from nmfuse.io.html import data_uri, render
 from nmfuse.io.tables import markdown
 from nmfuse.kernels import num_threads
 from nmfuse.methods import METHODS
@@ -32,11 +31,9 @@ def write_report(comparison: Comparison) -> Path:
     The page holds the tables (mean, deviation, mean rank; best in bold; sortable), box plots, times, a wall of pictures
     and the environment. Pictures in it are at most 256 pixels large and link to the files beside it.
     """
-    import jinja2
-
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string(files("nmfuse.compare").joinpath("report.html.j2").read_text())
-    page = template.render(
+    page = render(
+        "nmfuse.compare",
+        "report.html.j2",
         metrics=[METRICS[name] for name in comparison.metrics],
         ranking=_ranking(comparison),
         overall=_overall(comparison),
@@ -184,9 +181,7 @@ def _picture(pixels: np.ndarray) -> str:
 
     image = Image.fromarray(_eight_bit(pixels))
     image.thumbnail((_THUMB, _THUMB))
-    out = io.BytesIO()
-    image.save(out, "WEBP", quality=80)
-    return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"
+    return data_uri(image, "webp", quality=80)
 
 
 def _environment() -> dict[str, str]:
