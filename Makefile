@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+AS_IT_IS := --no-build-isolation --no-deps  # built by what .venv has: what is compiled stays compiled
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 SOURCES := $(shell find cmake csrc python CMakeLists.txt pyproject.toml constraints.txt -type f -not -name '*.pyc' 2>/dev/null)
 NATIVE := $(shell find csrc tests/native -name '*.h' -o -name '*.cpp' -o -name '*.cu' 2>/dev/null)
@@ -70,7 +71,7 @@ weights: $(VENV)/installed  ## the shipped weight files, from PHOTOS=folder of p
 	rm -f python/nmfuse/nets/weights/*.csv python/nmfuse/nets/weights/*.png
 
 wheel: $(VENV)/tools  ## dist/nmfuse-*.whl
-	$(PIP) wheel --no-deps --wheel-dir dist -c constraints.txt .
+	$(PIP) wheel $(AS_IT_IS) --wheel-dir dist .
 
 clean:
 	rm -rf $(VENV) build dist demo
@@ -82,5 +83,5 @@ $(VENV)/tools: constraints.txt requirements-dev.txt pyproject.toml  # what nmfus
 	touch $@
 
 $(VENV)/installed: $(VENV)/tools $(SOURCES)
-	NMFUSE_SIMT=ON PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet -c constraints.txt .
+	NMFUSE_SIMT=ON $(PIP) install $(AS_IT_IS) --quiet .
 	touch $@

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nmfuse.io.formats import suffixes
 from nmfuse.training.patches import (
     BLUR_LEVELS,
     LEAST_VARIANCE,
@@ -74,7 +75,7 @@ def test_missing_images(tmp_path):
 
 
 def test_too_few_images(tmp_path):
-    expected = "expected two at least (.png, .jpg, .jpeg, .bmp, .webp, .tif, .tiff), one is held out"
+    expected = f"expected two at least ({', '.join(suffixes())}), one is held out"
     with pytest.raises(ValueError, match=re.escape(f"images: found 0 in {tmp_path}; {expected}")):
         find_images(tmp_path)
     path = save(tmp_path / "a.png", noise((16, 16)))
