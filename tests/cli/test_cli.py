@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
 import nmfuse
 from nmfuse.data import brain_phantom
@@ -162,7 +164,7 @@ def test_what_no_image_shows_is_transparent_or_filled(sources: tuple[Path, Path]
 @pytest.mark.parametrize(
     ("name", "option", "message"),
     [
-        ("x.gif", (), "x.gif: unknown image suffix '.gif'"),
+        ("x.xyz", (), "x.xyz: unknown image suffix '.xyz'"),
         ("no/x.png", (), "the folder {folder}/no does not exist; create it first"),
         ("x.png", ("--dtype", "float32"), "x.png: PNG cannot hold float32 grey images"),
         ("x.jpg", ("--dtype", "uint16"), "x.jpg: JPEG cannot hold uint16"),
@@ -250,7 +252,7 @@ def _bad_inputs(folder: Path, sources: tuple[Path, Path]) -> dict[str, tuple[lis
         "small": (["fuse", folder / "small.png", folder / "small.png", *out], 1, "at least 16 x 16"),
         "sizes": (["fuse", mri, folder / "other.png", *out], 1, "register and resample"),
         "folder": (["fuse", mri, ct, "-o", folder / "no" / "out.png"], 1, "does not exist; create it first"),
-        "suffix": (["fuse", mri, ct, "-o", folder / "out.gif"], 1, "unknown image suffix"),
+        "suffix": (["fuse", mri, ct, "-o", folder / "out.xyz"], 1, "unknown image suffix"),
         "no output": (["fuse", mri, ct], 2, "--output"),
         "option": (["fuse", mri, ct, *out, "--colour"], 2, "No such option"),
         "command": (["mix"], 2, "No such command"),
@@ -497,3 +499,66 @@ def test_classify_trains_predicts_and_evaluates(tmp_path: Path) -> None:
     assert "0.png" in broken.stderr
     assert "Traceback" not in broken.stderr
     assert not (tmp_path / "m.safetensors").exists()
+
+
+def test_version() -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{nmfuse.__version__}\n", "")
+    check = (
+        "import sys; from nmfuse.cli.app import app\n"
+        "try: app(['--version'])\n"
+        "except SystemExit: print([name for name in ('torch', 'PIL', 'scipy', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[1] == "[]"
+
+
+def test_pages_of_a_file(three: tuple[Path, ...], tmp_path: Path) -> None:
+    pages = [read_image(path).pixels for path in three]
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.stack(pages[:2]), photometric="minisblack")
+    done = run("fuse", f"{path}[0]", f"{path}[1]", "-o", tmp_path / "f.png", "--method", "average")
+    assert (done.returncode, done.stderr) == (0, "")
+    np.testing.assert_array_equal(read_image(tmp_path / "f.png"), nmfuse.fuse(*pages[:2], method="average"))
+    done = run("fuse", path, three[0], "-o", tmp_path / "g.png", "--method", "average")
+    assert done.returncode == 1
+    assert "a.tif: has 2 pages" in done.stderr
+    done = run("fuse", f"{path}[0]", f"{path}[1]", "-o", path, "--overwrite", "--method", "average")
+    assert done.returncode == 1
+    assert "a source is never overwritten" in done.stderr
+
+
+def test_what_the_first_file_carries_is_kept(three: tuple[Path, ...], tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[271], exif[274] = "A maker", 1
+    with Image.open(three[0]) as picture:
+        picture.save(tmp_path / "a.jpg", exif=exif, dpi=(300, 300), quality=95)
+    done = run("fuse", tmp_path / "a.jpg", three[1], "-o", tmp_path / "f.png", "--method", "average")
+    assert (done.returncode, done.stderr) == (0, "")
+    with Image.open(tmp_path / "f.png") as fused:
+        assert fused.getexif()[271] == "A maker"
+        np.testing.assert_allclose(fused.info["dpi"], (300, 300), rtol=1e-3)
+
+
+def test_sigterm_while_writing_leaves_nothing_behind(tmp_path: Path) -> None:
+    script = (
+        "import time\n"
+        "from nmfuse import cli\n"
+        "from nmfuse.cli import app\n"
+        "from nmfuse.io import new_file\n"
+        "def write():\n"
+        f"    with new_file({str(tmp_path / 'x.png')!r}) as temporary:\n"
+        "        temporary.write_text('half')\n"
+        "        print('writing', flush=True)\n"
+        "        time.sleep(60)\n"
+        "app.app = write\n"
+        "cli.main()\n"
+    )
+    running = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    with running.stdout as said:
+        assert said.readline() == "writing\n"
+        assert len(list(tmp_path.iterdir())) == 1
+        running.terminate()
+        assert running.wait(timeout=60) == 143
+    assert list(tmp_path.iterdir()) == []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +30,12 @@ def test_8_bits_come_back(tmp_path: Path, suffix: str, channels: int) -> None:
     ("suffix", "dtype"),
     [
         (".png", "uint16"),
-        *((".tif", dtype) for dtype in ("uint16", "int16", "int32", "float16", "float32", "float64", ">u2", ">f4")),
+        (".png", ">u2"),
+        *(
+            (suffix, dtype)
+            for suffix in (".tif", ".npy")
+            for dtype in ("uint16", "int16", "int32", "float16", "float32", "float64", ">u2", ">f4")
+        ),
     ],
 )
 def test_deeper_pixels_come_back(tmp_path: Path, suffix: str, dtype: str) -> None:
@@ -42,7 +45,7 @@ def test_deeper_pixels_come_back(tmp_path: Path, suffix: str, dtype: str) -> Non
     back = read_image(path)
     assert (back.dtype.name, back.name, back.valid) == (pixels.dtype.name, f"x{suffix}", None)
     np.testing.assert_array_equal(back, pixels)
-    if suffix == ".tif":
+    if suffix in (".png", ".tif", ".npy"):
         colour = np.stack([pixels, pixels[::-1], pixels], -1)
         write_image(path, colour, overwrite=True)
         np.testing.assert_array_equal(read_image(path), colour)
@@ -80,7 +83,9 @@ HALF = np.arange(20 * 30).reshape(20, 30) % 30 >= 15  # what is valid
     ("suffix", "dtype"),
     [
         (".png", "uint8"),
+        (".png", "uint16"),
         (".webp", "uint8"),
+        (".avif", "uint8"),
         *((".tif", dtype) for dtype in ("uint8", "uint16", "int16", "int32", "float16", "float32", "float64")),
     ],
 )
@@ -92,7 +97,7 @@ def test_what_is_not_valid_is_transparent(tmp_path: Path, suffix: str, dtype: st
     write_image(path, pixels, valid=HALF)
     back = read_image(path)
     np.testing.assert_array_equal(back.valid, HALF)
-    if suffix != ".webp":  # lossy
+    if suffix not in (".webp", ".avif"):  # lossy
         assert (back.shape, back.dtype) == (pixels.shape, dtype)
         np.testing.assert_array_equal(back, pixels)
     write_image(path, back, overwrite=True)
@@ -151,7 +156,12 @@ def test_tiffs_that_store_colours_otherwise(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "dtype", "options", "message"),
     [
-        ((20, 30, 4), "uint8", {"photometric": "separated"}, r"photometric interpretation 5; expected a grey or RGB"),
+        (
+            (20, 30, 4),
+            "uint8",
+            {"photometric": "separated"},
+            "its colours are CMYK; expected grey, RGB or a palette",
+        ),
         ((20, 30, 4), "uint8", {"photometric": "rgb", "extrasamples": [0]}, "says of none that it is alpha; remove"),
         ((20, 30, 5), "uint8", {"photometric": "rgb", "extrasamples": [2, 0]}, "expected alpha alone, remove"),
         ((20, 30), "uint32", {"photometric": "minisblack"}, "pixels are uint32; convert them to one of uint8, uint16"),
@@ -166,45 +176,6 @@ def test_tiffs_that_would_lose_something(
         read_image(tmp_path / "x.tif")
 
 
-@pytest.mark.parametrize("suffix", [".png", ".webp"])
-def test_animations_are_refused(tmp_path: Path, suffix: str) -> None:
-    frames = [Image.fromarray(np.full((20, 20), k, np.uint8)) for k in (0, 100, 200)]
-    frames[0].save(tmp_path / f"x{suffix}", save_all=True, append_images=frames[1:])
-    with pytest.raises(ValueError, match="has 3 frames; expected one image, extract it first"):
-        read_image(tmp_path / f"x{suffix}")
-
-
-def _png(width: int, height: int, bits: int, colour: int, data: bytes) -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
-
-
-def test_16_bit_colour_png_is_refused_rather_than_halved(tmp_path: Path) -> None:
-    (tmp_path / "x.png").write_bytes(_png(16, 16, 16, 2, (b"\0" + bytes(16 * 6)) * 16))
-    with pytest.raises(ValueError, match="16-bit colour would lose its lower 8 bits"):
-        read_image(tmp_path / "x.png")
-
-
-def test_decompression_bomb(tmp_path: Path) -> None:
-    (tmp_path / "x.png").write_bytes(_png(100_000, 100_000, 8, 0, b"\0"))
-    with pytest.raises(ValueError, match="which may be an attack"):
-        read_image(tmp_path / "x.png")
-
-
-def test_truncated_files(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (64, 64), np.uint8)
-    for suffix in (".png", ".tif"):
-        path = tmp_path / f"x{suffix}"
-        write_image(path, pixels)
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        with pytest.raises(ValueError, match="not a readable image"):
-            read_image(path)
-
-
 @pytest.mark.parametrize("name", ["text.png", "text.tif"])
 def test_what_is_no_image(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("hello")
@@ -217,15 +188,9 @@ def test_missing_and_folder(tmp_path: Path) -> None:
         read_image(tmp_path / "x.png")
     with pytest.raises(ValueError, match="is a folder"):
         read_image(tmp_path)
-    (tmp_path / "x.gif").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"x\.gif: unknown image suffix '\.gif'; expected one of \.png, "):
-        read_image(tmp_path / "x.gif")
-
-
-def test_a_stack_of_pages_is_refused(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "x.tif", np.zeros((5, 20, 20), np.uint8), photometric="minisblack")
-    with pytest.raises(ValueError, match="has 5 pages"):
-        read_image(tmp_path / "x.tif")
+    (tmp_path / "x.xyz").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"x\.xyz: unknown image suffix '\.xyz'; expected one of \.png, "):
+        read_image(tmp_path / "x.xyz")
 
 
 def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
@@ -246,14 +211,16 @@ SOME = np.eye(16) > 0
 @pytest.mark.parametrize(
     ("name", "pixels", "options", "error", "message"),
     [
-        ("x.gif", PLANE, {}, ValueError, "unknown image suffix"),
+        ("x.xyz", PLANE, {}, ValueError, "unknown image suffix"),
+        ("x.gif", PLANE, {}, ValueError, r"GIF cannot hold uint8 grey .* \(it is only read\); write \.png, "),
         ("x.jpg", PLANE.astype("uint16"), {}, ValueError, "JPEG cannot hold uint16 grey images of 2 axes"),
-        ("x.png", PLANE.astype("float32"), {}, ValueError, r"PNG cannot hold float32 .*; write \.tif, \.tiff"),
-        ("x.png", np.zeros((16, 16, 3), "uint16"), {}, ValueError, "PNG cannot hold uint16 colour images"),
-        ("x.png", np.zeros((9, 16, 16), "uint8"), {}, ValueError, r"grey images of 3 axes .*; write \.nii, \.nii\.gz"),
+        ("x.png", PLANE.astype("float32"), {}, ValueError, r"PNG cannot hold float32 .*; write \.tif, \.tiff, \.npy"),
+        ("x.webp", np.zeros((16, 16, 3), "uint16"), {}, ValueError, "WebP cannot hold uint16 colour images"),
+        ("x.png", np.zeros((9, 16, 16), "uint8"), {}, ValueError, r"grey images of 3 axes .*; write .*\.npy"),
+        ("x.png", np.zeros((9, 9, 16, 16), "uint8"), {}, ValueError, "grey images of 4 axes .*; no format here does"),
         ("x.tif", PLANE.astype("uint32"), {}, ValueError, "TIFF cannot hold uint32 grey"),
         ("x.jpg", PLANE, {"valid": SOME}, ValueError, r"not valid \(transparent\) .*write \.png, \.webp, \.tif"),
-        ("x.png", PLANE.astype("uint16"), {"valid": SOME}, ValueError, r"PNG cannot hold uint16 .*; write \.tif"),
+        ("x.npy", PLANE, {"valid": SOME}, ValueError, r"NumPy cannot hold .* not valid .*; write \.png"),
         ("x.png", PLANE, {"valid": SOME[:9]}, ValueError, r"valid: shape \(9, 16\); expected .* \(16, 16\)"),
         ("x.png", PLANE, {"valid": PLANE}, TypeError, "valid: got uint8; expected an array of bool"),
         ("x.png", PLANE, {"valid": True}, TypeError, "valid: got bool; expected an array of bool"),

@@ -15,13 +15,14 @@ from nmfuse.io import check_file, check_output, new_file, write_image
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("x.gif", {}, r"x\.gif: unknown image suffix '\.gif'; expected one of \.png"),
+        ("x.xyz", {}, r"x\.xyz: unknown image suffix '\.xyz'; expected one of \.png"),
+        ("x.gif", {}, r"x\.gif: GIF cannot hold images \(it is only read\); write \.png"),
         ("x", {}, r"unknown image suffix ''"),
-        ("x.png", {"dtype": np.float32}, r"x\.png: PNG cannot hold float32 images \(.*\); write \.tif, \.tiff"),
+        ("x.png", {"dtype": np.float32}, r"x\.png: PNG cannot hold float32 images \(.*\); write \.tif, \.tiff, \.npy"),
         ("x.jpg", {"dtype": "uint16"}, "JPEG cannot hold uint16 images"),
-        ("x.png", {"dtype": "uint16", "colour": True}, "PNG cannot hold uint16 colour images"),
-        ("x.png", {"dtype": "uint16", "ndim": 3}, "PNG cannot hold uint16 images of 3 axes"),
-        ("x.tif", {"ndim": 4}, "TIFF cannot hold images of 4 axes .*; no format here does: convert the pixels"),
+        ("x.bmp", {"dtype": "uint16", "colour": True}, "BMP cannot hold uint16 colour images"),
+        ("x.png", {"dtype": "uint16", "ndim": 4}, r"PNG cannot hold uint16 images of 4 axes .*; write \.npy"),
+        ("x.tif", {"ndim": 5}, "TIFF cannot hold images of 5 axes .*; no format here does: convert the pixels"),
         ("x.bmp", {"transparent": True}, r"BMP cannot hold images with pixels that are not valid \(transparent\)"),
     ],
 )
@@ -39,7 +40,7 @@ def test_images_that_a_file_holds(tmp_path: Path) -> None:
 
 
 def test_the_message_is_that_of_writing(tmp_path: Path) -> None:
-    pixels = np.zeros((16, 16, 3), np.uint16)
+    pixels = np.zeros((16, 16, 3), np.float32)
     messages = []
     for refuse in (
         lambda path: write_image(path, pixels),

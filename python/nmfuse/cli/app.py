@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tomllib
 from pathlib import Path
@@ -32,6 +33,23 @@ def _debug(value: bool) -> bool:
     return value
 
 
+def _version(value: bool) -> None:
+    if value:
+        from nmfuse.version import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _any_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Fuse registered images of different kinds. A research tool, not a medical device."""
+
+
 Debug = Annotated[bool, typer.Option("--debug", callback=_debug, is_eager=True, help="Show the traceback of an error.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without images that cannot be read.")]
@@ -59,8 +77,13 @@ DataRange = Annotated[
 ]
 
 
+def _terminated(number: int, frame: object) -> None:
+    sys.exit(128 + number)  # as an exception, so that files half written are taken away on its way out
+
+
 def main() -> None:
     """Run the command line; errors are one line and exit code 1, wrong usage is exit code 2."""
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         app()
     except KeyboardInterrupt:

@@ -15,7 +15,7 @@ from nmfuse.cli.page import write_page
 from nmfuse.cli.panel import write_steps
 from nmfuse.fuser import Fuser
 from nmfuse.images import Grid, Image
-from nmfuse.io import check_file, check_output, read_image, write_image
+from nmfuse.io import check_file, check_output, read_image, to_profile_of, write_image
 
 _HELD = 4  # images that are read once; of more, one after the other is read again when its turn comes
 
@@ -39,10 +39,15 @@ def run_fuse(
         check_file(explain / "explain.png", overwrite=overwrite)
     if report is not None:
         check_file(report, overwrite=overwrite, sources=paths)
-    images = [read_image(path) for path in paths[:_HELD]]
-    spatial = images[0].spatial
+    first = read_image(paths[0])
+
+    def read(path: Path) -> Image:
+        return to_profile_of(read_image(path), first)
+
+    images = [first, *map(read, paths[1:_HELD])]
+    spatial = first.spatial
     if spatial == 3 and not (explain is None and report is None):
-        raise ValueError(f"{images[0].name}: is a volume, and --explain and --report show images; leave them out")
+        raise ValueError(f"{first.name}: is a volume, and --explain and --report show images; leave them out")
     grid = None if resample_to is None else _grid_to_take(resample_to, paths, images)
 
     def on_grid(image: Image) -> Image:
@@ -53,7 +58,7 @@ def run_fuse(
     def sources() -> Iterable[Image]:
         yield from images
         for path in paths[_HELD:]:
-            yield on_grid(read_image(path))
+            yield on_grid(read(path))
 
     in_colour, seen = False, np.zeros((), bool)
     for image in sources():

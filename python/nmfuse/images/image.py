@@ -30,7 +30,7 @@ class Image:
     carried : dict
         What its file holds besides and a file of the result is to hold too, by the names that the formats use.
     grid : Grid, optional
-        Where its pixels lie in mm, if its file says so. An image with a grid of three axes is a volume.
+        Where its pixels lie in mm, if its file says so. It says which axes are spatial, too.
 
     Examples
     --------
@@ -63,8 +63,10 @@ class Image:
 
     @property
     def spatial(self) -> int:
-        """Number of spatial axes: that of its grid, and 2 without one."""
-        return 2 if self.grid is None else len(self.grid.shape)
+        """Number of spatial axes: those of its grid; without one, all but an axis of three colours at the end."""
+        if self.grid is not None:
+            return len(self.grid.shape)
+        return self.ndim - (self.ndim > 2 and self.shape[-1] == 3)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Return the pixels, for NumPy."""

@@ -3,6 +3,7 @@
 from nmfuse.io.formats import Format, is_image, suffixes
 from nmfuse.io.images import list_images, read_image, write_image
 from nmfuse.io.output import check_file, check_output, new_file
+from nmfuse.io.profiles import to_profile_of
 from nmfuse.io.sets import SourceSet, find_sets
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "new_file",
     "read_image",
     "suffixes",
+    "to_profile_of",
     "write_image",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -13,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from nmfuse.images import Image
-from nmfuse.io import nifti, pillow, tiff
+from nmfuse.io import nifti, npy, pillow, tiff
 
+_PAGE = re.compile(r"(?P<file>.+)\[(?P<page>[0-9]+)\]", re.DOTALL)  # a page of a file
 GROUP = "nmfuse.formats"  # of the entry points that add a `Format` to the table
 
 
@@ -31,7 +33,8 @@ class Format:
     suffixes : tuple of str
         In lower case, with the dot.
     read : callable
-        (path) -> `Image`. ValueError where the file would lose something; any other error counts as "not readable".
+        (path) -> `Image`; where `paged`, (path, page) as well. ValueError where the file would lose something, with the
+        path in front; any other error counts as "not readable".
     write : callable, optional
         (path, `Image`) -> None, to a path where nothing is yet; an image with `valid` is written with an alpha
         channel. None: files of it are only read.
@@ -39,6 +42,8 @@ class Format:
         The dtypes of grey images, of those in colour, and of either with pixels that are not valid.
     axes : tuple of int
         How many spatial axes an image may have.
+    paged : bool
+        Whether a file may have several pages or frames, of which `read` takes the number, from 0.
     needs, extra : str
         The package beyond nmfuse's own that reads and writes it, by import name, and the extra that brings it.
 
@@ -51,12 +56,13 @@ class Format:
 
     name: str
     suffixes: tuple[str, ...]
-    read: Callable[[Path], Image]
+    read: Callable[..., Image]
     write: Callable[[Path, Image], None] | None = None
     grey: tuple[str, ...] = ()
     colour: tuple[str, ...] = ()
     transparent: tuple[str, ...] = ()
     axes: tuple[int, ...] = (2,)
+    paged: bool = False
     needs: str = ""
     extra: str = ""
 
@@ -105,10 +111,10 @@ def _is_installed(module: str) -> bool:
 
 def _by_pillow(name: str, *suffixes: str, deep: bool = False, transparent: bool = False, **options: Any) -> Format:
     def write(path: Path, image: Image) -> None:
-        pillow.write(path, image, **options)
+        pillow.write(path, image, name, **options)
 
-    grey = ("uint8", "uint16") if deep else ("uint8",)
-    return Format(name, suffixes, pillow.read, write, grey, ("uint8",), ("uint8",) if transparent else ())
+    dtypes = ("uint8", "uint16") if deep else ("uint8",)
+    return Format(name, suffixes, pillow.read, write, dtypes, dtypes, dtypes if transparent else (), paged=True)
 
 
 _OURS = (
@@ -116,7 +122,10 @@ _OURS = (
     _by_pillow("JPEG", ".jpg", ".jpeg", quality=95),
     _by_pillow("BMP", ".bmp"),
     _by_pillow("WebP", ".webp", transparent=True, quality=95),
-    Format("TIFF", (".tif", ".tiff"), tiff.read, tiff.write, tiff.DTYPES, tiff.DTYPES, tiff.DTYPES),
+    Format("TIFF", (".tif", ".tiff"), tiff.read, tiff.write, tiff.DTYPES, tiff.DTYPES, tiff.DTYPES, paged=True),
+    Format("GIF", (".gif",), pillow.read, paged=True),
+    _by_pillow("AVIF", ".avif", transparent=True, quality=95),
+    Format("NumPy", (".npy",), npy.read, npy.write, tiff.DTYPES, tiff.DTYPES, axes=(2, 3)),
     Format(
         "NIfTI",
         (".nii", ".nii.gz"),
@@ -158,7 +167,7 @@ def suffixes() -> tuple[str, ...]:
 
     Examples
     --------
-    >>> ".png" in suffixes(), ".gif" in suffixes()
+    >>> ".png" in suffixes(), ".csv" in suffixes()
     (True, False)
     """
     return tuple(_table())
@@ -197,8 +206,27 @@ def format_of(path: str | Path) -> Format:
     return found
 
 
+def split_page(path: str | Path) -> tuple[Path, int | None]:
+    """Return the file that a path names, and the page of it: "x.tif[3]" is page 3, but where a file is so named.
+
+    Examples
+    --------
+    >>> split_page("scans/x.tif[3]")
+    (PosixPath('scans/x.tif'), 3)
+    >>> split_page("scans/x.tif")
+    (PosixPath('scans/x.tif'), None)
+    """
+    path = Path(path)
+    found = _PAGE.fullmatch(str(path))
+    if found is None or path.exists():
+        return path, None
+    return Path(found["file"]), int(found["page"])
+
+
 def _find(path: str | Path) -> Format | None:
     name = Path(path).name.lower()
+    if of_page := _PAGE.fullmatch(name):
+        name = of_page["file"]
     ends = [suffix for suffix in _table() if name.endswith(suffix) and name != suffix]
     return _table()[max(ends, key=len)] if ends else None
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from nmfuse.images import Image
-from nmfuse.io.formats import format_of, is_image, refuse_what_does_not_fit
+from nmfuse.io.formats import format_of, is_image, refuse_what_does_not_fit, split_page
+from nmfuse.io.limits import VARIABLE
 from nmfuse.io.output import new_file
 
 
@@ -19,25 +20,29 @@ def read_image(path: str | Path) -> Image:
     Parameters
     ----------
     path : str or path
-        PNG, JPEG, BMP, WebP, TIFF, NIfTI, or what a package adds (see `Format`). EXIF rotation is applied, but in TIFF.
-        A palette becomes RGB, 1 bit becomes 0 and 255, three channels that are equal become grey.
+        PNG, JPEG, BMP, WebP, TIFF, GIF, AVIF, .npy, NIfTI, or what a package adds (see `Format`). The orientation that
+        EXIF or TIFF says is applied. A palette becomes RGB, 1, 2 and 4 bits become 0 to 255, three channels that are
+        equal become grey.
+        ``x.tif[3]`` is page 3 of a TIFF file or frame 3 of an animation, the first is 0; a file that is so named wins.
 
     Returns
     -------
     Image
-        ``pixels`` (H, W) or (H, W, 3) as stored: uint8; uint16 of grey PNG and of TIFF; of TIFF int16, int32, float16,
-        float32 and float64 too. ``valid`` is False where the file is wholly transparent, by its alpha channel, its
-        palette or the one colour that a PNG may declare so; None where that is nowhere. What is partly transparent
-        counts as shown. ``name`` is the file's name. A NIfTI file is a volume (D, H, W) with its `grid`; see
-        `nmfuse.io.nifti`.
+        ``pixels`` (H, W) or (H, W, 3) as stored: uint8; uint16 of PNG, TIFF and .npy; of the last two int16, int32,
+        float16, float32 and float64 too. CMYK becomes sRGB, which is logged. ``valid`` is False where the file is
+        wholly transparent, by its alpha channel, its palette, the one colour that a PNG may declare so, or the mask or
+        GDAL_NODATA of a TIFF; None where that is nowhere. What is partly transparent counts as shown. ``name`` is the
+        file's name, ``carried`` has its ICC profile, EXIF (less orientation and thumbnail), XMP, resolution, and the
+        tags of GeoTIFF. A NIfTI file is a volume (D, H, W) with its `grid`; see `nmfuse.io.nifti`.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        For an unknown suffix, or if the file is not a readable image, is truncated, too large, has several pages, or is
-        of a kind that would lose something.
+        For an unknown suffix, or if the file is not a readable image, is truncated, is of a kind that would lose
+        something, has several pages and none is chosen, or more than 2**27 pixels; the environment variable
+        NMFUSE_MAX_PIXELS sets another limit.
     ModuleNotFoundError
         If the format needs a package that is not there.
 
@@ -50,16 +55,22 @@ def read_image(path: str | Path) -> Image:
     >>> image.name, image.shape, image.valid
     ('x.png', (16, 20), None)
     """
-    path = Path(path)
+    name = Path(path).name
+    path, page = split_page(path)
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; expected an image file")
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
+    chosen = format_of(path)
+    if page is not None and not chosen.paged:
+        raise ValueError(f"{path}: {chosen.name} has no pages; leave out [{page}]")
     try:
-        image = format_of(path).read(path)
-    except (ValueError, ModuleNotFoundError):
+        image = chosen.read(path) if page is None else chosen.read(path, page)
+    except ModuleNotFoundError:
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, zlib.error, ...
+        if isinstance(error, ValueError) and str(error).startswith((f"{path}:", VARIABLE)):
+            raise  # it says what is wrong
         raise ValueError(f"{path}: not a readable image ({type(error).__name__}: {error})") from error
     pixels, valid = image.pixels, image.valid
     if valid is not None and valid.all():
@@ -68,7 +79,7 @@ def read_image(path: str | Path) -> Image:
         same = pixels == pixels[..., :1]
         if (same if valid is None else same[valid]).all():
             pixels = np.ascontiguousarray(pixels[..., 0])  # three equal channels are grey
-    return replace(image, pixels=pixels, valid=valid, name=path.name)
+    return replace(image, pixels=pixels, valid=valid, name=name)
 
 
 def write_image(path: str | Path, image: Image | np.ndarray, *, overwrite: bool = False, valid: Any = None) -> None:
@@ -77,16 +88,17 @@ def write_image(path: str | Path, image: Image | np.ndarray, *, overwrite: bool 
     Parameters
     ----------
     path : str or path
-        .png, .jpg, .jpeg, .bmp, .webp, .tif or .tiff, for volumes .nii or .nii.gz, in a folder that exists; or what a
-        package adds (see `Format`).
+        .png, .jpg, .jpeg, .bmp, .webp, .avif, .tif, .tiff or .npy, for volumes .nii, .nii.gz or .npy, in a folder that
+        exists; or what a package adds (see `Format`).
     image : Image or array, shape (H, W) or (H, W, 3), or a volume (D, H, W)
-        uint8; uint16 for grey PNG; for TIFF uint16, int16, int32, float16, float32 and float64 too; for NIfTI all of
-        these but float16.
+        uint8; uint16 for PNG; for TIFF and .npy uint16, int16, int32, float16, float32 and float64 too; for NIfTI all
+        of these but float16. What an `Image` carries is written where the format has a place for it; an ICC profile of
+        other colours than it has is not.
     overwrite : bool
         Whether an existing file may be replaced.
     valid : bool array, shape (H, W), optional
-        False where the image shows nothing: written as transparent, which PNG (of 8 bits), WebP and TIFF hold, and as
-        NaN in NIfTI of floats. An `Image` brings its own.
+        False where the image shows nothing: written as transparent, which PNG, WebP, AVIF and TIFF hold, and as NaN in
+        NIfTI of floats. An `Image` brings its own.
 
     Raises
     ------

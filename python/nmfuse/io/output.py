@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nmfuse.io.formats import refuse_what_does_not_fit
+from nmfuse.io.formats import refuse_what_does_not_fit, split_page
 
 
 def check_file(path: str | Path, *, overwrite: bool, sources: Iterable[str | Path] = ()) -> None:
@@ -22,7 +22,7 @@ def check_file(path: str | Path, *, overwrite: bool, sources: Iterable[str | Pat
     overwrite : bool
         Whether an existing file may be replaced.
     sources : iterable of paths
-        The files that are read; none of them is ever written, whatever `overwrite` says.
+        The files that are read, or pages of them; none of them is ever written, whatever `overwrite` says.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def check_file(path: str | Path, *, overwrite: bool, sources: Iterable[str | Pat
     """
     path = Path(path)
     for source in sources:
-        if _same_file(path, Path(source)):
+        if _same_file(path, split_page(source)[0]):
             raise ValueError(f"{path}: is the source {source}; a source is never overwritten, give another file name")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; create it first")
@@ -83,7 +83,7 @@ def check_output(
     transparent : bool
         Whether some of them are not valid.
     sources : iterable of paths
-        The files that are read; none of them is ever written, whatever `overwrite` says.
+        The files that are read, or pages of them; none of them is ever written, whatever `overwrite` says.
 
     Raises
     ------
@@ -94,10 +94,10 @@ def check_output(
 
     Examples
     --------
-    >>> check_output("x.gif", overwrite=False)
+    >>> check_output("x.xyz", overwrite=False)
     Traceback (most recent call last):
     ...
-    ValueError: x.gif: unknown image suffix '.gif'; expected one of .png, .jpg, .jpeg, .bmp, .webp, .tif, .tiff...
+    ValueError: x.xyz: unknown image suffix '.xyz'; expected one of .png, .jpg, .jpeg, .bmp, .webp, .tif, .tiff...
     """
     refuse_what_does_not_fit(path, dtype, ndim, colour, transparent)
     check_file(path, overwrite=overwrite, sources=sources)

@@ -1,46 +1,73 @@
-"""PNG, JPEG, BMP and WebP by Pillow."""
+"""PNG, JPEG, BMP, WebP, GIF and AVIF by Pillow; 16-bit colour in PNG, which Pillow halves, by imagecodecs."""
 
 from __future__ import annotations
 
-import warnings
+import io
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nmfuse.images import Image
+from nmfuse.io.carried import ORIENTATION, exif_of, for_pillow, log, of_picture
+from nmfuse.io.limits import refuse_too_large
+from nmfuse.io.orientation import upright
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
+_DECODERS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "AVIF")  # of what a file holds, whatever its suffix
+_LIMIT = threading.Lock()
 _WITH_ALPHA = {"1": "LA", "L": "LA", "RGB": "RGBA", "P": "RGBA", "PA": "RGBA"}  # what shows a transparent colour
+_SIGNATURE, _CHUNK = 8, 12  # bytes of PNG: in front of all, and of a chunk beside its data
+_HEADER = 33  # where that of PNG ends
 
 
-def read(path: Path) -> Image:
+def read(path: Path, page: int | None = None) -> Image:
     """Return the image of a file; see `nmfuse.io.read_image`.
+
+    CMYK is converted to sRGB by the profile of the file, or plainly where it has none, and that is logged.
 
     Raises
     ------
     ValueError
-        For 16-bit colour, an animation, CMYK and the like, or more pixels than Pillow trusts.
+        For several frames of which none is chosen, one that is not there, an animation of 16-bit colour, AVIF of more
+        than 8 bits, other colours than grey, RGB, CMYK and palettes, or too many pixels.
     """
-    from PIL import Image as Pillow
-    from PIL import ImageOps
+    with _opened(path) as file:
+        refuse_too_large(path, file.width * file.height)
+        _refuse_lost_bits(path, file)
+        _choose(path, file, page)
+        deep = _is_deep(file)
+        file.load()  # some of what a file carries stands behind its pixels
+        exif = exif_of(path, file)
+        carried = of_picture(path, file, exif)
+        picture: Picture = file
+        if picture.mode == "CMYK":
+            picture, carried["icc_profile"] = _from_cmyk(path, picture, carried.get("icc_profile"))
+        image = _deep(path, file) if deep else _image(path, picture)
+    orientation = exif.get(ORIENTATION, 1)
+    valid = None if image.valid is None else upright(image.valid, orientation)
+    return Image(upright(image.pixels, orientation), valid, carried=carried)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Pillow.DecompressionBombWarning)
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Picture]:
+    """Open a file without the limit of Pillow, which is one for the whole process: ours holds here."""
+    from PIL import Image as Pillow
+
+    Pillow.init()
+    with _LIMIT:
+        theirs, Pillow.MAX_IMAGE_PIXELS = Pillow.MAX_IMAGE_PIXELS, None
         try:
-            with Pillow.open(path) as file:
-                _refuse_16_bit_colour(path, file)
-                _refuse_animation(path, file)
-                picture = ImageOps.exif_transpose(file)
-                picture.load()
-        except (Pillow.DecompressionBombWarning, Pillow.DecompressionBombError) as error:
-            raise ValueError(
-                f"{path}: has more than {Pillow.MAX_IMAGE_PIXELS} pixels, which may be an attack; "
-                "raise PIL.Image.MAX_IMAGE_PIXELS and call nmfuse.fuse if you trust it"
-            ) from error
-    return _image(path, picture)
+            file = Pillow.open(path, formats=[name for name in _DECODERS if name in Pillow.OPEN])
+        finally:
+            Pillow.MAX_IMAGE_PIXELS = theirs
+    with file:
+        yield file
 
 
 def _image(path: Path, picture: Picture) -> Image:
@@ -56,32 +83,104 @@ def _image(path: Path, picture: Picture) -> Image:
     if picture.mode in ("L", "RGB"):
         return Image(pixels)
     if picture.mode in ("LA", "RGBA"):
-        shown = pixels[..., 0] if picture.mode == "LA" else pixels[..., :3]
-        return Image(np.ascontiguousarray(shown), pixels[..., -1] > 0)
+        return _without_alpha(pixels)
     raise ValueError(f"{path}: colour mode {picture.mode} is not supported; convert it to grey or RGB")
 
 
-def _refuse_16_bit_colour(path: Path, file: Picture) -> None:
-    """Pillow reads 16-bit colour as 8 bit without a word."""
+def _without_alpha(pixels: np.ndarray) -> Image:
+    shown = pixels[..., 0] if pixels.shape[-1] == 2 else pixels[..., :3]
+    return Image(np.ascontiguousarray(shown), pixels[..., -1] > 0)
+
+
+def _from_cmyk(path: Path, picture: Picture, profile: bytes | None) -> tuple[Picture, bytes]:
+    """Return the picture in sRGB, and the profile of that."""
+    from PIL import ImageCms
+
+    target = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    if profile is None:
+        log.warning("%s: is CMYK without a profile; its colours are converted to RGB plainly", path)
+        return picture.convert("RGB"), target.tobytes()
+    log.warning("%s: is CMYK; its colours are converted to sRGB by its profile", path)
+    converted = ImageCms.profileToProfile(picture, io.BytesIO(profile), target, outputMode="RGB")
+    assert converted is not None  # it is not done in place
+    return converted, target.tobytes()
+
+
+def _is_deep(file: Picture) -> bool:
+    """Return whether it is PNG of 16-bit colour, or 16-bit grey with alpha, of which Pillow drops the lower bits."""
     tiles = getattr(file, "tile", [])
-    raw_mode = str(tiles[0][3]) if tiles else ""
-    if file.mode != "I;16" and ";16" in raw_mode:
-        raise ValueError(f"{path}: 16-bit colour would lose its lower 8 bits; store it as TIFF")
+    return file.format == "PNG" and file.mode != "I;16" and bool(tiles) and ";16" in str(tiles[0][3])
 
 
-def _refuse_animation(path: Path, file: Picture) -> None:
-    """Pillow reads the first frame without a word; a JPEG's further pictures are previews, and left out."""
+def _deep(path: Path, file: Picture) -> Image:
+    import imagecodecs
+
+    pixels: np.ndarray = imagecodecs.png_decode(path.read_bytes())
+    if pixels.dtype != np.uint16 or pixels.shape[:2] != (file.height, file.width):
+        raise ValueError(f"{path}: not a readable image (16 bits were expected, and {pixels.dtype} was found)")
+    key = file.info.get("transparency")
+    if pixels.shape[2] in (2, 4):
+        return _without_alpha(pixels)
+    return Image(pixels, None if key is None else (pixels != np.array(key, np.uint16)).any(-1))
+
+
+def _refuse_lost_bits(path: Path, file: Picture) -> None:
+    """Refuse what Pillow would give fewer bits, or fewer frames, without a word."""
+    if _is_deep(file) and getattr(file, "n_frames", 1) != 1:
+        raise ValueError(f"{path}: is an animation of 16-bit colour, which nothing here reads; extract its frames")
+    if file.format == "AVIF":
+        head = path.read_bytes()[:4096]
+        at = head.find(b"av1C")
+        if at >= 0 and head[at + 6 : at + 7] and head[at + 6] & 0x40:
+            raise ValueError(f"{path}: has more than 8 bits a channel, which would be lost; store it as TIFF or PNG")
+    if file.format == "GIF":
+        with path.open("rb") as raw:
+            raw.seek(max(0, path.stat().st_size - 1024))
+            if not raw.read().rstrip(b"\0").endswith(b";"):
+                raise ValueError(f"{path}: not a readable image (it is truncated)")
+
+
+def _choose(path: Path, file: Picture, frame: int | None) -> None:
+    """Go to a frame; a JPEG's further pictures are previews, and not frames that one has to choose among."""
     frames = getattr(file, "n_frames", 1)
-    if frames != 1 and file.format != "MPO":
-        raise ValueError(f"{path}: has {frames} frames; expected one image, extract it first")
+    if frame is None:
+        if frames != 1 and file.format != "MPO":
+            raise ValueError(
+                f"{path}: has {frames} frames; choose one by its number, {path}[0] to {path}[{frames - 1}]"
+            )
+        return
+    if frame >= frames:
+        raise ValueError(f"{path}: has no frame {frame}; it has {frames}, the first is {path}[0]")
+    file.seek(frame)
 
 
-def write(path: Path, image: Image, **options: Any) -> None:
-    """Write an image that the format holds, with an alpha channel where some of it is not valid."""
+def write(path: Path, image: Image, name: str, **options: Any) -> None:
+    """Write an image that the format of a name holds, with an alpha channel where some of it is not valid."""
     from PIL import Image as Pillow
 
     pixels = image.pixels
     if image.valid is not None:
         alpha = np.where(image.valid, np.iinfo(pixels.dtype).max, 0).astype(pixels.dtype)
         pixels = np.dstack([pixels, alpha])
-    Pillow.fromarray(pixels).save(path, **options)
+    options |= for_pillow(image, name)
+    if pixels.dtype == np.uint16 and pixels.ndim == 3:
+        _write_deep(path, pixels, options)
+    else:
+        Pillow.fromarray(pixels).save(path, name, **options)
+
+
+def _write_deep(path: Path, pixels: np.ndarray, options: dict[str, Any]) -> None:
+    """Write PNG of 16-bit channels: the pixels by imagecodecs, the chunks of what they carry by Pillow."""
+    import imagecodecs
+    from PIL import Image as Pillow
+
+    one_pixel = io.BytesIO()
+    Pillow.new("RGB" if pixels.shape[2] > 2 else "L", (1, 1)).save(one_pixel, "PNG", **options)
+    data, chunks, at = one_pixel.getvalue(), b"", _SIGNATURE
+    while at < len(data):
+        end = at + _CHUNK + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] not in (b"IHDR", b"IDAT", b"IEND"):
+            chunks += data[at:end]
+        at = end
+    encoded = imagecodecs.png_encode(pixels)
+    path.write_bytes(encoded[:_HEADER] + chunks + encoded[_HEADER:])

@@ -1,0 +1,51 @@
+"""One limit of pixels for all formats."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from nmfuse.io import read_image
+
+
+def png(width: int, height: int, bits: int, colour: int, data: bytes) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+def test_a_size_that_lies(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(png(100_000, 100_000, 8, 0, b"\0"))
+    with pytest.raises(ValueError, match=r"x\.png: has 10000000000 pixels, more than 134217728, which may"):
+        read_image(tmp_path / "x.png")
+    (tmp_path / "x.png").write_bytes(png(100, 100, 8, 0, b"\0"))
+    with pytest.raises(ValueError, match=r"x\.png: not a readable image"):
+        read_image(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp", ".tif"])
+def test_the_limit_can_be_set(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.zeros((100, 120), np.uint8)
+    path = tmp_path / f"x{suffix}"
+    if suffix == ".tif":
+        tifffile.imwrite(path, pixels)
+    else:
+        Image.fromarray(pixels).save(path)
+    monkeypatch.setenv("NMFUSE_MAX_PIXELS", "11999")
+    with pytest.raises(ValueError, match=r"has 12000 pixels, more than 11999, .* NMFUSE_MAX_PIXELS=12000 if you trust"):
+        read_image(path)
+    monkeypatch.setenv("NMFUSE_MAX_PIXELS", "12000")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # Pillow's own is not asked
+    assert read_image(path).shape == (100, 120)
+    assert Image.MAX_IMAGE_PIXELS == 10
+    monkeypatch.setenv("NMFUSE_MAX_PIXELS", "many")
+    with pytest.raises(ValueError, match="NMFUSE_MAX_PIXELS: got 'many'; expected a number of pixels such as"):
+        read_image(path)
