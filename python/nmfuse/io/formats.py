@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nmfuse.images import Image
-from nmfuse.io import nifti, npy, pillow, tiff
+from nmfuse.io import itk, nifti, npy, pillow, tiff
 
 _PAGE = re.compile(r"(?P<file>.+)\[(?P<page>[0-9]+)\]", re.DOTALL)  # a page of a file
 GROUP = "nmfuse.formats"  # of the entry points that add a `Format` to the table
@@ -117,6 +117,13 @@ def _by_pillow(name: str, *suffixes: str, deep: bool = False, transparent: bool 
     return Format(name, suffixes, pillow.read, write, dtypes, dtypes, dtypes if transparent else (), paged=True)
 
 
+def _by_itk(name: str, suffix: str) -> Format:
+    colour = ("uint8",)
+    return Format(
+        name, (suffix,), itk.read, itk.write, itk.DTYPES, colour, itk.FLOATS, (2, 3), needs="SimpleITK", extra="medical"
+    )
+
+
 _OURS = (
     _by_pillow("PNG", ".png", deep=True, transparent=True),
     _by_pillow("JPEG", ".jpg", ".jpeg", quality=95),
@@ -138,6 +145,9 @@ _OURS = (
         needs="nibabel",
         extra="medical",
     ),
+    _by_itk("NRRD", ".nrrd"),
+    _by_itk("MetaImage", ".mha"),
+    Format("NRRD or MetaImage in two files", (".nhdr", ".mhd"), itk.read, needs="SimpleITK", extra="medical"),
 )
 
 

@@ -20,8 +20,8 @@ def read_image(path: str | Path) -> Image:
     Parameters
     ----------
     path : str or path
-        PNG, JPEG, BMP, WebP, TIFF, GIF, AVIF, .npy, NIfTI, or what a package adds (see `Format`). The orientation that
-        EXIF or TIFF says is applied. A palette becomes RGB, 1, 2 and 4 bits become 0 to 255, three channels that are
+        PNG, JPEG, BMP, WebP, TIFF, GIF, AVIF, .npy, NIfTI, NRRD, MetaImage, or what a package adds (see `Format`). The
+        orientation that EXIF or TIFF says is applied. A palette becomes RGB, 1, 2 and 4 bits become 0 to 255, three channels that are
         equal become grey.
         ``x.tif[3]`` is page 3 of a TIFF file or frame 3 of an animation, the first is 0; a file that is so named wins.
 
@@ -33,7 +33,7 @@ def read_image(path: str | Path) -> Image:
         wholly transparent, by its alpha channel, its palette, the one colour that a PNG may declare so, or the mask or
         GDAL_NODATA of a TIFF; None where that is nowhere. What is partly transparent counts as shown. ``name`` is the
         file's name, ``carried`` has its ICC profile, EXIF (less orientation and thumbnail), XMP, resolution, and the
-        tags of GeoTIFF. A NIfTI file is a volume (D, H, W) with its `grid`; see `nmfuse.io.nifti`.
+        tags of GeoTIFF. NIfTI, NRRD and MetaImage give volumes (D, H, W) with their `grid`; see `nmfuse.io.nifti`.
 
     Raises
     ------
@@ -88,8 +88,8 @@ def write_image(path: str | Path, image: Image | np.ndarray, *, overwrite: bool 
     Parameters
     ----------
     path : str or path
-        .png, .jpg, .jpeg, .bmp, .webp, .avif, .tif, .tiff or .npy, for volumes .nii, .nii.gz or .npy, in a folder that
-        exists; or what a package adds (see `Format`).
+        .png, .jpg, .jpeg, .bmp, .webp, .avif, .tif, .tiff or .npy, for volumes .nii, .nii.gz, .nrrd, .mha or .npy, in a
+        folder that exists; or what a package adds (see `Format`).
     image : Image or array, shape (H, W) or (H, W, 3), or a volume (D, H, W)
         uint8; uint16 for PNG; for TIFF and .npy uint16, int16, int32, float16, float32 and float64 too; for NIfTI all
         of these but float16. What an `Image` carries is written where the format has a place for it; an ICC profile of
@@ -98,7 +98,7 @@ def write_image(path: str | Path, image: Image | np.ndarray, *, overwrite: bool 
         Whether an existing file may be replaced.
     valid : bool array, shape (H, W), optional
         False where the image shows nothing: written as transparent, which PNG, WebP, AVIF and TIFF hold, and as NaN in
-        NIfTI of floats. An `Image` brings its own.
+        NIfTI, NRRD and MetaImage of floats. An `Image` brings its own.
 
     Raises
     ------

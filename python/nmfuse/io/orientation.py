@@ -1,4 +1,4 @@
-"""The orientation that TIFF and EXIF give an image."""
+"""The orientation that a file gives an image: by TIFF and EXIF, or by an affine in mm."""
 
 from __future__ import annotations
 
@@ -35,3 +35,63 @@ def upright(array: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         array = array[:, ::-1]
     return np.ascontiguousarray(array)
+
+
+def to_ras(voxels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a volume of a file as volumes are here: slices to the head, rows to the front, columns to the right.
+
+    Parameters
+    ----------
+    voxels : array, shape (I, J, K)
+        As stored.
+    affine : array, shape (4, 4)
+        From their indices to mm, to the right, the front and the head (RAS+).
+
+    Returns
+    -------
+    pixels : array, shape (D, H, W)
+        The closest order to RAS+, turned round: oblique volumes stay oblique.
+    affine : array, shape (4, 4)
+        From the indices of the pixels to the same mm.
+
+    Examples
+    --------
+    >>> pixels, affine = to_ras(np.zeros((48, 64, 20)), np.diag([-1.0, 1.0, 3.0, 1.0]))
+    >>> pixels.shape, affine[:3, :3].tolist()
+    ((20, 64, 48), [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [3.0, 0.0, 0.0]])
+    """
+    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
+    orientation = io_orientation(affine)
+    pixels: np.ndarray = apply_orientation(voxels, orientation).transpose()
+    return pixels, (affine @ inv_ornt_aff(orientation, voxels.shape))[:, [2, 1, 0, 3]]
+
+
+def from_ras(pixels: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Return the pixels of a volume in the order of a file: `to_ras` turned back.
+
+    Parameters
+    ----------
+    pixels : array, shape (D, H, W)
+        Slices to the head, rows to the front, columns to the right.
+    affine : array, shape (4, 4)
+        Of the file: from the indices of what it stores to mm, RAS+.
+
+    Returns
+    -------
+    array, shape (I, J, K)
+        As the file stores it.
+
+    Examples
+    --------
+    >>> affine = np.diag([-1.0, 1.0, 3.0, 1.0])
+    >>> voxels = np.arange(24).reshape(2, 3, 4)
+    >>> bool((from_ras(to_ras(voxels, affine)[0], affine) == voxels).all())
+    True
+    """
+    from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+
+    voxels: np.ndarray = apply_orientation(
+        pixels.transpose(), ornt_transform(axcodes2ornt("RAS"), io_orientation(affine))
+    )
+    return voxels
