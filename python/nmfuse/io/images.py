@@ -21,8 +21,8 @@ def read_image(path: str | Path) -> Image:
     ----------
     path : str or path
         PNG, JPEG, BMP, WebP, TIFF, GIF, AVIF, .npy, NIfTI, NRRD, MetaImage, or what a package adds (see `Format`). The
-        orientation that EXIF or TIFF says is applied. A palette becomes RGB, 1, 2 and 4 bits become 0 to 255, three channels that are
-        equal become grey.
+        orientation that EXIF or TIFF says is applied. A palette becomes RGB, 1, 2 and 4 bits become 0 to 255, three
+        channels that are equal become grey.
         ``x.tif[3]`` is page 3 of a TIFF file or frame 3 of an animation, the first is 0; a file that is so named wins.
 
     Returns
