@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from nmfuse.images import Image
-from nmfuse.io import itk, nifti, npy, pillow, tiff
+from nmfuse.io import arrays, exr, itk, nifti, pillow, tiff
 
 _PAGE = re.compile(r"(?P<file>.+)\[(?P<page>[0-9]+)\]", re.DOTALL)  # a page of a file
+_NAMED = re.compile(r"(?P<file>.+\.(npz|h5|hdf5)):(?P<name>/?[^:]+)", re.DOTALL | re.IGNORECASE)  # an array of it
 GROUP = "nmfuse.formats"  # of the entry points that add a `Format` to the table
 
 
@@ -44,6 +45,8 @@ class Format:
         How many spatial axes an image may have.
     paged : bool
         Whether a file may have several pages or frames, of which `read` takes the number, from 0.
+    named : bool
+        Whether a file may have several arrays, of which `read` takes the name.
     needs, extra : str
         The package beyond nmfuse's own that reads and writes it, by import name, and the extra that brings it.
 
@@ -63,6 +66,7 @@ class Format:
     transparent: tuple[str, ...] = ()
     axes: tuple[int, ...] = (2,)
     paged: bool = False
+    named: bool = False
     needs: str = ""
     extra: str = ""
 
@@ -132,7 +136,22 @@ _OURS = (
     Format("TIFF", (".tif", ".tiff"), tiff.read, tiff.write, tiff.DTYPES, tiff.DTYPES, tiff.DTYPES, paged=True),
     Format("GIF", (".gif",), pillow.read, paged=True),
     _by_pillow("AVIF", ".avif", transparent=True, quality=95),
-    Format("NumPy", (".npy",), npy.read, npy.write, tiff.DTYPES, tiff.DTYPES, axes=(2, 3)),
+    Format("NumPy", (".npy",), arrays.read_npy, arrays.write_npy, tiff.DTYPES, tiff.DTYPES, axes=(2, 3)),
+    Format("NumPy's archive", (".npz",), arrays.read_npz, named=True),
+    Format("HDF5", (".h5", ".hdf5"), arrays.read_hdf5, named=True, needs="h5py", extra="big"),
+    Format("HEIF", (".heic", ".heif"), pillow.read_heif, paged=True, needs="pillow_heif", extra="photo"),
+    Format(
+        "OpenEXR",
+        (".exr",),
+        exr.read,
+        exr.write,
+        exr.DTYPES,
+        exr.DTYPES,
+        exr.DTYPES,
+        paged=True,
+        needs="OpenEXR",
+        extra="photo",
+    ),
     Format(
         "NIfTI",
         (".nii", ".nii.gz"),
@@ -216,27 +235,32 @@ def format_of(path: str | Path) -> Format:
     return found
 
 
-def split_page(path: str | Path) -> tuple[Path, int | None]:
-    """Return the file that a path names, and the page of it: "x.tif[3]" is page 3, but where a file is so named.
+def split_page(path: str | Path) -> tuple[Path, int | str | None]:
+    """Return the file that a path names, and the page of it, or the array: but where a file is so named.
 
     Examples
     --------
     >>> split_page("scans/x.tif[3]")
     (PosixPath('scans/x.tif'), 3)
+    >>> split_page("scans/x.h5:/t1/raw")
+    (PosixPath('scans/x.h5'), '/t1/raw')
     >>> split_page("scans/x.tif")
     (PosixPath('scans/x.tif'), None)
     """
     path = Path(path)
-    found = _PAGE.fullmatch(str(path))
-    if found is None or path.exists():
-        return path, None
-    return Path(found["file"]), int(found["page"])
+    return (path, None) if path.exists() else _split(str(path))
+
+
+def _split(path: str) -> tuple[Path, int | str | None]:
+    if found := _PAGE.fullmatch(path):
+        return Path(found["file"]), int(found["page"])
+    if found := _NAMED.fullmatch(path):
+        return Path(found["file"]), found["name"]
+    return Path(path), None
 
 
 def _find(path: str | Path) -> Format | None:
-    name = Path(path).name.lower()
-    if of_page := _PAGE.fullmatch(name):
-        name = of_page["file"]
+    name = _split(str(path))[0].name.lower()
     ends = [suffix for suffix in _table() if name.endswith(suffix) and name != suffix]
     return _table()[max(ends, key=len)] if ends else None
 

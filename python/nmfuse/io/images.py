@@ -20,10 +20,11 @@ def read_image(path: str | Path) -> Image:
     Parameters
     ----------
     path : str or path
-        PNG, JPEG, BMP, WebP, TIFF, GIF, AVIF, .npy, NIfTI, NRRD, MetaImage, or what a package adds (see `Format`). The
-        orientation that EXIF or TIFF says is applied. A palette becomes RGB, 1, 2 and 4 bits become 0 to 255, three
-        channels that are equal become grey.
-        ``x.tif[3]`` is page 3 of a TIFF file or frame 3 of an animation, the first is 0; a file that is so named wins.
+        PNG, JPEG, BMP, WebP, TIFF, GIF, AVIF, HEIF, OpenEXR, .npy, .npz, HDF5, NIfTI, NRRD, MetaImage, or what a
+        package adds (see `Format`). The orientation that EXIF or TIFF says is applied. A palette becomes RGB, 1, 2 and
+        4 bits become 0 to 255, three channels that are equal become grey.
+        ``x.tif[3]`` is page 3 of a TIFF file or frame 3 of an animation, the first is 0; ``x.h5:/t1/raw`` and
+        ``x.npz:raw`` are an array of several; a file that is so named wins.
 
     Returns
     -------
@@ -62,7 +63,7 @@ def read_image(path: str | Path) -> Image:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
     chosen = format_of(path)
-    if page is not None and not chosen.paged:
+    if isinstance(page, int) and not chosen.paged:
         raise ValueError(f"{path}: {chosen.name} has no pages; leave out [{page}]")
     try:
         image = chosen.read(path) if page is None else chosen.read(path, page)

@@ -19,7 +19,7 @@ from nmfuse.io.orientation import upright
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-_DECODERS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "AVIF")  # of what a file holds, whatever its suffix
+_DECODERS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "AVIF", "HEIF")  # of what a file holds, whatever its suffix
 _LIMIT = threading.Lock()
 _WITH_ALPHA = {"1": "LA", "L": "LA", "RGB": "RGBA", "P": "RGBA", "PA": "RGBA"}  # what shows a transparent colour
 _SIGNATURE, _CHUNK = 8, 12  # bytes of PNG: in front of all, and of a chunk beside its data
@@ -52,6 +52,17 @@ def read(path: Path, page: int | None = None) -> Image:
     orientation = exif.get(ORIENTATION, 1)
     valid = None if image.valid is None else upright(image.valid, orientation)
     return Image(upright(image.pixels, orientation), valid, carried=carried)
+
+
+def read_heif(path: Path, page: int | None = None) -> Image:
+    """Return the image of a HEIF file, as `read` does; of more than 8 bits it is refused, since they would be lost."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    bits = pillow_heif.open_heif(path, convert_hdr_to_8bit=False).info["bit_depth"]
+    if bits > 8:
+        raise ValueError(f"{path}: has {bits} bits a channel, which would be lost; store it as TIFF or PNG")
+    return read(path, page)
 
 
 @contextmanager
