@@ -17,6 +17,7 @@ from nmfuse.images import stack as images
 from nmfuse.images.image import Image
 from nmfuse.images.stack import Stack
 from nmfuse.images.validity import filled, patterns
+from nmfuse.kernels.checks import is_whole
 from nmfuse.methods import make
 from nmfuse.methods.base import Method, Trace
 from nmfuse.nets.siamese import PATCH
@@ -406,7 +407,7 @@ def _each(sources: tuple[Any, ...], axis: int | None) -> Iterable[Any]:
     one = sources[0]
     is_array = isinstance(one, (np.ndarray, Tensor))
     if axis is not None:
-        if not is_array or isinstance(axis, bool) or not isinstance(axis, int) or not -one.ndim <= axis < one.ndim:
+        if not is_array or not is_whole(axis) or not -one.ndim <= axis < one.ndim:
             shape = tuple(one.shape) if is_array else type(one).__name__
             raise ValueError(f"axis: got {axis!r} for {shape}; expected the axis of the sources in one array")
         return list(one.movedim(axis, 0) if isinstance(one, Tensor) else np.moveaxis(one, axis, 0))

@@ -214,6 +214,24 @@ def test_scaling_V_scales_H(backend):
     np.testing.assert_allclose(ten[1], 16 * one[1], rtol=1e-9, atol=1e-8)
 
 
+@pytest.mark.parametrize("exponent", [-100, -60, -14, 41, 100])
+@pytest.mark.parametrize("beta", [2.0, 1.0, 0.5])
+def test_V_far_from_one_is_factorized_as_well(backend, beta, exponent):
+    V, W, H = problem(((), 25, 60, 6), np.float32)
+    V /= np.float32(1.01) * V.max()
+    scale = np.float32(2.0) ** exponent  # a power of two, so that nothing is rounded
+    penalties = {"l1_W": 0.1, "l1_H": 0.2, "l2_W": 0.3, "l2_H": 0.4}
+    scaled = {
+        "l1_W": 0.1 * float(scale) ** beta, "l2_W": 0.3 * float(scale) ** beta,
+        "l1_H": 0.2 * float(scale) ** (beta - 1), "l2_H": 0.4 * float(scale) ** (beta - 2),
+    }  # fmt: skip
+    one = run(backend, V, 6, beta=beta, init=(W, H), max_iter=20, tol=0, **penalties)
+    far = run(backend, scale * V, 6, beta=beta, init=(W, scale * H), max_iter=20, tol=0, **scaled)
+    np.testing.assert_allclose(far[0], one[0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(far[1] / scale, one[1], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(far[2].objective / float(scale) ** beta, one[2].objective, rtol=1e-4)
+
+
 @QUICK
 @given(
     m=st.integers(1, 50), n=st.integers(1, 150), rank=st.integers(1, 12), beta=st.sampled_from([2.0, 1.0]),

@@ -34,6 +34,7 @@ from nmfuse.classify.features import (
     unpose,
 )
 from nmfuse.io import new_file
+from nmfuse.kernels.checks import check_count
 from nmfuse.nets.weights_file import read_weights, write_weights
 from nmfuse.training.loops import OneCycle, Sgd, hash_arrays, run_training, training_device
 
@@ -295,9 +296,7 @@ class Classifier:
 
     def _check(self) -> None:
         for name, least in (("rank", 0), ("rank2", 0), ("epochs", 1), ("batch", 2), ("seed", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name}: got {value!r}; expected an int of at least {least}")
+            check_count(name, getattr(self, name), least)
         if self.hannmean_size != 0 and (self.hannmean_size % 2 == 0 or not 3 <= self.hannmean_size <= 63):
             raise ValueError(f"hannmean_size: got {self.hannmean_size!r}; expected 0 or an odd int from 3 to 63")
         if not 0 < self.validation_fraction < 1:

@@ -18,6 +18,7 @@ from nmfuse.images.image import Image
 from nmfuse.images.order import canonical_order
 from nmfuse.images.rows import by_rows, pieces
 from nmfuse.images.scratch import Scratch
+from nmfuse.kernels.checks import is_number, is_whole
 
 _log = logging.getLogger(__name__)
 
@@ -97,14 +98,9 @@ def take(
     first, sources = _first_of(sources)
     if spatial is None:
         spatial = first[0].spatial if first and isinstance(first[0], Image) else 2
-    if isinstance(spatial, bool) or not isinstance(spatial, int) or spatial not in (2, 3):
+    if not is_whole(spatial) or spatial not in (2, 3):
         raise ValueError(f"spatial: got {spatial!r}; expected 2 for images or 3 for volumes")
-    if (
-        isinstance(slice_axis, bool)
-        or not isinstance(slice_axis, int)
-        or slice_axis not in range(spatial)
-        or (spatial == 2 and slice_axis != 0)
-    ):
+    if not is_whole(slice_axis) or slice_axis not in range(spatial) or (spatial == 2 and slice_axis != 0):
         raise ValueError(f"slice_axis: got {slice_axis!r}; expected 0, 1 or 2, an axis of a volume (spatial=3)")
     specs = _Windows(windows, data_range)
     scratch = Scratch()
@@ -167,7 +163,7 @@ def _check_balance(balance: Any, sources: int) -> list[float]:
     given = list(balance) if isinstance(balance, (Sequence, np.ndarray)) and not isinstance(balance, str) else None
     if given is None or len(given) != sources:
         raise ValueError(f"balance: got {balance!r}; expected {sources} numbers from 0 to 1, one for each source")
-    if not all(isinstance(x, (int, float, np.number)) and 0 <= x <= 1 for x in given) or not any(given):
+    if not all(is_number(x) and 0 <= x <= 1 for x in given) or not any(given):
         raise ValueError(f"balance: got {balance!r}; expected numbers from 0 to 1, at least one of them above 0")
     return [float(x) for x in given]
 
@@ -214,8 +210,7 @@ def check_fill(fill: Any, stack: Stack) -> None:
     if fill is None:
         return
     low, high = window.range_of(getattr(torch, stack.form.dtype)) or (-np.inf, np.inf)
-    is_number = isinstance(fill, (int, float, np.number)) and not isinstance(fill, bool)
-    if not is_number or (np.isfinite(high) and not low <= fill <= high):
+    if not is_number(fill) or (np.isfinite(high) and not low <= fill <= high):
         raise ValueError(f"fill: got {fill!r}; expected a number that {stack.form.dtype} can hold")
 
 
@@ -507,11 +502,7 @@ def _say_windows(taken: Sequence[_Source]) -> str:
 
 def _is_range(spec: Any) -> bool:
     """Whether a window is one (low, high), and not one for each of two sources."""
-    return (
-        isinstance(spec, Sequence)
-        and len(spec) == 2
-        and all(isinstance(v, (int, float, np.number)) and not isinstance(v, bool) for v in spec)
-    )
+    return isinstance(spec, Sequence) and len(spec) == 2 and all(is_number(v) for v in spec)
 
 
 def _form_of_result(forms: Sequence[Form], output: str | None) -> Form:

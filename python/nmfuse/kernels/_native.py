@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from nmfuse.kernels import cuda
 from nmfuse.kernels._array import CPU, CUDA, AnyArray, Array, take
+from nmfuse.kernels.checks import is_whole
 
 if TYPE_CHECKING:
     from nmfuse.kernels._operations import CpuOperations, Operations
@@ -70,7 +71,7 @@ def set_num_threads(n: int | None) -> None:
     2
     >>> nmfuse.set_num_threads(None)
     """
-    if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
+    if n is not None and (not is_whole(n) or n < 1):
         raise ValueError(f"n: got {n!r}; expected an int of at least 1, or None for the default")
     _cpu().set_num_threads(n or 0)
 

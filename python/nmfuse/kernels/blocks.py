@@ -6,7 +6,7 @@ import math
 
 from nmfuse.kernels._array import Array, take
 from nmfuse.kernels._native import native_for
-from nmfuse.kernels.checks import check_spatial
+from nmfuse.kernels.checks import check_spatial, is_number, is_whole
 
 _MOST = 2**63 - 1  # what the kernels count with
 
@@ -155,17 +155,17 @@ def aggregate_blocks_adjoint(
 
 def _check_grid(block: int, stride: int, fill: str | float) -> None:
     for name, value in (("block", block), ("stride", stride)):
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST:
+        if not is_whole(value) or not 1 <= value <= _MOST:
             raise ValueError(f"{name}: got {value!r}; expected an int of at least 1 pixel and less than 2**63")
     if fill == "nearest":
         return
-    if isinstance(fill, (str, bool)) or not isinstance(fill, (int, float)) or _MOST < abs(fill) < math.inf:
+    if not is_number(fill) or _MOST < abs(fill) < math.inf:
         raise ValueError(f"fill: got {fill!r}; expected 'nearest' or a number")
 
 
 def _shape(shape: tuple[int, ...], spatial: int) -> tuple[int, ...]:
     values: tuple[int, ...] = tuple(shape) if hasattr(shape, "__iter__") else ()
-    if len(values) != spatial or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in values):
+    if len(values) != spatial or not all(is_whole(n) and n >= 1 for n in values):
         wanted = "three ints of at least 1, (planes, " if spatial == 3 else "two ints of at least 1, ("
         raise ValueError(f"shape: got {shape!r}; expected {wanted}rows, columns)")
     return values

@@ -7,7 +7,7 @@ import math
 from nmfuse.kernels._array import AnyArray, Array, take
 from nmfuse.kernels._native import native_for
 from nmfuse.kernels.background import detect_background
-from nmfuse.kernels.checks import check_spatial
+from nmfuse.kernels.checks import check_spatial, is_number, is_whole
 
 _UNRELIABLE, _RELIABLE, _BACKGROUND = 0, 1, 2  # as in csrc/nmfuse/hannmean.h
 
@@ -84,7 +84,7 @@ def hannmean(
     codes = _reliability(image, mask, background, spatial, copy=outliers is not None)
     depth = _depth(image, spatial)
     if outliers is not None:
-        if not (isinstance(outliers, (int, float)) and math.isfinite(outliers) and outliers > 0):
+        if not (is_number(outliers) and math.isfinite(outliers) and outliers > 0):
             raise ValueError(f"outliers: got {outliers!r}; expected a positive number of deviations, such as 3")
         if codes is None:
             codes = image.empty(image.shape, "uint8")
@@ -155,7 +155,7 @@ def hannmean_adjoint(
 
 
 def _check_size(size: int, most: int) -> None:
-    if isinstance(size, bool) or not isinstance(size, int) or size % 2 == 0 or not 3 <= size <= most:
+    if not is_whole(size) or size % 2 == 0 or not 3 <= size <= most:
         raise ValueError(f"size: got {size!r}; expected an odd int from 3 to {most}")
 
 
@@ -183,7 +183,7 @@ def _reliability(
         if background != "auto":
             raise ValueError(f"background: got {background!r}; expected 'auto', a number or a bool array")
         background = detect_background(x.data, spatial)
-    elif isinstance(background, (int, float)) and not isinstance(background, bool):
+    elif is_number(background):
         background = x.at_most(background)
     flags = _flags(background, "background", x)
     merged = x.empty(x.shape, "uint8")

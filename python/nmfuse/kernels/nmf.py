@@ -10,6 +10,7 @@ import numpy as np
 
 from nmfuse.kernels._array import CPU, AnyArray, Array, take
 from nmfuse.kernels._native import native_for
+from nmfuse.kernels.checks import check_count
 
 if TYPE_CHECKING:
     from nmfuse.kernels._operations import Operations, Options
@@ -64,6 +65,10 @@ class NmfInfo:
         """Whether `tol` was reached before `max_iter`, for each problem."""
         return ~np.asarray(self._flags[-1], bool).reshape(self._batch)
 
+    def multiply(self, factor: float) -> None:
+        """Give the objective another scale, as that of V is given back."""
+        self._history.data[...] *= factor
+
     def __repr__(self) -> str:
         return f"NmfInfo(n_iter={self.n_iter}, converged={self.converged}, objective={self.objective[-1]})"
 
@@ -101,7 +106,7 @@ def nmf(
     V : array, shape (..., m, n)
         float32 or float64, finite and non-negative (positive for ``beta <= 0``); NumPy, torch or CuPy. On the CPU also
         uint8 or uint16, read as they are: the factors are float32, the same as those of V as float32. Leading axes are
-        independent problems.
+        independent problems. Floats whose largest is below 2^-14 or above 2^40 are scaled by a power of two inside.
     rank : int
         r, from 1 to min(m, n). May be left out with `fixed_W`.
     beta : float
@@ -181,7 +186,20 @@ def nmf(
     if capturing and (tol > 0 or not isinstance(init, tuple)):
         raise ValueError("init, tol: a CUDA graph records work on data not known yet; pass init=(W, H) and tol=0")
 
-    given = _start(values, rank, init, seed, fixed, positive=beta <= 0, look=not capturing)
+    exponent = 0 if capturing else _far_exponent(_check_values(values, "V", positive=beta <= 0))
+    given = _start(values, rank, init, seed, fixed, look=not capturing)
+    if exponent:
+        scale = 2.0**-exponent  # exact; V and H times it are of order 1
+        began = init if isinstance(init, str) else (given[0].data, given[1].data * scale)
+        factor_W, factor_H, info = nmf(
+            values.data * scale, rank, beta=beta, init=began, seed=seed, max_iter=max_iter, tol=tol,
+            check_every=check_every, l1_W=l1_W * scale**beta, l2_W=l2_W * scale**beta,
+            l1_H=l1_H * scale ** (beta - 1), l2_H=l2_H * scale ** (beta - 2),
+            fixed_W=fixed_W, inner_iter=inner_iter, out=out,
+        )  # fmt: skip
+        factor_H *= 2.0**exponent
+        info.multiply(scale**-beta)
+        return factor_W, factor_H, info
     into_W, into_H = (None, None) if out is None else out
     W = values.result(into_W, (*batch, m, rank), _dtype_of_factors(values), apart_from="V")
     H = values.result(into_H, (*batch, rank, n), _dtype_of_factors(values), apart_from="V")
@@ -253,11 +271,11 @@ class _Solver:
 
 
 def _check_rank(rank: int | None, m: int, n: int, *, fixed: bool) -> int:
-    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-        raise ValueError(f"rank: got {rank!r}; expected an int of at least 1")
+    check_count("rank", rank, 1)
+    assert rank is not None
     if not fixed and rank > min(m, n):
         raise ValueError(f"rank: got {rank} for V of {m} x {n}; expected at most min(m, n) = {min(m, n)}")
-    return rank
+    return int(rank)
 
 
 def _check_numbers(beta: float, seed: int, max_iter: int, tol: float, check_every: int, inner_iter: int) -> None:
@@ -265,24 +283,25 @@ def _check_numbers(beta: float, seed: int, max_iter: int, tol: float, check_ever
         raise ValueError(f"beta: got {beta!r}; expected a finite number, such as 2 or 1")
     if not (math.isfinite(tol) and tol >= 0):
         raise ValueError(f"tol: got {tol!r}; expected a non-negative number")
-    least = {
-        "seed": (seed, 0),
-        "max_iter": (max_iter, 0),
-        "check_every": (check_every, 1),
-        "inner_iter": (inner_iter, 1),
-    }
-    for name, (value, minimum) in least.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-            raise ValueError(f"{name}: got {value!r}; expected an int of at least {minimum}")
+    check_count("seed", seed, 0)
+    check_count("max_iter", max_iter, 0)
+    check_count("check_every", check_every, 1)
+    check_count("inner_iter", inner_iter, 1)
     if inner_iter > 1 and beta != 2:
         raise ValueError(f"inner_iter: got {inner_iter} with beta={beta}; accelerated updates need beta=2")
+
+
+def _far_exponent(largest: float) -> int:
+    """Return the power of two of the largest entry, where it is so far from 1 that 32-bit sums would fail; else 0."""
+    exponent = math.frexp(largest)[1]
+    return 0 if largest == 0 or -14 < exponent < 40 else max(exponent, -120)
 
 
 def _dtype_of_factors(V: AnyArray) -> str:
     return V.dtype if V.dtype.startswith("float") else "float32"
 
 
-def _check_values(x: AnyArray, name: str, *, positive: bool = False) -> None:
+def _check_values(x: AnyArray, name: str, *, positive: bool = False) -> float:
     """Refuse what no divergence can factorize."""
     low, high = x.range()
     if not (math.isfinite(low) and math.isfinite(high)):
@@ -291,6 +310,7 @@ def _check_values(x: AnyArray, name: str, *, positive: bool = False) -> None:
         raise ValueError(f"{name}: contains negative entries (least {low:g}); shift or clip it first")
     if positive and low == 0:
         raise ValueError(f"{name}: contains zeros, where beta <= 0 is infinite; pass numpy.maximum({name}, small)")
+    return high
 
 
 def _factor(x: Array, name: str, V: AnyArray, shape: tuple[int | None, ...]) -> AnyArray:
@@ -314,15 +334,12 @@ def _start(
     seed: int,
     fixed_W: AnyArray | None,
     *,
-    positive: bool,
     look: bool,
 ) -> tuple[AnyArray, AnyArray]:
-    """Return the factors to start from, of V's library; check the values of all arrays if `look`."""
+    """Return the factors to start from, of V's library; check the values of those that are given if `look`."""
     batch, (m, n) = V.shape[:-2], V.shape[-2:]
-    if look:
-        _check_values(V, "V", positive=positive)
-        if fixed_W is not None:
-            _check_values(fixed_W, "fixed_W")
+    if look and fixed_W is not None:
+        _check_values(fixed_W, "fixed_W")
     if isinstance(init, tuple):
         if len(init) != 2:
             raise ValueError(f"init: a tuple of {len(init)}; expected (W, H)")

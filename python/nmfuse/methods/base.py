@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nmfuse.images.scratch import Scratch
+from nmfuse.kernels.checks import is_number
 
 Planes = NDArray[np.float64]  # (S, H, W), luminances of the sources, 0 to 1
 Plane = NDArray[np.float64]  # (H, W)
@@ -106,15 +107,9 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name}: got {value!r}; expected one of {', '.join(choices)}")
 
 
-def check_count(name: str, value: Any, least: int) -> None:
-    """Refuse an option that is no whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name}: got {value!r}; expected an int of at least {least}")
-
-
 def check_number(name: str, value: Any) -> None:
     """Refuse an option that is no finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not np.isfinite(value):
+    if not is_number(value) or not np.isfinite(value):
         raise ValueError(f"{name}: got {value!r}; expected a finite number")
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from nmfuse.images.scratch import Scratch
-from nmfuse.methods.base import Method, Trace, check_count, check_flag, check_number
+from nmfuse.kernels.checks import check_count
+from nmfuse.methods.base import Method, Trace, check_flag, check_number
 from nmfuse.ops import hannmean_layer
 
 

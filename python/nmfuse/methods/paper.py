@@ -14,7 +14,8 @@ from torch.nn import functional
 from nmfuse import nets, pyramids
 from nmfuse.images.scratch import Scratch
 from nmfuse.kernels import detect_background, nmf
-from nmfuse.methods.base import Trace, check_choice, check_count, check_flag, check_number
+from nmfuse.kernels.checks import check_count
+from nmfuse.methods.base import Trace, check_choice, check_flag, check_number
 from nmfuse.methods.finish import Finished
 from nmfuse.methods.rules import fuse_pyramids
 from nmfuse.methods.scores import scores, weight_map

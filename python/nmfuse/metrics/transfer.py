@@ -13,6 +13,7 @@ from scipy import ndimage, signal
 
 from nmfuse.images import Image
 from nmfuse.images.luma import luminance
+from nmfuse.kernels.checks import is_whole
 
 SIGMAS = (1.5, 3.0, 6.0)  # pixels
 CONTRAST = 50.0  # grey levels of 255
@@ -277,7 +278,7 @@ def transfer_grid(
     >>> len(transfer_grid(lambda a, b: (a + b) / 2, [phantom.t1, phantom.ct]).signals)
     8
     """
-    if isinstance(spacing, bool) or not isinstance(spacing, int) or spacing < _LEAST_SPACING:
+    if not is_whole(spacing) or spacing < _LEAST_SPACING:
         raise ValueError(f"spacing: got {spacing!r}; expected at least {_LEAST_SPACING} pixels")
     setup = _Setup.of(method, sources)
     shape = setup.before.shape

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nmfuse.io import new_file
+from nmfuse.kernels.checks import check_count
 from nmfuse.nets.siamese import FORMAT, Siamese
 from nmfuse.nets.weights_file import write_weights
 from nmfuse.training.loops import CurvePoint, Sgd, output_files, run_training, training_device, write_curves
@@ -211,8 +212,7 @@ def _check(variant: str, steps: int | None, batch: int, seed: int, validation_fr
         raise ValueError(f"variant: got {variant!r}; expected 'full' or 'lite'")
     steps = STEPS[variant] if steps is None else steps
     for name, value, least in (("steps", steps, 1), ("batch", batch, 2), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{name}: got {value}; expected an int of at least {least}")
+        check_count(name, value, least)
     if batch % 2:
         raise ValueError(f"batch: got {batch}; expected an even number, each pair counts in both orders")
     if not 0 < validation_fraction < 1:

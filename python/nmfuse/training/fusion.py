@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nmfuse.io import new_file
+from nmfuse.kernels.checks import check_count
 from nmfuse.metrics import RANKING
 from nmfuse.nets.fusion_net import FORMAT, FusionNet, load_fusion, weight_file
 from nmfuse.nets.weights_file import read_weights, write_weights
@@ -139,8 +140,7 @@ def train_fusion(
     1
     """
     for name, value, least in (("steps", steps, 1), ("batch", batch, 1), ("crop", crop, 64), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{name}: got {value}; expected an int of at least {least}")
+        check_count(name, value, least)
     schedule, where = OneCycle(steps, lr, muon=True), training_device(device)
     checkpoint = None if checkpoint is None else Path(checkpoint)
     files = output_files(Path(output), checkpoint, overwrite=overwrite)

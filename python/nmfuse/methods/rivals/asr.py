@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nmfuse.methods.base import Plane, Planes, Rival, check_choice, check_count
+from nmfuse.kernels.checks import check_count
+from nmfuse.methods.base import Plane, Planes, Rival, check_choice
 from nmfuse.methods.rivals.rules import check_not_negative
 from nmfuse.methods.rivals.sparse import (
     PATCH,

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nmfuse.methods.base import Plane, Planes, Rival, check_count, check_number
+from nmfuse.kernels.checks import check_count
+from nmfuse.methods.base import Plane, Planes, Rival, check_number
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from nmfuse.methods.base import Plane, Planes, Rival, check_count
+from nmfuse.kernels.checks import check_count
+from nmfuse.methods.base import Plane, Planes, Rival
 from nmfuse.methods.rivals.rules import check_not_negative, choose, fuse_pyramids, usable_levels
 from nmfuse.methods.rivals.sparse import (
     PATCH,

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nmfuse.methods.base import Plane, Planes, Rival, check_count
+from nmfuse.kernels.checks import check_count
+from nmfuse.methods.base import Plane, Planes, Rival
 from nmfuse.methods.rivals.rules import average, fuse_pyramids, larger, usable_levels
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from nmfuse.methods.base import Plane, Planes, Rival, check_count
+from nmfuse.kernels.checks import check_count
+from nmfuse.methods.base import Plane, Planes, Rival
 from nmfuse.methods.rivals.rules import average, choose
 
 
