@@ -165,6 +165,35 @@ def fuse(
 
 
 @app.command()
+def video(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="VIDEOS...", help="Two or more videos of one scene that begin together.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the fused video: .mp4, .mov, .mkv.")],
+    method: Method = "learned",
+    config: ConfigFile = None,
+    window: Windows = None,
+    balance: Annotated[
+        str | None, typer.Option(help="How much of each video is wanted, 0 to 1, such as 1,0.5; 0 leaves it out.")
+    ] = None,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Fuse registered videos into one: frames are paired by their time stamps, sound is copied (nmfuse[video])."""
+    fuser = _fuser(method, config)
+    from nmfuse.cli.videos import run_video
+
+    run_video(
+        fuser,
+        sources,
+        output,
+        overwrite=overwrite,
+        window=_windows(window, len(sources)),
+        balance=_numbers(balance, "--balance"),
+    )
+
+
+@app.command()
 def demo(
     sources: Annotated[
         list[Path] | None, typer.Argument(help="Images; by default the phantom's T2-weighted MRI and CT.")
