@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from nmfuse.images import Image
-from nmfuse.io import nifti, npy, pillow, tiff
+from nmfuse.io import dicom, dicom_derived, nifti, npy, pillow, tiff
 
-_PAGE = re.compile(r"(?P<file>.+)\[(?P<page>[0-9]+)\]", re.DOTALL)  # a page of a file
+_PAGE = re.compile(r"(?P<file>.+)\[(?P<page>[0-9]+(\.[0-9]+)*)\]", re.DOTALL)  # a page of a file, or a series
 GROUP = "nmfuse.formats"  # of the entry points that add a `Format` to the table
 
 
@@ -138,6 +138,19 @@ _OURS = (
         needs="nibabel",
         extra="medical",
     ),
+    Format(
+        "DICOM",
+        (".dcm",),
+        dicom.read,
+        dicom_derived.write,
+        dicom_derived.DTYPES,
+        ("uint8",),
+        dicom_derived.WITH_PADDING,
+        (2, 3),
+        paged=True,
+        needs="pydicom",
+        extra="medical",
+    ),
 )
 
 
@@ -206,8 +219,25 @@ def format_of(path: str | Path) -> Format:
     return found
 
 
-def split_page(path: str | Path) -> tuple[Path, int | None]:
+def format_to_read(path: str | Path) -> Format:
+    """Return the format of what is at a path: of its suffix; of a folder, and of a file that begins so, DICOM.
+
+    Examples
+    --------
+    >>> format_to_read("mri.tiff").name
+    'TIFF'
+    """
+    if not Path(path).is_dir() and (_find(path) is not None or not dicom.is_dicom(Path(path))):
+        return format_of(path)
+    found = _table()[".dcm"]
+    found.check_installed(path)
+    return found
+
+
+def split_page(path: str | Path) -> tuple[Path, int | str | None]:
     """Return the file that a path names, and the page of it: "x.tif[3]" is page 3, but where a file is so named.
+
+    "scans[1.2.840.1]" is a series of DICOM in a folder, by its UID.
 
     Examples
     --------
@@ -215,12 +245,15 @@ def split_page(path: str | Path) -> tuple[Path, int | None]:
     (PosixPath('scans/x.tif'), 3)
     >>> split_page("scans/x.tif")
     (PosixPath('scans/x.tif'), None)
+    >>> split_page("scans[1.2.840.1]")
+    (PosixPath('scans'), '1.2.840.1')
     """
     path = Path(path)
     found = _PAGE.fullmatch(str(path))
     if found is None or path.exists():
         return path, None
-    return Path(found["file"]), int(found["page"])
+    page = found["page"]
+    return Path(found["file"]), int(page) if page.isdecimal() else page
 
 
 def _find(path: str | Path) -> Format | None:

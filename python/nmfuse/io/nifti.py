@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from nmfuse.images import Grid, Image
+from nmfuse.io.orientation import to_ras
 
 FLOATS = ("float32", "float64")
 DTYPES = ("uint8", "int16", "uint16", "int32", *FLOATS)
@@ -55,7 +56,6 @@ def read(path: Path) -> Image:
     ((20, 64, 48), (3.0, 1.0, 1.0), 'int16')
     """
     import nibabel
-    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
     stored = nibabel.load(path, mmap=False)
     if not isinstance(stored, nibabel.Nifti1Image):
@@ -78,16 +78,13 @@ def read(path: Path) -> Image:
         Grid(shape, stored.affine)
     except ValueError as error:
         raise ValueError(f"{path}: its header gives voxels no place ({error}); repair its sform or qform") from error
-    orientation = io_orientation(stored.affine)
     data: Any = stored.dataobj
     voxels = np.asarray(data)
     if (data.slope, data.inter) != (1.0, 0.0):
         voxels = voxels.astype(np.float32)
-    pixels = apply_orientation(voxels.reshape(shape), orientation).transpose()
-    affine = np.diag([unit, unit, unit, 1.0]) @ stored.affine @ inv_ornt_aff(orientation, shape)
-    grid = Grid(pixels.shape, affine[:, [2, 1, 0, 3]], header)
-    native = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
-    return Image(native, spacing=grid.spacing, carried={"nifti": header}, grid=grid)
+    pixels, affine = to_ras(voxels.reshape(shape), np.diag([unit, unit, unit, 1.0]) @ stored.affine)
+    grid = Grid(pixels.shape, affine, header)
+    return Image(pixels, spacing=grid.spacing, carried={"nifti": header}, grid=grid)
 
 
 def write(path: Path, image: Image) -> None:

@@ -1,4 +1,4 @@
-"""The orientation that TIFF and EXIF give an image."""
+"""The orientation that TIFF and EXIF give an image, and the one that volumes of all formats are read in."""
 
 from __future__ import annotations
 
@@ -35,3 +35,34 @@ def upright(array: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         array = array[:, ::-1]
     return np.ascontiguousarray(array)
+
+
+def to_ras(voxels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a volume with its axial slices first: from feet to head, rows from back to front, columns left to right.
+
+    An oblique volume is not turned, but brought to the closest of such orders (nibabel).
+
+    Parameters
+    ----------
+    voxels : array, shape (X, Y, Z) or (X, Y, Z, 3)
+        In any order and any direction of its axes.
+    affine : float64 array, shape (4, 4)
+        Takes the index of a voxel to its place in mm, to the right, the front and the head (RAS+).
+
+    Returns
+    -------
+    array, shape (D, H, W) or (D, H, W, 3), in native byte order
+    affine of its axes, shape (4, 4)
+
+    Examples
+    --------
+    >>> pixels, affine = to_ras(np.zeros((48, 64, 20), np.int16), np.diag([-1.0, 1.0, 3.0, 1.0]))
+    >>> pixels.shape, affine[:3, 3].tolist()
+    ((20, 64, 48), [-47.0, 0.0, 0.0])
+    """
+    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
+    orientation = io_orientation(affine)
+    pixels = np.swapaxes(apply_orientation(voxels, orientation), 0, 2)
+    of_pixels = affine @ inv_ornt_aff(orientation, voxels.shape[:3])
+    return np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("=")), np.asarray(of_pixels[:, [2, 1, 0, 3]])
