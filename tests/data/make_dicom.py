@@ -96,6 +96,28 @@ def series(
     return files
 
 
+def enhanced(files: list[pydicom.Dataset]) -> pydicom.Dataset:
+    """Return one enhanced MR of the slices of a series, in the order in which they are given."""
+    whole = image(np.stack([dataset.pixel_array for dataset in files]), "MR", SOPClassUID="1.2.840.10008.5.1.4.1.1.4.1")
+    first = files[0]
+    whole.SharedFunctionalGroupsSequence = [
+        item(
+            PixelMeasuresSequence=[item(PixelSpacing=first.PixelSpacing, SliceThickness=first.SliceThickness)],
+            PlaneOrientationSequence=[item(ImageOrientationPatient=first.ImageOrientationPatient)],
+        )
+    ]
+    whole.PerFrameFunctionalGroupsSequence = [
+        item(
+            PlanePositionSequence=[item(ImagePositionPatient=dataset.ImagePositionPatient)],
+            PixelValueTransformationSequence=[
+                item(RescaleSlope=dataset.get("RescaleSlope", "1"), RescaleIntercept="0", RescaleType="US")
+            ],
+        )
+        for dataset in files
+    ]
+    return whole
+
+
 def save(folder: Path, files: list[pydicom.Dataset]) -> Path:
     """Write files under names that say nothing of their order, and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)

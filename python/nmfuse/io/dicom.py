@@ -8,13 +8,13 @@ right (RAS+, the closest to it where the slices are oblique). A single slice is 
 from __future__ import annotations
 
 import logging
+import struct
 import warnings
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from nmfuse.io.carried import log
 from nmfuse.io.limits import max_pixels, refuse_too_large
 from nmfuse.io.orientation import to_ras
 
-_EVEN = 0.1  # share of the distance between two slices, by which one may lie off its even place
+_EVEN = 0.2  # share of the distance between two slices, by which one may lie off its even place: some round to 0.1 mm
 _ALIKE = 1e-3  # largest difference of two direction cosines that count as equal; of pixel spacings, as a share
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM counts mm to the left and the back
 _DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -406,10 +406,8 @@ def _in_space(path: Path, slices: Sequence[_Slice]) -> tuple[list[_Slice], np.nd
     _refuse_copies(path, slices, places, gaps)
     step = (positions[-1] - positions[0]) / (len(slices) - 1)
     even = positions[0] + np.arange(len(slices))[:, None] * step
-    usual = float(np.median(gaps))
-    if (np.abs(gaps - usual) > 2 * _EVEN * usual).any() or (
-        np.linalg.norm(positions - even, axis=1) > _EVEN * np.linalg.norm(step)
-    ).any():
+    if (np.linalg.norm(positions - even, axis=1) > _EVEN * np.linalg.norm(step)).any():
+        usual = float(np.median(gaps))
         k = int(np.abs(gaps - usual).argmax())
         missing = round(gaps[k] / usual) - 1
         raise ValueError(
@@ -582,15 +580,34 @@ def _check_streams(path: Path, dataset: Any) -> None:
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_encapsulated or syntax.name.startswith("RLE"):
         return
-    get_parameters: Any = import_module("openjpeg" if "2000" in syntax.name else "libjpeg").utils.get_parameters
-    count = int(dataset.get("NumberOfFrames") or 1)
-    for frame in generate_frames(dataset.PixelData, number_of_frames=count):
-        found = get_parameters(frame)
-        if (found["rows"], found["columns"]) != (dataset.Rows, dataset.Columns):
+    expected = (int(dataset.Rows), int(dataset.Columns))
+    for frame in generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames") or 1)):
+        sizes = _j2k_sizes(frame) if "2000" in syntax.name else _jpeg_sizes(frame)
+        if sizes != {expected}:
+            found = " and ".join("{} x {}".format(*size) for size in sorted(sizes)) or "none that can be found"
             raise ValueError(
-                f"{path}: not a readable image (its header says {dataset.Rows} x {dataset.Columns} pixels, its data "
-                f"{found['rows']} x {found['columns']})"
+                f"{path}: not a readable image (its header says {expected[0]} x {expected[1]} pixels, its data {found})"
             )
+
+
+def _jpeg_sizes(frame: bytes) -> set[tuple[int, int]]:
+    """Return the rows and columns that the frame headers of JPEG or JPEG-LS say, up to the first scan."""
+    sizes, at = set(), 2
+    while at + 9 <= len(frame) and frame[at] == 0xFF and frame[at + 1] != 0xDA:
+        marker, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4], "big")
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            sizes.add(struct.unpack_from(">HH", frame, at + 5))
+        at += 1 if marker == 0xFF else 2 + length
+    return sizes
+
+
+def _j2k_sizes(frame: bytes) -> set[tuple[int, int]]:
+    """Return the rows and columns that a JPEG 2000 codestream says, in a JP2 file or not; nothing where it is none."""
+    at = frame.find(b"\xff\x4f\xff\x51")
+    if at < 0 or len(frame) < at + 24:
+        return set()
+    x, y, x0, y0 = struct.unpack_from(">4I", frame, at + 8)
+    return {(y - y0, x - x0)}
 
 
 def _coloured(dataset: Any, pixels: np.ndarray) -> np.ndarray:
