@@ -68,7 +68,7 @@ def image(pixels: np.ndarray, modality: str = "CT", **tags: Any) -> pydicom.Data
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     for keyword, value in tags.items():
         if value is None:
-            delattr(dataset, keyword)
+            dataset.pop(keyword, None)
         else:
             setattr(dataset, keyword, value)
     return dataset

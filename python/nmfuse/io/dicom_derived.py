@@ -51,7 +51,7 @@ def write(path: Path, image: Image) -> None:
     >>> path = Path(tempfile.mkdtemp()) / "x.dcm"
     >>> write(path, Image(np.zeros((20, 64, 48), np.uint8), spacing=(3.0, 1.0, 1.0)))
     >>> found = pydicom.dcmread(path)
-    >>> found.NumberOfFrames, found.SOPClassUID.name
+    >>> int(found.NumberOfFrames), found.SOPClassUID.name
     (20, 'Multi-frame Grayscale Byte Secondary Capture Image Storage')
     """
     import pydicom
