@@ -19,6 +19,7 @@ import pydicom
 import pydicom.data
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from pydicom.pixels.decoders.base import Decoder
 from pydicom.uid import RLELossless
 
 from nmfuse.io import find_sets, is_image, list_images, read_image, write_image
@@ -365,6 +366,12 @@ def test_without_a_package_the_message_says_what_to_install(
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ModuleNotFoundError, match=rf"x: DICOM needs {module}.*, which is not.*'nmfuse\[medical\]'"):
         read_image(folder)
+
+
+def test_without_a_decoder_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Decoder, "is_available", False)
+    with pytest.raises(ModuleNotFoundError, match=r"DICOM needs pylibjpeg, which is not installed; pip .*\[medical\]"):
+        read_image(FILES / "JPEG2000.dcm")
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM counts mm to the left and the 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _META = 144  # bytes in front of what the length of the file meta information counts
 _NM = "1.2.840.10008.5.1.4.1.1.20"
+_TAKEN_AS = {"int8": "int16", "uint32": "int32", "int64": "int32"}  # dtypes that are none of an image
 _UNITS = {"BQML": "Bq/ml", "GML": "SUV"}
 _IN_TIME = (  # what tells images of one place apart
     "EchoTime", "InversionTime", "TemporalPositionIdentifier", "TriggerTime", "FrameReferenceTime", "DiffusionBValue",
@@ -396,7 +397,6 @@ def _in_space(path: Path, slices: Sequence[_Slice]) -> tuple[list[_Slice], np.nd
     """Return slices in their order along the normal, and what takes (column, row, slice) to mm, RAS+."""
     first = slices[0]
     assert first.directions is not None
-    assert first.spacing is not None
     normal = np.cross(*first.directions)
     positions = np.array([each.position for each in slices])
     order = np.argsort(positions @ normal, kind="stable")
@@ -419,10 +419,7 @@ def _in_space(path: Path, slices: Sequence[_Slice]) -> tuple[list[_Slice], np.nd
                 else ""
             )
         )
-    affine = np.eye(4)
-    affine[:3, 0], affine[:3, 1] = first.directions[0] * first.spacing[1], first.directions[1] * first.spacing[0]
-    affine[:3, 2], affine[:3, 3] = step, positions[0]
-    return slices, TO_RAS @ affine
+    return slices, _affine(first, step, positions[0])
 
 
 def _refuse_copies(path: Path, slices: Sequence[_Slice], places: np.ndarray, gaps: np.ndarray) -> None:
@@ -451,36 +448,44 @@ def _refuse_copies(path: Path, slices: Sequence[_Slice], places: np.ndarray, gap
 
 def _image(slices: Sequence[_Slice], affine: np.ndarray | None) -> Image:
     """Return the pixels of slices in their order, in their place."""
-    first = slices[0]
-    unit = _unit(first.header)
+    first = slices[0].header
+    unit = _unit(first)
     pixels, valid = _decoded(slices, unit)
-    header = min((each.header for each in slices), key=_acquired)
-    files = {each.path: (str(each.header.get("SOPClassUID", "")), each) for each in slices}
-    instances = tuple((kind, str(each.header.get("SOPInstanceUID", ""))) for kind, each in files.values())
-    carried: dict[str, Any] = {} if unit is None else {"unit": unit}
-    shape = (int(first.header.Rows), int(first.header.Columns))
+    headers = {each.path: each.header for each in slices}.values()
+    source = Source(
+        min(headers, key=_acquired),
+        tuple((str(x.get("SOPClassUID", "")), str(x.get("SOPInstanceUID", ""))) for x in headers),
+        _plane(slices[0]) if affine is None else None,
+        (int(first.Rows), int(first.Columns)),
+    )
+    carried = {"sources": (source,)} | ({} if unit is None else {"unit": unit})
     if affine is None:
-        plane = None
-        if first.position is not None and first.directions is not None and first.spacing is not None:
-            plane = np.eye(4)
-            plane[:3, 0], plane[:3, 1] = first.directions[0] * first.spacing[1], first.directions[1] * first.spacing[0]
-            plane[:3, 2] = np.cross(*first.directions) * float(header.get("SliceThickness") or 1)
-            plane[:3, 3] = first.position
-            plane = TO_RAS @ plane
-        carried["sources"] = (Source(header, instances, plane, shape),)
-        return Image(pixels[0], None if valid is None else valid[0], spacing=first.spacing, carried=carried)
+        return Image(pixels[0], None if valid is None else valid[0], spacing=slices[0].spacing, carried=carried)
     from nibabel.orientations import aff2axcodes
 
-    carried["sources"] = (Source(header, instances, None, shape),)
     turned, to_mm = to_ras(np.swapaxes(pixels, 0, 2), affine)
     shown = None if valid is None else to_ras(np.swapaxes(valid, 0, 2), affine)[0]
-    frame = Frame(
-        str(first.header.get("FrameOfReferenceUID", "")),
-        str(first.header.get("PositionReferenceIndicator") or ""),
-        aff2axcodes(affine),
-    )
-    grid = Grid(turned.shape[:3], to_mm, frame)
+    uid, indicator = (str(first.get(x) or "") for x in ("FrameOfReferenceUID", "PositionReferenceIndicator"))
+    grid = Grid(turned.shape[:3], to_mm, Frame(uid, indicator, aff2axcodes(affine)))
     return Image(turned, shown, spacing=grid.spacing, carried=carried, grid=grid)
+
+
+def _plane(each: _Slice) -> np.ndarray | None:
+    """Return what takes (column, row, slice) of one slice to mm, RAS+; None where it does not say where it lies."""
+    if each.position is None or each.directions is None or each.spacing is None:
+        return None
+    thick = float(each.header.get("SliceThickness") or 1)
+    return _affine(each, thick * np.cross(*each.directions), each.position)
+
+
+def _affine(each: _Slice, step: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Return what takes (column, row, slice) to mm, RAS+, of slices like one, from a position on."""
+    assert each.directions is not None
+    assert each.spacing is not None
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1] = each.directions[0] * each.spacing[1], each.directions[1] * each.spacing[0]
+    affine[:3, 2], affine[:3, 3] = step, position
+    return TO_RAS @ affine
 
 
 def _acquired(header: Any) -> tuple[str, str]:
@@ -500,31 +505,17 @@ def _decoded(slices: Sequence[_Slice], unit: str | None) -> tuple[np.ndarray, np
     """Return the values of slices, (D, H, W) or (D, H, W, 3), and where they are valid."""
     scaled = any((each.slope, each.intercept) != (1, 0) for each in slices)
     whole = all(each.slope.is_integer() and each.intercept.is_integer() for each in slices)
-    tables = any("ModalityLUTSequence" in each.header for each in slices)
     pixels: np.ndarray | None = None
     valid: np.ndarray | None = None
     for k, (each, stored) in enumerate(_stored(slices)):
-        colour = stored.ndim == 3
-        if not colour and (padded := _padded(each.header, stored)) is not None:
-            valid = np.ones((len(slices), *stored.shape), bool) if valid is None else valid
-            valid[k] = ~padded
         values = stored
-        if not colour:
-            if each.header.PhotometricInterpretation == "MONOCHROME1" and unit is None:
-                values = _inverted(each.header, stored)
-            if tables:
-                from pydicom.pixels.processing import apply_modality_lut
-
-                values = apply_modality_lut(values, each.header)
-            elif scaled and whole and stored.dtype.kind in "iu":
-                values = values.astype(np.int64) * int(each.slope) + int(each.intercept)
-            elif scaled:
-                values = values * each.slope + each.intercept
+        if stored.ndim == 2:
+            if (padded := _padded(each.header, stored)) is not None:
+                valid = np.ones((len(slices), *stored.shape), bool) if valid is None else valid
+                valid[k] = ~padded
+            values = _rescaled(each, stored, unit, scaled=scaled, whole=whole)
         if pixels is None:
-            keep = scaled and not colour
-            dtype = np.dtype(np.int32 if whole else np.float32) if keep and stored.dtype.kind in "iu" else values.dtype
-            if values.dtype in ("int8", "uint32", "int64"):
-                dtype = np.dtype(np.int16 if values.dtype == "int8" else np.int32)
+            dtype = np.dtype(_TAKEN_AS.get(values.dtype.name, values.dtype))
             pixels = np.empty((len(slices), *values.shape), dtype)
         if values.shape != pixels.shape[1:]:
             raise ValueError(f"{each.path}: not a readable image (shape {values.shape}; expected {pixels.shape[1:]})")
@@ -532,8 +523,8 @@ def _decoded(slices: Sequence[_Slice], unit: str | None) -> tuple[np.ndarray, np
             limits = np.iinfo(pixels.dtype)
             if values.min() < limits.min or values.max() > limits.max:
                 raise ValueError(
-                    f"{each.path}: its values go from {values.min()} to {values.max()}; expected no more than 32 bits "
-                    "with a sign"
+                    f"{each.path}: its values go from {values.min()} to {values.max()}; expected {limits.min} to "
+                    f"{limits.max}"
                 )
         pixels[k] = values
     assert pixels is not None
@@ -543,6 +534,23 @@ def _decoded(slices: Sequence[_Slice], unit: str | None) -> tuple[np.ndarray, np
             if np.iinfo(smaller).min <= least and greatest <= np.iinfo(smaller).max:
                 return pixels.astype(smaller), valid
     return pixels, valid
+
+
+def _rescaled(each: _Slice, stored: np.ndarray, unit: str | None, *, scaled: bool, whole: bool) -> np.ndarray:
+    """Return the values that grey pixels stand for, black the least."""
+    from pydicom.pixels.processing import apply_modality_lut
+
+    header = each.header
+    values = _inverted(header, stored) if header.PhotometricInterpretation == "MONOCHROME1" and not unit else stored
+    if "ModalityLUTSequence" in header:
+        return apply_modality_lut(values, header)
+    if not scaled:
+        return values
+    if stored.dtype.kind == "f":
+        return np.asarray(values * each.slope + each.intercept, stored.dtype)
+    if whole:
+        return values.astype(np.int64) * int(each.slope) + int(each.intercept)
+    return (values * each.slope + each.intercept).astype(np.float32)
 
 
 def _stored(slices: Sequence[_Slice]) -> Iterator[tuple[_Slice, np.ndarray]]:
@@ -574,12 +582,15 @@ def _check_bits(path: Path, dataset: Any) -> None:
 
 
 def _check_streams(path: Path, dataset: Any) -> None:
-    """Refuse compressed frames of another size than the header says, before they are decoded."""
+    """Refuse compressed frames of another size than the header says, before decoders make room for them."""
     from pydicom.encaps import generate_frames
+    from pydicom.pixels.decoders.base import get_decoder
 
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_encapsulated or syntax.name.startswith("RLE"):
         return
+    if not get_decoder(syntax).is_available:
+        raise ModuleNotFoundError(f"{path}: is {syntax.name}, which pydicom cannot decode alone", name="pylibjpeg")
     expected = (int(dataset.Rows), int(dataset.Columns))
     for frame in generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames") or 1)):
         sizes = _j2k_sizes(frame) if "2000" in syntax.name else _jpeg_sizes(frame)

@@ -99,13 +99,13 @@ def write_image(path: str | Path, image: Image | np.ndarray, *, overwrite: bool 
         either, in a folder that exists; or what a package adds (see `Format`).
     image : Image or array, shape (H, W) or (H, W, 3), or a volume (D, H, W)
         uint8; uint16 for PNG; for TIFF and .npy uint16, int16, int32, float16, float32 and float64 too; for NIfTI all
-        of these but float16. What an `Image` carries is written where the format has a place for it; an ICC profile of
-        other colours than it has is not.
+        of these but float16; for DICOM uint8, uint16, int16, and float32, in 65534 steps. What an `Image` carries is
+        written where the format has a place for it; an ICC profile of other colours than it has is not.
     overwrite : bool
         Whether an existing file may be replaced.
     valid : bool array, shape (H, W), optional
-        False where the image shows nothing: written as transparent, which PNG, WebP, AVIF and TIFF hold, and as NaN in
-        NIfTI of floats. An `Image` brings its own.
+        False where the image shows nothing: written as transparent, which PNG, WebP, AVIF and TIFF hold, as NaN in
+        NIfTI of floats, as padding in DICOM of uint16, int16 and float32. An `Image` brings its own.
 
     Raises
     ------
