@@ -452,3 +452,14 @@ def test_a_volume_goes_to_nifti(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         nibabel.load(tmp_path / "y.nii.gz").affine, found.grid.affine[:, [2, 1, 0, 3]], atol=1e-4
     )
+
+
+def test_a_broken_file_among_others_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = save(tmp_path / "x", series(VOLUME))
+    (folder / "broken.dcm").write_bytes((FILES / "MR_small.dcm").read_bytes()[:200])
+    refused(rf"^{folder}/broken\.dcm: not a readable image \(", folder)
+    (folder / "broken.dcm").write_bytes(bytes(100))
+    refused(rf"^{folder}/broken\.dcm: not a readable image \(", folder)
+    monkeypatch.setenv("NMFUSE_MAX_PIXELS", str(2**20))
+    (folder / "broken.dcm").write_bytes(deflated(2**24))
+    refused(rf"^{folder}/broken\.dcm: has \d+ pixels, more than 1048576, which may be an attack", folder)

@@ -183,7 +183,7 @@ def _of_file(path: Path, page: Any) -> list[_Slice]:
         raise ValueError(f"{path}: not a readable image (it does not begin as DICOM does)")
     header = _header(path)
     if "Rows" not in header or "Columns" not in header:
-        raise ValueError(f"{path}: holds no image ({_kind(header)})")
+        raise ValueError(f"{path}: holds no image ({_kind(header) or 'it does not say what it is'})")
     slices = _slices(path, header)
     if page is not None:
         if page >= len(slices):
@@ -203,17 +203,21 @@ def _of_folder(folder: Path, uid: int | str | None) -> list[_Slice]:
     for path in sorted(folder.rglob("*")):
         if any(part.startswith(".") for part in path.relative_to(folder).parts) or not path.is_file():
             continue
-        if not is_dicom(path):
+        if not is_dicom(path) and path.suffix.lower() != ".dcm":
             log.info("%s: is no DICOM file, and is left out", path)
             continue
         try:
             header = _header(path)
         except Exception as error:
+            if str(error).startswith(f"{path}:"):
+                raise  # it says what is wrong
             raise ValueError(f"{path}: not a readable image ({type(error).__name__}: {error})") from error
         if "Rows" in header and "Columns" in header:
             series[str(header.get("SeriesInstanceUID", ""))].append((path, header))
+        elif not (kind := _kind(header)) or "Image Storage" in kind:  # one that is missed would not be a gap at the end
+            raise ValueError(f"{path}: not a readable image (it is truncated, or has no pixels)")
         else:
-            log.info("%s: holds no image (%s), and is left out", path, _kind(header))
+            log.info("%s: holds no image (%s), and is left out", path, kind)
     if not series:
         raise ValueError(f"{folder}: is a folder without DICOM images; expected an image file, or a folder of a series")
     if len(series) > 1 if uid is None else str(uid) not in series:
@@ -250,9 +254,9 @@ def _refuse_too_much(path: Path, start: int) -> None:
 
 
 def _kind(header: Any) -> str:
-    """Say what a file without an image is."""
+    """Say what a file without an image is; nothing where it does not say so."""
     uid = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", "")
-    return str(uid.name) if uid else "of no kind that it says"
+    return str(uid.name) if uid else ""
 
 
 def _count(path: Path, header: Any) -> int:
