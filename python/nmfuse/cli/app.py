@@ -69,7 +69,7 @@ Windows = Annotated[
     typer.Option(
         "--window",
         help="What means black and white: LOW,HIGH, minmax, auto, dtype, or ct-brain, ct-subdural, ct-soft, ct-bone, "
-        "ct-lung, suv; once for all images, or again for each, in their order.",
+        "ct-lung, suv (to which a DICOM PET is converted); once for all images, or again for each, in their order.",
     ),
 ]
 DataRange = Annotated[
@@ -103,7 +103,11 @@ def main() -> None:
 @app.command()
 def fuse(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="IMAGES...", help="Two or more registered images, or volumes, of one size.")
+        list[Path],
+        typer.Argument(
+            metavar="IMAGES...",
+            help="Two or more registered images, or volumes, of one size; a folder is a DICOM series.",
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the fused image.")],
     method: Method = "learned",

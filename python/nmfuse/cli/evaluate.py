@@ -11,6 +11,7 @@ from rich.table import Table
 
 from nmfuse.fuser import Fuser
 from nmfuse.io import read_image
+from nmfuse.io.suv import as_asked
 from nmfuse.metrics import METRICS, contradiction, measure, transfer
 from nmfuse.metrics.transfer import Transfer
 
@@ -27,7 +28,7 @@ def run_evaluate(
     least = 3 if method is None else 2
     if len(paths) < least:
         raise ValueError(f"images: got {len(paths)}; expected {least} or more: a fused image and its sources")
-    images = [read_image(path) for path in paths]
+    images = [as_asked(read_image(path), window, place) for place, path in enumerate(paths)]
     if method is not None:
         images.insert(0, Fuser(method).fuse(*images, window=window, data_range=data_range))
         if isinstance(window, list):

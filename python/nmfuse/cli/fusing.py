@@ -16,6 +16,7 @@ from nmfuse.cli.panel import write_steps
 from nmfuse.fuser import Fuser
 from nmfuse.images import Grid, Image
 from nmfuse.io import check_file, check_output, read_image, to_profile_of, write_image
+from nmfuse.io.suv import as_asked
 
 _HELD = 4  # images that are read once; of more, one after the other is read again when its turn comes
 
@@ -39,12 +40,12 @@ def run_fuse(
         check_file(explain / "explain.png", overwrite=overwrite)
     if report is not None:
         check_file(report, overwrite=overwrite, sources=paths)
-    first = read_image(paths[0])
+    first = as_asked(read_image(paths[0]), options["window"], 0)
 
-    def read(path: Path) -> Image:
-        return to_profile_of(read_image(path), first)
+    def read(place: int) -> Image:
+        return to_profile_of(as_asked(read_image(paths[place]), options["window"], place), first)
 
-    images = [first, *map(read, paths[1:_HELD])]
+    images = [first, *map(read, range(1, len(paths))[: _HELD - 1])]
     spatial = first.spatial
     if spatial == 3 and not (explain is None and report is None):
         raise ValueError(f"{first.name}: is a volume, and --explain and --report show images; leave them out")
@@ -57,8 +58,8 @@ def run_fuse(
 
     def sources() -> Iterable[Image]:
         yield from images
-        for path in paths[_HELD:]:
-            yield on_grid(read(path))
+        for place in range(_HELD, len(paths)):
+            yield on_grid(read(place))
 
     in_colour, seen = False, np.zeros((), bool)
     for image in sources():
@@ -117,7 +118,7 @@ def _grid_to_take(text: str, paths: Sequence[Path], images: Sequence[Image]) -> 
         grid = (read.get(path) or read_image(path)).grid
         if grid is None:
             raise ValueError(
-                f"--resample-to: {path} says nothing of where its pixels lie; it needs a grid in mm (NIfTI)"
+                f"--resample-to: {path} says nothing of where its pixels lie; it needs a grid in mm (NIfTI, DICOM)"
             )
         grids.append(grid)
     return min(grids, key=lambda grid: prod(grid.spacing))

@@ -39,7 +39,7 @@ class Form:
     channels: int = 1  # 1 or 3
     has_alpha: bool = False
     slice_axis: int = 0
-    carrier: Image | None = None  # the first source, where it is an Image
+    carrier: Image | None = None  # the source, where it is an Image, without its pixels; of a result, the first one
 
 
 @dataclass
@@ -138,7 +138,7 @@ def take(
         valid=[valid[k] for k in order],
         chroma=chroma,
         order=order,
-        form=_form_of_result(forms, output),
+        form=_form_of_result(forms, [share > 0 for share in wanted], output),
         scratch=scratch,
         balance=None if len({wanted[k] for k in order}) == 1 and len(order) > 1 else [wanted[k] for k in order],
     )
@@ -256,8 +256,7 @@ def _take_one(x: Any, place: int, spatial: int, slice_axis: int) -> _Source:
     if isinstance(x, Image):
         grid = x.grid
         name = x.name or name
-        if place == 0:
-            carrier = x.with_pixels(None)  # the pixels of a source are not kept
+        carrier = x.with_pixels(None)  # the pixels of a source are not kept
         if x.valid is not None:
             valid = x.valid.bool() if isinstance(x.valid, Tensor) else torch.from_numpy(np.array(x.valid, bool))
         x = x.pixels
@@ -440,10 +439,11 @@ class _Windows:
             elif source.planes.dtype not in (torch.uint8, torch.bool):
                 _warn_of_little(source, *self._range)
             return self._range
-        if self._each is None:
-            return window.resolve(self._all, source.planes, source.valid, source.name)
-        self.check_count(place + 1, at_least=True)
-        return window.resolve(self._each[place], source.planes, source.valid, source.name)
+        if self._each is not None:
+            self.check_count(place + 1, at_least=True)
+        spec = self._all if self._each is None else self._each[place]
+        _check_unit(spec, source)
+        return window.resolve(spec, source.planes, source.valid, source.name)
 
     def check_count(self, sources: int, *, at_least: bool = False) -> None:
         """Refuse a list of windows that is not one for each source."""
@@ -458,6 +458,17 @@ class _Windows:
                 f"data_range: got {self._range!r}, but the images span {least:g} to {greatest:g}; widen it, or pass "
                 "window=, which clips"
             )
+
+
+def _check_unit(spec: Any, source: _Source) -> None:
+    """Refuse a preset of another unit than the file of a source says."""
+    unit = None if source.form.carrier is None else source.form.carrier.carried.get("unit")
+    preset = window.PRESETS.get(spec) if isinstance(spec, str) else None
+    if preset is not None and unit not in (None, preset.unit):
+        hint = "convert it by nmfuse.io.to_suv, or " if preset.unit == "SUV" else ""
+        raise ValueError(
+            f"window: {spec!r} is in {preset.unit}, and {source.name} in {unit}; {hint}choose another window"
+        )
 
 
 def _shared_range(taken: Sequence[_Source]) -> tuple[float, float]:
@@ -500,15 +511,26 @@ def _say_windows(taken: Sequence[_Source]) -> str:
     )
 
 
+def _made_of(first: Image, sources: Sequence[Image | None]) -> Image:
+    """Return what a result carries: what the first source does, without a unit, and the records of all sources."""
+    records = [record for x in sources if x is not None for record in x.carried.get("sources", ())]
+    carried = {name: value for name, value in first.carried.items() if name not in ("unit", "sources")}
+    return replace(first, carried=carried | ({"sources": tuple(records)} if records else {}))
+
+
 def _is_range(spec: Any) -> bool:
     """Whether a window is one (low, high), and not one for each of two sources."""
     return isinstance(spec, Sequence) and len(spec) == 2 and all(is_number(v) for v in spec)
 
 
-def _form_of_result(forms: Sequence[Form], output: str | None) -> Form:
+def _form_of_result(forms: Sequence[Form], wanted: Sequence[bool], output: str | None) -> Form:
     """Return the first source's form, in colour where a source is, with the dtype and range that were asked for."""
     coloured = next((form for form in forms if form.channels == 3), forms[0])
     form = replace(forms[0], layout=coloured.layout)
+    if form.carrier is not None:
+        form = replace(
+            form, carrier=_made_of(form.carrier, [x.carrier for x, is_in in zip(forms, wanted, strict=True) if is_in])
+        )
     if output is not None:
         output = str(output)
         if output not in DTYPES:

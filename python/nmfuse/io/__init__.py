@@ -5,6 +5,7 @@ from nmfuse.io.images import list_images, read_image, write_image
 from nmfuse.io.output import check_file, check_output, new_file
 from nmfuse.io.profiles import to_profile_of
 from nmfuse.io.sets import SourceSet, find_sets
+from nmfuse.io.suv import to_suv
 
 __all__ = [
     "Format",
@@ -18,5 +19,6 @@ __all__ = [
     "read_image",
     "suffixes",
     "to_profile_of",
+    "to_suv",
     "write_image",
 ]

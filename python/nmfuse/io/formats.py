@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from nmfuse.images import Image
-from nmfuse.io import arrays, exr, itk, nifti, pillow, tiff
+from nmfuse.io import arrays, dicom, dicom_derived, exr, itk, nifti, pillow, tiff
 
-_PAGE = re.compile(r"(?P<file>.+)\[(?P<page>[0-9]+)\]", re.DOTALL)  # a page of a file
+_PAGE = re.compile(r"(?P<file>.+)\[(?P<page>[0-9]+(\.[0-9]+)*)\]", re.DOTALL)  # a page of a file, or a series
 _NAMED = re.compile(r"(?P<file>.+\.(npz|h5|hdf5)):(?P<name>/?[^:]+)", re.DOTALL | re.IGNORECASE)  # an array of it
 GROUP = "nmfuse.formats"  # of the entry points that add a `Format` to the table
 
@@ -167,6 +167,19 @@ _OURS = (
     _by_itk("NRRD", ".nrrd"),
     _by_itk("MetaImage", ".mha"),
     Format("NRRD or MetaImage in two files", (".nhdr", ".mhd"), itk.read, needs="SimpleITK", extra="medical"),
+    Format(
+        "DICOM",
+        (".dcm",),
+        dicom.read,
+        dicom_derived.write,
+        dicom_derived.DTYPES,
+        ("uint8",),
+        dicom_derived.WITH_PADDING,
+        (2, 3),
+        paged=True,
+        needs="pydicom",
+        extra="medical",
+    ),
 )
 
 
@@ -235,8 +248,25 @@ def format_of(path: str | Path) -> Format:
     return found
 
 
+def format_to_read(path: str | Path) -> Format:
+    """Return the format of what is at a path: of its suffix; of a folder, and of a file that begins so, DICOM.
+
+    Examples
+    --------
+    >>> format_to_read("mri.tiff").name
+    'TIFF'
+    """
+    if not Path(path).is_dir() and (_find(path) is not None or not dicom.is_dicom(Path(path))):
+        return format_of(path)
+    found = _table()[".dcm"]
+    found.check_installed(path)
+    return found
+
+
 def split_page(path: str | Path) -> tuple[Path, int | str | None]:
     """Return the file that a path names, and the page of it, or the array: but where a file is so named.
+
+    "scans[1.2.840.1]" is a series of DICOM in a folder, by its UID.
 
     Examples
     --------
@@ -246,6 +276,8 @@ def split_page(path: str | Path) -> tuple[Path, int | str | None]:
     (PosixPath('scans/x.h5'), '/t1/raw')
     >>> split_page("scans/x.tif")
     (PosixPath('scans/x.tif'), None)
+    >>> split_page("scans[1.2.840.1]")
+    (PosixPath('scans'), '1.2.840.1')
     """
     path = Path(path)
     return (path, None) if path.exists() else _split(str(path))
@@ -253,7 +285,8 @@ def split_page(path: str | Path) -> tuple[Path, int | str | None]:
 
 def _split(path: str) -> tuple[Path, int | str | None]:
     if found := _PAGE.fullmatch(path):
-        return Path(found["file"]), int(found["page"])
+        page = found["page"]
+        return Path(found["file"]), int(page) if page.isdecimal() else page
     if found := _NAMED.fullmatch(path):
         return Path(found["file"]), found["name"]
     return Path(path), None

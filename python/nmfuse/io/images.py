@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nmfuse.images import Image
-from nmfuse.io.formats import format_of, is_image, refuse_what_does_not_fit, split_page
+from nmfuse.io.formats import format_of, format_to_read, is_image, refuse_what_does_not_fit, split_page
 from nmfuse.io.limits import VARIABLE
 from nmfuse.io.output import new_file
 
@@ -20,11 +20,12 @@ def read_image(path: str | Path) -> Image:
     Parameters
     ----------
     path : str or path
-        PNG, JPEG, BMP, WebP, TIFF, GIF, AVIF, HEIF, OpenEXR, .npy, .npz, HDF5, NIfTI, NRRD, MetaImage, or what a
-        package adds (see `Format`). The orientation that EXIF or TIFF says is applied. A palette becomes RGB, 1, 2 and
-        4 bits become 0 to 255, three channels that are equal become grey.
+        PNG, JPEG, BMP, WebP, TIFF, GIF, AVIF, HEIF, OpenEXR, .npy, .npz, HDF5, NIfTI, NRRD, MetaImage, DICOM (a file,
+        or a folder of one series), or what a package adds (see `Format`). The orientation that EXIF or TIFF says is
+        applied. A palette becomes RGB, 1, 2 and 4 bits become 0 to 255, three channels that are equal become grey.
         ``x.tif[3]`` is page 3 of a TIFF file or frame 3 of an animation, the first is 0; ``x.h5:/t1/raw`` and
-        ``x.npz:raw`` are an array of several; a file that is so named wins.
+        ``x.npz:raw`` are an array of several; ``scans[1.2.840.1]`` is the DICOM series of that UID in a folder of
+        several. A file that is so named wins.
 
     Returns
     -------
@@ -34,7 +35,8 @@ def read_image(path: str | Path) -> Image:
         wholly transparent, by its alpha channel, its palette, the one colour that a PNG may declare so, or the mask or
         GDAL_NODATA of a TIFF; None where that is nowhere. What is partly transparent counts as shown. ``name`` is the
         file's name, ``carried`` has its ICC profile, EXIF (less orientation and thumbnail), XMP, resolution, and the
-        tags of GeoTIFF. NIfTI, NRRD and MetaImage give volumes (D, H, W) with their `grid`; see `nmfuse.io.nifti`.
+        tags of GeoTIFF. NIfTI, NRRD, MetaImage, and DICOM of several slices, give volumes (D, H, W) with their `grid`;
+        see `nmfuse.io.nifti` and `nmfuse.io.dicom`.
 
     Raises
     ------
@@ -58,19 +60,24 @@ def read_image(path: str | Path) -> Image:
     """
     name = Path(path).name
     path, page = split_page(path)
-    if path.is_dir():
-        raise ValueError(f"{path}: is a folder; expected an image file")
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
-    chosen = format_of(path)
+    chosen = format_to_read(path)
     if isinstance(page, int) and not chosen.paged:
         raise ValueError(f"{path}: {chosen.name} has no pages; leave out [{page}]")
+    if isinstance(page, str) and not (chosen.named or path.is_dir()):
+        raise ValueError(f"{path}: is a file, which has no series; leave out [{page}]")
     try:
         image = chosen.read(path) if page is None else chosen.read(path, page)
-    except ModuleNotFoundError:
-        raise
+    except ModuleNotFoundError as error:
+        if not chosen.extra:
+            raise
+        raise ModuleNotFoundError(
+            f"{path}: {chosen.name} needs {error.name}, which is not installed; pip install 'nmfuse[{chosen.extra}]'",
+            name=error.name,
+        ) from error
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, zlib.error, ...
-        if isinstance(error, ValueError) and str(error).startswith((f"{path}:", VARIABLE)):
+        if isinstance(error, ValueError) and str(error).startswith((f"{path}:", f"{path}/", VARIABLE)):
             raise  # it says what is wrong
         raise ValueError(f"{path}: not a readable image ({type(error).__name__}: {error})") from error
     pixels, valid = image.pixels, image.valid
@@ -89,17 +96,18 @@ def write_image(path: str | Path, image: Image | np.ndarray, *, overwrite: bool 
     Parameters
     ----------
     path : str or path
-        .png, .jpg, .jpeg, .bmp, .webp, .avif, .tif, .tiff or .npy, for volumes .nii, .nii.gz, .nrrd, .mha or .npy, in a
-        folder that exists; or what a package adds (see `Format`).
+        .png, .jpg, .jpeg, .bmp, .webp, .avif, .tif, .tiff or .npy, for volumes .nii, .nii.gz, .nrrd, .mha or .npy, .dcm
+        for either, in a folder that exists; or what a package adds (see `Format`).
     image : Image or array, shape (H, W) or (H, W, 3), or a volume (D, H, W)
         uint8; uint16 for PNG; for TIFF and .npy uint16, int16, int32, float16, float32 and float64 too; for NIfTI all
-        of these but float16. What an `Image` carries is written where the format has a place for it; an ICC profile of
-        other colours than it has is not.
+        of these but float16; for DICOM uint8, uint16, int16, and float32, in 65534 steps. What an `Image` carries is
+        written where the format has a place for it; an ICC profile of other colours than it has is not.
     overwrite : bool
         Whether an existing file may be replaced.
     valid : bool array, shape (H, W), optional
-        False where the image shows nothing: written as transparent, which PNG, WebP, AVIF and TIFF hold, and as NaN in
-        NIfTI, NRRD and MetaImage of floats. An `Image` brings its own.
+        False where the image shows nothing: written as transparent, which PNG, WebP, AVIF and TIFF hold, as NaN in
+        NIfTI, NRRD and MetaImage of floats, as padding in DICOM of uint16, int16 and float32. An `Image` brings its
+        own.
 
     Raises
     ------

@@ -82,10 +82,9 @@ def read(path: Path) -> Image:
     voxels = np.asarray(data)
     if (data.slope, data.inter) != (1.0, 0.0):
         voxels = voxels.astype(np.float32)
-    pixels, affine = to_ras(voxels.reshape(shape), stored.affine)
-    grid = Grid(pixels.shape, np.diag([unit, unit, unit, 1.0]) @ affine, header)
-    native = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
-    return Image(native, spacing=grid.spacing, carried={"nifti": header}, grid=grid)
+    pixels, affine = to_ras(voxels.reshape(shape), np.diag([unit, unit, unit, 1.0]) @ stored.affine)
+    grid = Grid(pixels.shape, affine, header)
+    return Image(pixels, spacing=grid.spacing, carried={"nifti": header}, grid=grid)
 
 
 def write(path: Path, image: Image) -> None:

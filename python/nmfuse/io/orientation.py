@@ -1,4 +1,4 @@
-"""The orientation that a file gives an image: by TIFF and EXIF, or by an affine in mm."""
+"""The orientation that TIFF and EXIF give an image, and the one that volumes of all formats are read in."""
 
 from __future__ import annotations
 
@@ -38,33 +38,34 @@ def upright(array: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def to_ras(voxels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a volume of a file as volumes are here: slices to the head, rows to the front, columns to the right.
+    """Return a volume with its axial slices first: from feet to head, rows from back to front, columns left to right.
+
+    An oblique volume is not turned, but brought to the closest of such orders (nibabel).
 
     Parameters
     ----------
-    voxels : array, shape (I, J, K)
-        As stored.
-    affine : array, shape (4, 4)
-        From their indices to mm, to the right, the front and the head (RAS+).
+    voxels : array, shape (X, Y, Z) or (X, Y, Z, 3)
+        In any order and any direction of its axes.
+    affine : float64 array, shape (4, 4)
+        Takes the index of a voxel to its place in mm, to the right, the front and the head (RAS+).
 
     Returns
     -------
-    pixels : array, shape (D, H, W)
-        The closest order to RAS+, turned round: oblique volumes stay oblique.
-    affine : array, shape (4, 4)
-        From the indices of the pixels to the same mm.
+    array, shape (D, H, W) or (D, H, W, 3), in native byte order
+    affine of its axes, shape (4, 4)
 
     Examples
     --------
-    >>> pixels, affine = to_ras(np.zeros((48, 64, 20)), np.diag([-1.0, 1.0, 3.0, 1.0]))
-    >>> pixels.shape, affine[:3, :3].tolist()
-    ((20, 64, 48), [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [3.0, 0.0, 0.0]])
+    >>> pixels, affine = to_ras(np.zeros((48, 64, 20), np.int16), np.diag([-1.0, 1.0, 3.0, 1.0]))
+    >>> pixels.shape, affine[:3, 3].tolist()
+    ((20, 64, 48), [-47.0, 0.0, 0.0])
     """
     from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
     orientation = io_orientation(affine)
-    pixels: np.ndarray = apply_orientation(voxels, orientation).transpose()
-    return pixels, (affine @ inv_ornt_aff(orientation, voxels.shape))[:, [2, 1, 0, 3]]
+    pixels = np.swapaxes(apply_orientation(voxels, orientation), 0, 2)
+    of_pixels = affine @ inv_ornt_aff(orientation, voxels.shape[:3])
+    return np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("=")), np.asarray(of_pixels[:, [2, 1, 0, 3]])
 
 
 def from_ras(pixels: np.ndarray, affine: np.ndarray) -> np.ndarray:
@@ -79,7 +80,7 @@ def from_ras(pixels: np.ndarray, affine: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    array, shape (I, J, K)
+    array, shape (X, Y, Z)
         As the file stores it.
 
     Examples
@@ -91,7 +92,6 @@ def from_ras(pixels: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """
     from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
-    voxels: np.ndarray = apply_orientation(
-        pixels.transpose(), ornt_transform(axcodes2ornt("RAS"), io_orientation(affine))
-    )
+    back = ornt_transform(axcodes2ornt("RAS"), io_orientation(affine))
+    voxels: np.ndarray = apply_orientation(pixels.transpose(), back)
     return voxels

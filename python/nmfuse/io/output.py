@@ -27,7 +27,7 @@ def check_file(path: str | Path, *, overwrite: bool, sources: Iterable[str | Pat
     Raises
     ------
     ValueError
-        If the file is one of the sources.
+        If the file is one of the sources, or lies in a folder that is one.
     FileNotFoundError
         If its folder does not exist.
     PermissionError
@@ -44,7 +44,10 @@ def check_file(path: str | Path, *, overwrite: bool, sources: Iterable[str | Pat
     """
     path = Path(path)
     for source in sources:
-        if _same_file(path, split_page(source)[0]):
+        file = split_page(source)[0]
+        if file.is_dir() and path.resolve().is_relative_to(file.resolve()):
+            raise ValueError(f"{path}: lies in the source {source}; nothing is written there, choose another folder")
+        if _same_file(path, file):
             raise ValueError(f"{path}: is the source {source}; a source is never overwritten, give another file name")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; create it first")

@@ -63,8 +63,9 @@ def find_sets(where: str | Path | Iterable[str | Path]) -> list[SourceSet]:
     ----------
     where : path or several
         A folder of ``NAME_A.*``, ``NAME_B.*`` and, for more sources, ``NAME_C.*`` and so on; a folder of such folders
-        (one a kind); or a CSV file with the columns a, b, c, ... (files or pages of them, relative to it; from the
-        third on a row may leave them empty) and, if wanted, kind and name; other columns are not looked at.
+        (one a kind); or a CSV file with the columns a, b, c, ... (files, pages of them, or folders of DICOM series,
+        relative to it; from the third on a row may leave them empty) and, if wanted, kind and name; other columns are
+        not looked at.
 
     Raises
     ------
@@ -148,7 +149,7 @@ def _in_table(path: Path) -> list[SourceSet]:
                 raise ValueError(f"{path}: line {line} has no {column}; expected a file")
         files = tuple(path.parent / name for name in given)
         for file_ in files:
-            if not split_page(file_)[0].is_file():
+            if not split_page(file_)[0].exists():
                 raise FileNotFoundError(f"{file_}: no such file, named in {path}")
         sets.append(SourceSet(row.get("kind") or path.stem, row.get("name") or files[0].stem.removesuffix("_A"), files))
     return sets
