@@ -206,6 +206,18 @@ def format_of(path: str | Path) -> Format:
     return found
 
 
+def can_be_written(path: str | Path) -> bool:
+    """Return whether a path has, or is, the suffix of a format that is written here, and what it needs is installed.
+
+    Examples
+    --------
+    >>> can_be_written("x.png"), can_be_written(".tif"), can_be_written("x.gif")
+    (True, True, False)
+    """
+    found = _find(f"x{Path(path).name}")
+    return found is not None and found.write is not None and (not found.needs or _is_installed(found.needs))
+
+
 def split_page(path: str | Path) -> tuple[Path, int | None]:
     """Return the file that a path names, and the page of it: "x.tif[3]" is page 3, but where a file is so named.
 
@@ -223,12 +235,30 @@ def split_page(path: str | Path) -> tuple[Path, int | None]:
     return Path(found["file"]), int(found["page"])
 
 
+def split_suffix(path: str | Path) -> tuple[str, str]:
+    """Return the name of an image file without the suffix of its format, and that suffix, as they are written.
+
+    Examples
+    --------
+    >>> split_suffix("scans/ct.nii.gz"), split_suffix("x.TIF[3]"), split_suffix("notes")
+    (('ct', '.nii.gz'), ('x', '.TIF'), ('notes', ''))
+    """
+    name = split_page(path)[0].name
+    at = len(name) - len(_suffix(name))
+    return name[:at], name[at:]
+
+
+def _suffix(name: str) -> str:
+    """Return the suffix of the table, the longest, with which a name ends; "" where there is none."""
+    name = name.lower()
+    return max((suffix for suffix in _table() if name.endswith(suffix) and name != suffix), key=len, default="")
+
+
 def _find(path: str | Path) -> Format | None:
-    name = Path(path).name.lower()
+    name = Path(path).name
     if of_page := _PAGE.fullmatch(name):
         name = of_page["file"]
-    ends = [suffix for suffix in _table() if name.endswith(suffix) and name != suffix]
-    return _table()[max(ends, key=len)] if ends else None
+    return _table().get(_suffix(name))
 
 
 def refuse_what_does_not_fit(
