@@ -115,7 +115,10 @@ def main(what: str, kills: int = 10, seed: int = 0) -> None:
         folder = Path(name)
         make_sources(folder)
         begun = time.perf_counter()
-        wait_for(start(command(what, folder, folder / "whole")))
+        child = start(command(what, folder, folder / "whole"))
+        assert until_a_result(child, folder / "whole", 0) is None
+        first = time.perf_counter() - begun
+        wait_for(child)
         lasts = time.perf_counter() - begun
         expected, table = images(folder / "whole"), rows(folder / "whole")
         assert len(expected) == (18 if what == "compare" else PAIRS), sorted(expected)
@@ -128,9 +131,8 @@ def main(what: str, kills: int = 10, seed: int = 0) -> None:
                 if rng.random() < 0.5:
                     time.sleep(rng.uniform(0, lasts))
                 else:  # while results are written
-                    while (code := finished(child)) is None and len(images(out)) == before:
-                        time.sleep(0.001)
-                    time.sleep(rng.uniform(0, lasts / 4))
+                    code = until_a_result(child, out, before)
+                    time.sleep(rng.uniform(0, lasts - first))
                 number = rng.choice(list(SIGNALS))
                 code = finished(child) if code is None else code
                 if code is None:
@@ -156,6 +158,13 @@ def main(what: str, kills: int = 10, seed: int = 0) -> None:
             done += 1
     counts = ", ".join(f"{number.name} {count}" for number, count in killed.items())
     print(f"{what}: {sum(killed.values())} kills ({counts}), {partly} with some results there, {done} folders done")
+
+
+def until_a_result(child: int, out: Path, before: int) -> int | None:
+    """Wait until there are more results than before, or the run has ended; return its exit status then."""
+    while (code := finished(child)) is None and len(images(out)) == before:
+        time.sleep(0.001)
+    return code
 
 
 def wait_for(child: int) -> None:
