@@ -15,6 +15,7 @@ import pytest
 import tifffile
 
 from nmfuse import fuse
+from nmfuse.cli.app import app
 from nmfuse.compare import Comparison, ablate, compare, paper_table, write_report
 from nmfuse.compare.ablation import VARIANTS
 from nmfuse.images.luma import grey
@@ -102,6 +103,23 @@ def test_a_broken_file_ends_nothing(pairs_dir: Path, tmp_path: Path) -> None:
     assert set(done.seconds) == {("mri_ct", "average"), ("mri_ct", "maximum")}
     page = write_report(done).read_text()
     assert page.count("not a readable image") == 4
+
+
+def test_patterns_and_the_exit_code_in_the_shell(pairs_dir: Path, tmp_path: Path, capfd: Any) -> None:
+    flight = tmp_path / "flight"
+    flight.mkdir()
+    for name, source in (("1_T", "00_A"), ("1_V", "00_B"), ("2_T", "01_A")):
+        shutil.copy(pairs_dir / "mri_ct" / f"{source}.png", flight / f"DJI_{name}.png")
+    (flight / "DJI_3_T.png").write_text("broken")
+    shutil.copy(flight / "DJI_1_V.png", flight / "DJI_3_V.png")
+    asked = ("--methods", "average", "--metrics", "EN", "--workers", "1", "-o", str(tmp_path / "r"))
+    patterns = ("--pattern", "{name}_T", "--pattern", "{name}_V")
+    with pytest.raises(RuntimeError, match=r"1 of 2 failed; .*report\.html names them"):
+        app(["compare", str(flight), *patterns, *asked], standalone_mode=False)
+    said = capfd.readouterr()
+    assert "DJI_2_T.png: has no partner DJI_2_V.*" in said.err
+    assert "failed: average on flight/DJI_3: ValueError: " in said.out
+    assert (tmp_path / "r" / "images" / "flight" / "DJI_1_average.png").is_file()
 
 
 def test_sets_are_taken_as_they_are(pairs_dir: Path, tmp_path: Path) -> None:
