@@ -71,7 +71,8 @@ def test_what_is_there_is_left_alone(folders: tuple[Path, Path], tmp_path: Path,
     out, log = tmp_path / "out", tmp_path / "log.jsonl"
     out.mkdir()
     (out / "a.tif").write_text("mine")
-    (out / ".0123456789ab-b c.png").write_text("half")
+    for name in ("b c.png", "a.tif"):  # of killed runs; another run has made the second result meanwhile
+        (out / f".0123456789ab-{name}").write_text("half")
     log.write_text('{"torn')
     shell("fuse", *folders, "-o", out, *AVERAGE, "--log", log)
     assert (out / "a.tif").read_text() == "mine"
@@ -112,6 +113,12 @@ def test_processes_do_the_same(folders: tuple[Path, Path], tmp_path: Path) -> No
     for name in ("b c", "ü[1]"):
         expected = average(folders[0] / f"{name}.png", folders[1] / f"{name}.tif")
         np.testing.assert_array_equal(read_image(tmp_path / "out" / f"{name}.png"), expected)
+
+
+def test_the_log_may_be_among_the_results(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    log = tmp_path / "out" / "log.jsonl"
+    shell("fuse", *folders, "-o", log.parent, *AVERAGE, "--log", log)
+    assert len(log.read_text().splitlines()) == 3
 
 
 def test_dry_run_lists_and_writes_nothing(folders: tuple[Path, Path], tmp_path: Path, capfd: Any) -> None:
@@ -205,7 +212,7 @@ def test_the_format_is_one_that_can_hold_the_result(folders: tuple[Path, Path], 
         (("{0}", "{1}", "-o", "out", "--explain", "steps"), "is of one result, and not of folders"),
         (
             ("{0}", "{1}", "-o", "out", "--group-by", "exif"),
-            "expected exif, with one folder and no --pattern",
+            "got 'exif'; expected exif, and one folder",
         ),
         (
             ("{0}", "-o", "out", "--group-by", "exif"),

@@ -177,11 +177,13 @@ def fuse(
         ),
     ] = None,
     gap: Annotated[
-        float,
+        float | None,
         typer.Option(
-            min=0, rich_help_panel=FOLDERS, help="With --group-by: most seconds from one picture to the next."
+            min=0,
+            rich_help_panel=FOLDERS,
+            help="With --group-by: most seconds from the end of one picture to the next; by default 2.",
         ),
-    ] = 2.0,
+    ] = None,
     suffix: Annotated[
         str | None,
         typer.Option(
@@ -239,8 +241,10 @@ def fuse(
         _refuse(
             {"--explain": explain, "--report": report, "--profile": profile}, "is of one result, and not of folders"
         )
-        if group_by is not None and (group_by != "exif" or len(images) != 1 or pattern):
-            raise typer.BadParameter("expected exif, with one folder and no --pattern", param_hint="--group-by")
+        if group_by is not None and (group_by != "exif" or len(images) != 1):
+            raise typer.BadParameter(f"got {group_by!r}; expected exif, and one folder", param_hint="--group-by")
+        _refuse({"--gap": gap is not None and group_by is None}, "is for --group-by")
+        _refuse({"--pattern": pattern and (groups or group_by)}, "does not go with --groups or --group-by")
         run_folders(
             fuser,
             images,
@@ -248,7 +252,7 @@ def fuse(
             patterns=pattern or [],
             groups=groups,
             by_exif=group_by is not None,
-            gap=gap,
+            gap=2.0 if gap is None else gap,
             suffix=suffix,
             jobs=jobs,
             dry_run=dry_run,
@@ -257,8 +261,8 @@ def fuse(
             **options,
         )
         return
-    of_folders = {"--pattern": pattern, "--group-by": group_by, "--jobs": jobs > 1, "--dry-run": dry_run, "--log": log}
-    _refuse(of_folders, "is for folders, and IMAGES are files")
+    of_folders = {"--pattern": pattern, "--group-by": group_by, "--gap": gap, "--dry-run": dry_run, "--log": log}
+    _refuse({**of_folders, "--jobs": jobs > 1}, "is for folders, and IMAGES are files")
     if output == STREAM:
         _refuse({"--profile": profile}, "prints to standard output, where -o - writes the image")
     else:

@@ -23,11 +23,12 @@ from rich.table import Table
 from nmfuse.cli.fusing import run_fuse
 from nmfuse.cli.progress import progress_bar, say_alone
 from nmfuse.fuser import Fuser
-from nmfuse.io import SourceSet, check_file, find_brackets, find_sets, is_one_source, match_sets
+from nmfuse.io import SourceSet, check_file, find_brackets, find_sets, is_image, is_one_source, match_sets
 from nmfuse.io.formats import can_be_written, refuse_what_does_not_fit, split_page, split_suffix
 from nmfuse.io.locks import LOCK_FILE, locked
 from nmfuse.io.output import leftovers
 from nmfuse.kernels import num_threads
+from nmfuse.processes import run_each
 
 _SUFFIXES = (".png", ".tif", ".nii.gz", ".npy")  # taken where the first source's format cannot hold the result
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no further result could be written either
@@ -123,6 +124,8 @@ def run_folders(
 ) -> None:
     """Fuse every set into a folder; say what has no partner, what failed, and how many there are of each."""
     windows(2)  # a mistake in them is one of every set
+    if not folder.is_dir() and (folder.exists() or is_image(folder)):
+        raise ValueError(f"{folder}: is no folder; of whole folders the results go to one (made if missing)")
     sets, alone = _find(sources, patterns, groups, by_exif=by_exif, gap=gap)
     todo = _jobs(sets, folder, suffix)
     done = {} if overwrite else {job: path for job in todo if (path := job.done) is not None}
@@ -134,16 +137,18 @@ def run_folders(
         print(f"{len(todo)} sets, {len(done)} {BEFORE}, {len(alone)} images without a partner; nothing was written")
         return
     say_alone(alone)
-    if log is not None:
-        check_file(log, overwrite=True, sources=[path for one in sets for path in one.paths])
     left: dict[str, list[Path]] = {}
     for place in dict.fromkeys([folder, *(job.outputs[0].parent for job in todo)]):
         place.mkdir(parents=True, exist_ok=True)
         check_file(place / LOCK_FILE, overwrite=True)
         left |= {str(place / name): paths for name, paths in leftovers(place).items()}
+    if log is not None:
+        check_file(log, overwrite=True, sources=[path for one in sets for path in one.paths])
     work = Work(fuser, folder, overwrite, windows, options, left)
     counts = dict.fromkeys((FUSED, BEFORE, FAILED), 0)
-    waiting = [job for job in todo if job not in done]
+    waiting = [job for job in todo if job not in done or any(str(path) in left for path in job.outputs)]
+    for job in waiting:
+        done.pop(job, None)
     with progress_bar("fuse") as progress, _log(log) as note:
         for job, path in done.items():
             note(job, Outcome(BEFORE, path))
@@ -158,11 +163,8 @@ def run_folders(
     counts[BEFORE] += len(done)
     missing = len(todo) - counts[FUSED] - counts[BEFORE]
     table = Table("sets", "number")
-    for state, number in {
-        **counts,
-        "not begun": missing - counts[FAILED],
-        "images without a partner": len(alone),
-    }.items():
+    counts |= {"not begun": missing - counts[FAILED], "images without a partner": len(alone)}
+    for state, number in counts.items():
         table.add_row(state, str(number))
     Console().print(table)
     print(folder)
@@ -205,8 +207,10 @@ def _each(work: Work, todo: list[Job], jobs: int) -> Iterator[tuple[Job, Outcome
     """Do every job, and yield it with what became of it; those that other runs are making come last."""
     for wait in (False, True):
         busy, tasks = [], [(job, wait) for job in todo]
-        many = min(jobs, len(tasks)) > 1
-        for (job, _), outcome in _in_processes(work, tasks, jobs) if many else ((x, work(*x)) for x in tasks):
+        ended: Iterator[tuple[Any, Any]] = ((task, work(*task)) for task in tasks)
+        if min(jobs, len(tasks)) > 1:
+            ended = run_each(work, tasks, workers=jobs, threads=max(1, num_threads() // jobs))
+        for (job, _), outcome in ended:
             if isinstance(outcome, Exception):
                 outcome = Outcome(FAILED, error=str(outcome))
             if outcome.state == BUSY:
@@ -214,12 +218,6 @@ def _each(work: Work, todo: list[Job], jobs: int) -> Iterator[tuple[Job, Outcome
             else:
                 yield job, outcome
         todo = busy
-
-
-def _in_processes(work: Work, tasks: Sequence[tuple[Job, bool]], jobs: int) -> Iterator[tuple[Any, Any]]:
-    from nmfuse.compare.processes import run_each
-
-    return run_each(work, tasks, workers=jobs, threads=max(1, num_threads() // jobs))
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from nmfuse.compare.processes import run_each
 from nmfuse.fuser import fuse
 from nmfuse.io import SourceSet, find_sets, new_file, write_image
 from nmfuse.io.formats import split_page
@@ -23,6 +22,7 @@ from nmfuse.io.output import leftovers
 from nmfuse.kernels import num_threads
 from nmfuse.methods import METHODS
 from nmfuse.metrics import METRICS, measure
+from nmfuse.processes import run_each
 from nmfuse.version import __version__
 
 # ASR with its authors' step of one pixel costs sixteen times as much; `params` takes it back.

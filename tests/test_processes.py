@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from nmfuse.compare.processes import run_each
 from nmfuse.kernels import num_threads
+from nmfuse.processes import run_each
 
 
 def work(folder: Path, number: int) -> tuple[int, int]:

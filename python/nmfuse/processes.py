@@ -74,11 +74,11 @@ def _pool(workers: int, threads: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _begin(threads: int) -> None:
-    import torch
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # files half written are taken away
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    import torch
+
     torch.set_num_threads(threads)
     set_num_threads(threads)
     try:
