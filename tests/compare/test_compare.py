@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 import math
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from nmfuse import fuse
+from nmfuse.cli.app import app
 from nmfuse.compare import Comparison, ablate, compare, paper_table, write_report
 from nmfuse.compare.ablation import VARIANTS
 from nmfuse.images.luma import grey
-from nmfuse.io import find_sets, read_image
+from nmfuse.io import SourceSet, find_sets, read_image
 from nmfuse.metrics import METRICS, evaluate
 
 NAMES = ["learned", "pca", "average"]
@@ -84,6 +88,70 @@ def test_one_failure_ends_nothing(pairs_dir: Path, tmp_path: Path) -> None:
     assert list(done.values) == [("mri_pet/00", "pca")]
     assert "no such" in done.errors["mri_pet/00", "wavelet"]
     assert "no such" in write_report(done).read_text()
+
+
+def test_a_broken_file_ends_nothing(pairs_dir: Path, tmp_path: Path) -> None:
+    """Not even where it is the first of its kind, whose times are taken, or where a kind has no other."""
+    pairs = tmp_path / "pairs"
+    shutil.copytree(pairs_dir, pairs)
+    (pairs / "mri_ct" / "00_B.png").write_text("broken")
+    (pairs / "mri_pet" / "00_A.png").write_text("broken")
+    done = compare(pairs, tmp_path / "r", methods=["average", "maximum"], metrics=["EN"], workers=1)
+    assert list(done.values) == [("mri_ct/01", "average"), ("mri_ct/01", "maximum")]
+    assert set(done.errors) == {(pair, m) for pair in ("mri_ct/00", "mri_pet/00") for m in ("average", "maximum")}
+    assert all("not a readable image" in error for error in done.errors.values())
+    assert set(done.seconds) == {("mri_ct", "average"), ("mri_ct", "maximum")}
+    page = write_report(done).read_text()
+    assert page.count("not a readable image") == 4
+
+
+def test_patterns_and_the_exit_code_in_the_shell(pairs_dir: Path, tmp_path: Path, capfd: Any) -> None:
+    flight = tmp_path / "flight"
+    flight.mkdir()
+    for name, source in (("1_T", "00_A"), ("1_V", "00_B"), ("2_T", "01_A")):
+        shutil.copy(pairs_dir / "mri_ct" / f"{source}.png", flight / f"DJI_{name}.png")
+    (flight / "DJI_3_T.png").write_text("broken")
+    shutil.copy(flight / "DJI_1_V.png", flight / "DJI_3_V.png")
+    asked = ("--methods", "average", "--metrics", "EN", "--workers", "1", "-o", str(tmp_path / "r"))
+    patterns = ("--pattern", "{name}_T", "--pattern", "{name}_V")
+    with pytest.raises(RuntimeError, match=r"1 of 2 failed; .*report\.html names them"):
+        app(["compare", str(flight), *patterns, *asked], standalone_mode=False)
+    said = capfd.readouterr()
+    assert "DJI_2_T.png: has no partner DJI_2_V.*" in said.err
+    assert "failed: average on flight/DJI_3: ValueError: " in said.out
+    assert (tmp_path / "r" / "images" / "flight" / "DJI_1_average.png").is_file()
+
+
+def test_sets_are_taken_as_they_are(pairs_dir: Path, tmp_path: Path) -> None:
+    stack = tmp_path / "stack.tif"
+    pages = [read_image(pairs_dir / "mri_ct" / f"00_{letter}.png").pixels for letter in "AB"]
+    tifffile.imwrite(stack, np.stack(pages), photometric="minisblack")
+    one = SourceSet("stack", "1", (Path(f"{stack}[0]"), Path(f"{stack}[1]")))
+    done = compare([one], tmp_path / "r", methods=["average"], metrics=["EN"], workers=1)
+    np.testing.assert_array_equal(read_image(done.image(one, "average")), fuse(*pages, method="average"))
+
+
+def test_two_runs_into_one_folder_write_each_row_once(pairs_dir: Path, tmp_path: Path) -> None:
+    """And what a killed run has left half-written is gone; what failed for want of space is tried again."""
+    folder = tmp_path / "r"
+    (folder / "images" / "mri_ct").mkdir(parents=True)
+    left = folder / "images" / "mri_ct" / ".0123456789ab-00_average.png"
+    left.write_text("half")
+    options = ("--methods", "average,maximum", "--metrics", "EN", "--workers", "1")
+    command = [sys.executable, "-m", "nmfuse.cli", "compare", pairs_dir, "-o", folder, *options]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [one.communicate(timeout=120) for one in running]
+    assert [one.returncode for one in running] == [0, 0], said
+    with (folder / "metrics.csv").open(newline="") as file:
+        rows = [(row["kind"], row["pair"], row["method"]) for row in csv.DictReader(file)]
+    assert len(rows) == len(set(rows)) == 6
+    assert any("another comparison is written there; waiting until it is done" in errors for _, errors in said)
+    assert not left.exists()
+    table = (folder / "metrics.csv").read_text().replace('",,', '",OSError: No space left on device,', 1)
+    assert "OSError" in table
+    (folder / "metrics.csv").write_text(table)
+    again = compare(pairs_dir, folder, methods=["average", "maximum"], metrics=["EN"], workers=1)
+    assert (again.errors, len(again.values)) == ({}, 6)
 
 
 @pytest.mark.parametrize(

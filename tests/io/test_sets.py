@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nmfuse.data import brain_phantom
-from nmfuse.io import SourceSet, find_sets, write_image
+from nmfuse.io import SourceSet, find_sets, match_sets, write_image
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +108,81 @@ def test_what_is_wrong_is_said(pairs_dir: Path, tmp_path: Path) -> None:
 def test_sources_that_are_missing_or_there_twice(tmp_path: Path, names: tuple[str, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         find_sets(empty(tmp_path / "x", *names))
+
+
+def test_a_link_back_to_the_folder_is_not_followed_twice(pairs_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mri_ct"
+    shutil.copytree(pairs_dir / "mri_ct", folder)
+    (folder / "again").symlink_to(folder)
+    assert [one.label for one in find_sets(folder)] == ["mri_ct/00", "mri_ct/01"]
+
+
+@pytest.mark.parametrize("name", ["../01", ".."])
+def test_names_of_a_table_lead_nowhere_else(tmp_path: Path, name: str) -> None:
+    empty(tmp_path, "1_A.png", "1_B.png")
+    (tmp_path / "x.csv").write_text(f"a,b,name\n1_A.png,1_B.png,{name}\n")
+    with pytest.raises(ValueError, match=rf"x\.csv: line 2 has the name '{name}'; expected one without a folder"):
+        find_sets(tmp_path / "x.csv")
+
+
+def names(found: tuple[list[SourceSet], dict[Path, str]]) -> tuple[list[list[str]], dict[str, str]]:
+    sets, alone = found
+    return (
+        [[one.name, *(path.name for path in one.paths)] for one in sets],
+        {path.name: why for path, why in alone.items()},
+    )
+
+
+def test_sets_with_a_name_in_common(tmp_path: Path) -> None:
+    a = empty(tmp_path / "a", "1.png", "2.nii.gz", "3.jpg", "notes.txt", ".4.png")
+    b = empty(tmp_path / "b", "1.TIF", "2.nii", "4.png")
+    found = match_sets([a, b])
+    assert [one.kind for one in found[0]] == ["a_b", "a_b"]
+    assert names(found) == (
+        [["1", "1.png", "1.TIF"], ["2", "2.nii.gz", "2.nii"]],
+        {"3.jpg": f"has no partner 3.* in {b}", "4.png": f"has no partner 4.* in {a}"},
+    )
+    c = empty(tmp_path / "c", "1.png", "3.png")
+    assert names(match_sets([c, a, b]))[0] == [["1", "1.png", "1.png", "1.TIF"]]
+    assert names(match_sets([c, a, b]))[1]["3.jpg"] == f"has no partner 3.* in {b}"
+
+
+def test_sets_by_patterns(tmp_path: Path) -> None:
+    files = ("D_1_07_T.JPG", "D_2_07_V.JPG", "D_2_07_V.png", "D_3_08_T.JPG", "D_3_09_Z.JPG", "(+)_T.jpg")
+    folder = empty(tmp_path / "x", *files)
+    assert names(match_sets([folder], ["D_*_{name}_T.jpg", "D_*_{name}_V.jpg"])) == (
+        [["07", "D_1_07_T.JPG", "D_2_07_V.JPG"]],
+        {
+            "(+)_T.jpg": "is not named D_*_{name}_T.jpg or D_*_{name}_V.jpg",
+            "D_2_07_V.png": "is not named D_*_{name}_T.jpg or D_*_{name}_V.jpg",
+            "D_3_08_T.JPG": f"has no partner D_*_08_V.jpg in {folder}",
+            "D_3_09_Z.JPG": "is not named D_*_{name}_T.jpg or D_*_{name}_V.jpg",
+        },
+    )
+    plain = empty(tmp_path / "plain", "1.jpg", "1_T.jpg", "2.jpg", "2_T.jpg")
+    for order in (["{name}", "{name}_T"], ["{name}_T", "{name}"]):
+        found = names(match_sets([plain], order))
+        assert ([one[0] for one in found[0]], found[1]) == (["1", "2"], {})
+    both = names(match_sets([plain, empty(tmp_path / "y", "IR1.png")], ["{name}", "IR{name}"]))
+    assert both[0] == [["1", "1.jpg", "IR1.png"]]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "message"),
+    [
+        (["{name}_T"], "pattern: got 1 for 1 folder; expected one for each folder, or for one folder one for each"),
+        (["{name}_T", "V"], r"pattern: got 'V'; expected the name of a file with {name} once"),
+        (["{name}_T", "{name}{name}"], r"pattern: got '{name}{name}'; expected the name of a file with {name} once"),
+        (["t/{name}", "v/{name}"], r"pattern: got 't/{name}'; expected the name of a file"),
+        (["{name}_T", "{name}_W"], r"no images belong together by {name}_T and {name}_W; 1_V\.jpg is not named"),
+        (["{name}_T", "{name}_V"], r"1_V\.png: is 1_V\.\*, and so is .*1_V\.jpg; choose one .*such as '{name}\.jpg'"),
+    ],
+)
+def test_patterns_that_fit_nothing_or_too_much(tmp_path: Path, patterns: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        match_sets([empty(tmp_path / "x", "1_T.jpg", "1_V.jpg", "1_V.png")], patterns)
+
+
+def test_folders_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(NotADirectoryError, match="no: is not a folder; expected one of images"):
+        match_sets([tmp_path, tmp_path / "no"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,6 +74,17 @@ Windows = Annotated[
         "ct-lung, suv (to which a DICOM PET is converted); once for all images, or again for each, in their order.",
     ),
 ]
+FOLDERS = "Whole folders"  # heading of their options
+STREAM = Path("-")  # standard input or output
+Pattern = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="How the files of one source are named, once for each source, as in --pattern '{name}_T' --pattern "
+        "'{name}_V': {name} is what the sources of a set have in common, * is anything else; .jpg at its end leaves "
+        "out other formats.",
+        rich_help_panel=FOLDERS,
+    ),
+]
 DataRange = Annotated[
     str | None, typer.Option("--range", help="LOW,HIGH: black and white of all images, none of which may pass them.")
 ]
@@ -84,6 +97,8 @@ def _terminated(number: int, frame: object) -> None:
 def main() -> None:
     """Run the command line; errors are one line and exit code 1, wrong usage is exit code 2."""
     signal.signal(signal.SIGTERM, _terminated)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         app()
     except KeyboardInterrupt:
@@ -102,14 +117,20 @@ def main() -> None:
 
 @app.command()
 def fuse(
-    sources: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="IMAGES...",
-            help="Two or more registered images, or volumes, of one size; a folder is a DICOM series.",
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="Where to write the fused image; - is standard output; of folders, a folder."
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the fused image.")],
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="IMAGES...",
+            help="Two or more registered images, or volumes, of one size; - is standard input, a folder of DICOM "
+            "files a series. Or whole folders of images.",
+        ),
+    ] = None,
     method: Method = "learned",
     config: ConfigFile = None,
     window: Windows = None,
@@ -140,32 +161,126 @@ def fuse(
     profile: Annotated[
         bool, typer.Option("--profile", help="Print where the time goes, in a second, warm run.")
     ] = False,
+    pattern: Pattern = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=FOLDERS,
+            help="CSV file with the columns a, b, c, ...: a row for each result, instead of IMAGES.",
+        ),
+    ] = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="exif",
+            rich_help_panel=FOLDERS,
+            help="exif: find the exposure brackets and focus stacks of one folder by time and exposure.",
+        ),
+    ] = None,
+    gap: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            rich_help_panel=FOLDERS,
+            help="With --group-by: most seconds from the end of one picture to the next; by default 2.",
+        ),
+    ] = None,
+    suffix: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=FOLDERS,
+            help="Format of the results, such as .tif; by default as the first image, where that can hold it; of -o -: "
+            ".png.",
+        ),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, rich_help_panel=FOLDERS, help="Sets that are fused at a time.")] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", rich_help_panel=FOLDERS, help="List what would be fused, and write nothing.")
+    ] = False,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=FOLDERS,
+            help="File to append a line of JSON to for each set: sources, output, seconds, error.",
+        ),
+    ] = None,
     paper: Annotated[bool, typer.Option("--paper", hidden=True)] = False,
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Fuse registered images into one."""
+    """Fuse registered images into one, or whole folders of them: of each set one.
+
+    nmfuse fuse mri.png ct.png -o fused.png
+
+    nmfuse fuse INFRARED/ VISIBLE/ -o FUSED/
+
+    nmfuse fuse FLIGHT/ --pattern '{name}_T' --pattern '{name}_V' -o FUSED/
+
+    Of folders, files of the same name belong together. Results that are there already are left alone, so that a run
+    that was ended goes on where it was; --overwrite makes them again.
+    """
     if paper:
         raise typer.BadParameter("is --method paper-letter now", param_hint="--paper")
-    fuser = _fuser(method, config)
+    if bool(sources) == (groups is not None):
+        raise typer.BadParameter("give images, or folders of them, or --groups", param_hint="IMAGES")
+    fuser, images = _fuser(method, config), sources or []
+    options: dict[str, Any] = {
+        "overwrite": overwrite,
+        "resample_to": resample_to,
+        "slice_axis": slice_axis,
+        "data_range": _pair_of_numbers(data_range, "--range"),
+        "output_dtype": dtype,
+        "fill": fill,
+        "balance": _numbers(balance, "--balance"),
+    }
+    suffix = suffix and f".{suffix.removeprefix('.')}"
+    from nmfuse.cli.folders import is_of_folders, run_folders
     from nmfuse.cli.fusing import run_fuse
+    from nmfuse.cli.streams import files_for_streams
 
-    run_fuse(
-        fuser,
-        sources,
-        output,
-        explain=explain,
-        report=report,
-        profile=profile,
-        overwrite=overwrite,
-        resample_to=resample_to,
-        slice_axis=slice_axis,
-        window=_windows(window, len(sources)),
-        data_range=_pair_of_numbers(data_range, "--range"),
-        output_dtype=dtype,
-        fill=fill,
-        balance=_numbers(balance, "--balance"),
-    )
+    if groups is not None or is_of_folders(images):
+        _refuse(
+            {"--explain": explain, "--report": report, "--profile": profile}, "is of one result, and not of folders"
+        )
+        if group_by is not None and (group_by != "exif" or len(images) != 1):
+            raise typer.BadParameter(f"got {group_by!r}; expected exif, and one folder", param_hint="--group-by")
+        _refuse({"--gap": gap is not None and group_by is None}, "is for --group-by")
+        _refuse({"--pattern": pattern and (groups or group_by)}, "does not go with --groups or --group-by")
+        run_folders(
+            fuser,
+            images,
+            output,
+            patterns=pattern or [],
+            groups=groups,
+            by_exif=group_by is not None,
+            gap=2.0 if gap is None else gap,
+            suffix=suffix,
+            jobs=jobs,
+            dry_run=dry_run,
+            log=log,
+            windows=partial(_windows, window),
+            **options,
+        )
+        return
+    of_folders = {"--pattern": pattern, "--group-by": group_by, "--gap": gap, "--dry-run": dry_run, "--log": log}
+    _refuse({**of_folders, "--jobs": jobs > 1}, "is for folders, and IMAGES are files")
+    if output == STREAM:
+        _refuse({"--profile": profile}, "prints to standard output, where -o - writes the image")
+    else:
+        _refuse({"--suffix": suffix}, "is for folders and for -o -; the suffix of --output says the format")
+    with files_for_streams(images, output, suffix or ".png") as (paths, target):
+        run_fuse(
+            fuser,
+            paths,
+            target,
+            explain=explain,
+            report=report,
+            profile=profile,
+            window=_windows(window, len(paths)),
+            **options,
+        )
+    if output != STREAM:
+        print(output)
 
 
 @app.command()
@@ -279,6 +394,7 @@ def compare(
         Path | None, typer.Option("--config", help="TOML file with a table of parameters for any method.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one a core.")] = None,
+    pattern: Pattern = None,
     paper: Annotated[bool, typer.Option("--paper", help="Print the paper's Table III beside ours.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -289,7 +405,7 @@ def compare(
             raise typer.BadParameter(f"{config}: {name} is no table; expected [METHOD] tables", param_hint="--config")
     from nmfuse.cli.comparing import run_compare
 
-    run_compare(pairs, output, _names(methods), _names(metrics), params, workers, paper=paper)
+    run_compare(pairs, output, _names(methods), _names(metrics), params, workers, patterns=pattern or [], paper=paper)
 
 
 @app.command()
@@ -520,6 +636,12 @@ def classify_evaluate(
         allow_leaks=allow_leaks,
         overwrite=overwrite,
     )
+
+
+def _refuse(given: dict[str, Any], why: str) -> None:
+    for option, value in given.items():
+        if value:
+            raise typer.BadParameter(why, param_hint=option)
 
 
 def _two_classes(text: str | None) -> tuple[str, str] | None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from nmfuse.cli.progress import progress_bar
+from nmfuse.cli.progress import progress_bar, say_alone
 from nmfuse.compare import ablate, compare, paper_table, write_report
 from nmfuse.compare.paper import METHODS as PAPER_METHODS
+from nmfuse.io import SourceSet, match_sets
 from nmfuse.methods import METHODS
 from nmfuse.metrics import RANKING, mean_ranks
 
@@ -33,14 +35,19 @@ def run_compare(
     params: dict[str, dict[str, Any]],
     workers: int | None,
     *,
+    patterns: list[str],
     paper: bool,
 ) -> None:
-    """Compare, write the report, and print mean ranks or the paper's table."""
+    """Compare, write the report, print mean ranks or the paper's table, and say what failed."""
     if paper and methods is None:
         methods = list(PAPER_METHODS)
+    where: Sequence[Path] | Sequence[SourceSet] = pairs
+    if patterns:
+        where, alone = match_sets(pairs, patterns)
+        say_alone(alone)
     with progress_bar("compare") as progress:
         comparison = compare(
-            pairs, output, methods=methods, metrics=metrics, params=params, workers=workers, progress=progress
+            where, output, methods=methods, metrics=metrics, params=params, workers=workers, progress=progress
         )
     report = write_report(comparison)
     ranking = [name for name in RANKING if name in comparison.metrics]
@@ -55,6 +62,9 @@ def run_compare(
     for (pair, method), error in comparison.errors.items():
         print(f"failed: {method} on {pair}: {error}")
     print(report)
+    if comparison.errors:
+        in_all = len(comparison.values) + len(comparison.errors)
+        raise RuntimeError(f"{len(comparison.errors)} of {in_all} failed; {report} names them")
 
 
 def run_ablate(pairs: Path, output: Path, networks: dict[str, Path], *, overwrite: bool) -> None:

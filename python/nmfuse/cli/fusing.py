@@ -16,6 +16,7 @@ from nmfuse.cli.panel import write_steps
 from nmfuse.fuser import Fuser
 from nmfuse.images import Grid, Image
 from nmfuse.io import check_file, check_output, read_image, to_profile_of, write_image
+from nmfuse.io.formats import format_of
 from nmfuse.io.suv import as_asked
 
 _HELD = 4  # images that are read once; of more, one after the other is read again when its turn comes
@@ -26,16 +27,21 @@ def run_fuse(
     paths: list[Path],
     output: Path,
     *,
-    explain: Path | None,
-    report: Path | None,
-    profile: bool,
+    instead: Sequence[Path] = (),
+    explain: Path | None = None,
+    report: Path | None = None,
+    profile: bool = False,
     overwrite: bool,
     output_dtype: str | None,
     resample_to: str | None,
     **options: Any,
-) -> None:
-    """Refuse what cannot be written, fuse, write the image, and what was asked for besides."""
-    check_output(output, overwrite=overwrite, sources=paths)
+) -> Path:
+    """Refuse what cannot be written, fuse, write the image, and what was asked for besides; return where it is.
+
+    `instead` are further paths: the image goes to the first of all whose format can hold it.
+    """
+    for path in (output, *instead):
+        check_output(path, overwrite=overwrite, sources=paths)
     if explain is not None and explain.exists():
         check_file(explain / "explain.png", overwrite=overwrite)
     if report is not None:
@@ -72,15 +78,14 @@ def run_fuse(
         in_colour |= image.ndim > spatial
         if image.shape[:spatial] == images[0].shape[:spatial]:
             seen = seen | (True if image.valid is None else image.valid)
-    check_output(
-        output,
-        overwrite=overwrite,
-        dtype=output_dtype or images[0].dtype,
-        ndim=spatial + in_colour,
-        colour=in_colour,
-        transparent=options["fill"] is None and not seen.all(),
-        sources=paths,
-    )
+    result: dict[str, Any] = {
+        "dtype": np.dtype(output_dtype or images[0].dtype).name,
+        "ndim": spatial + in_colour,
+        "colour": in_colour,
+        "transparent": bool(options["fill"] is None and not seen.all()),
+    }
+    output = next((path for path in (output, *instead) if format_of(path).holds(**result)), output)
+    check_output(output, overwrite=overwrite, sources=paths, **result)
 
     if explain is None and report is None:
         fused = fuser.fuse(sources(), output=output_dtype, **options)
@@ -102,9 +107,9 @@ def run_fuse(
                 options={"balance": [share for _, share in shown]},
             )
     write_image(output, fused, overwrite=overwrite)
-    print(output)
     if profile:
         print_timings(fuser.explain(sources(), output=output_dtype, **options))
+    return output
 
 
 def _grid_to_take(text: str, paths: Sequence[Path], images: Sequence[Image]) -> Grid:

@@ -15,6 +15,7 @@ from nmfuse.compare.run import Comparison
 from nmfuse.images.luma import grey
 from nmfuse.io import SourceSet, new_file, read_image
 from nmfuse.io.html import data_uri, render
+from nmfuse.io.locks import locked
 from nmfuse.io.tables import markdown
 from nmfuse.kernels import num_threads
 from nmfuse.methods import METHODS
@@ -54,11 +55,12 @@ def write_report(comparison: Comparison) -> Path:
         methods={name: METHODS[name] for name in comparison.methods},
         environment=_environment(),
     )
-    path = comparison.folder / "report.html"
-    with new_file(path, overwrite=True) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    with new_file(comparison.folder / "tables.md", overwrite=True) as temporary:
-        temporary.write_text(_markdown(comparison), encoding="utf-8")
+    path, tables = comparison.folder / "report.html", _markdown(comparison)
+    with locked(comparison.folder):
+        with new_file(path, overwrite=True) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+        with new_file(comparison.folder / "tables.md", overwrite=True) as temporary:
+            temporary.write_text(tables, encoding="utf-8")
     return path
 
 
@@ -80,7 +82,8 @@ def _overall(comparison: Comparison) -> list[dict[str, Any]]:
     for method in comparison.methods:
         each = [by_kind[kind].get(method, float("nan")) for kind in comparison.kinds]
         rows.append({"method": method, "ranks": each, "mean": float(np.mean(each))})
-    best = np.nanmin([[row["mean"], *row["ranks"]] for row in rows], axis=0)
+    columns = np.array([[row["mean"], *row["ranks"]] for row in rows])
+    best = np.where(np.isnan(columns), np.inf, columns).min(axis=0)  # where all have failed, none is best
     for row in rows:
         row["best"] = (np.array([row["mean"], *row["ranks"]]) == best).tolist()
     return sorted(rows, key=lambda row: (np.isnan(row["mean"]), row["mean"]))
@@ -144,7 +147,10 @@ def _plot(comparison: Comparison, kind: str) -> str:
 
 def _wall(comparison: Comparison, pair: SourceSet) -> dict[str, Any]:
     """Pictures of one pair: sources, and of every method the fused image and its differences to them."""
-    sources = [image.pixels for image in pair.images()]
+    try:
+        sources = [image.pixels for image in pair.images()]
+    except (OSError, ValueError):  # said among the errors
+        return {"label": pair.label, "kind": pair.kind, "tiles": []}
     tiles = [
         {"name": f"source {name}", "image": _picture(x), "differences": "", "file": ""}
         for name, x in zip(ascii_uppercase, sources, strict=False)

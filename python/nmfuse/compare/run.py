@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import csv
 import json
-import os
+import logging
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from nmfuse.fuser import fuse
 from nmfuse.io import SourceSet, find_sets, new_file, write_image
-from nmfuse.kernels import num_threads, set_num_threads
+from nmfuse.io.formats import split_page
+from nmfuse.io.locks import locked
+from nmfuse.io.output import leftovers
+from nmfuse.kernels import num_threads
 from nmfuse.methods import METHODS
 from nmfuse.metrics import METRICS, measure
+from nmfuse.processes import run_each
 from nmfuse.version import __version__
 
 # ASR with its authors' step of one pixel costs sixteen times as much; `params` takes it back.
@@ -29,7 +31,10 @@ RUNS = 3  # of which a time is the median
 _KEY = ("kind", "pair", "method", "settings", "error")
 _TIMES = ("kind", "pair", "method", "settings", "size", "threads", "seconds")
 
+_PASSING = ("OSError", "MemoryError", "RuntimeError: its process")  # errors that another run need not meet again
+
 Progress = Callable[[int, int, str], None]
+log = logging.getLogger("nmfuse.compare")
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class Comparison:
 
 
 def compare(
-    where: Path | Iterable[Path],
+    where: Path | Iterable[Path | SourceSet],
     folder: Path,
     *,
     methods: Sequence[str] | None = None,
@@ -98,9 +103,10 @@ def compare(
     Parameters
     ----------
     where : path or several
-        Pairs, or sets of more images, as `find_sets` takes them.
+        Pairs, or sets of more images, as `find_sets` takes them, or such sets themselves.
     folder : path
-        Made if missing. What it holds from an earlier run with the same images, parameters and version is kept.
+        Made if missing. What it holds from an earlier run with the same images, parameters and version is kept. While
+        another process compares into it, this one waits.
     methods : sequence of str, optional
         Names in `METHODS`; by default all whose packages are there.
     metrics : sequence of str, optional
@@ -125,9 +131,12 @@ def compare(
     Notes
     -----
     A method that fails on a pair is recorded with its error, and the others go on. Times are taken after all else, in
-    this process, with its threads, on each kind's first pair: once to load weights, then the median of three.
+    this process, with its threads, on each kind's first pair that a method can fuse: once to load weights, then the
+    median of three.
     """
-    pairs = find_sets(where)
+    given = [where] if isinstance(where, (str, Path)) else list(where)
+    sets = [one for one in given if isinstance(one, SourceSet)]
+    pairs = sets or find_sets(one for one in given if not isinstance(one, SourceSet))
     names, missing = _choose_methods(methods)
     wanted = list(METRICS) if metrics is None else list(metrics)
     unknown = [f"metrics: {name!r}" for name in wanted if name not in METRICS]
@@ -136,9 +145,24 @@ def compare(
         raise ValueError(f"{unknown[0]} is not known; expected some of {', '.join([*METHODS, *METRICS])}")
     settings = {name: dict((params or {}).get(name, PARAMS.get(name, {}))) for name in names}
     folder.mkdir(parents=True, exist_ok=True)
-    values, errors = _measure(pairs, settings, wanted, folder, workers or num_threads(), progress)
-    seconds = _time(pairs, settings, folder, progress)
+    with _alone_in(folder):
+        values, errors = _measure(pairs, settings, wanted, folder, workers or num_threads(), progress)
+        fused = {label for label, _ in values}
+        seconds = _time([pair for pair in pairs if pair.label in fused], settings, folder, progress)
     return Comparison(folder, pairs, names, wanted, values, errors, seconds, missing)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process compares into a folder, and take away what killed ones have left half written."""
+    with locked(folder, wait=False) as held:
+        if not held:
+            log.warning("%s: another comparison is written there; waiting until it is done", folder)
+    with locked(folder):
+        for inside in (folder, *(path for path in (folder / "images").glob("*") if path.is_dir())):
+            for path in (path for paths in leftovers(inside).values() for path in paths):
+                path.unlink(missing_ok=True)
+        yield
 
 
 def image_path(folder: Path, pair: SourceSet, method: str) -> Path:
@@ -177,32 +201,24 @@ def _measure(
         return json.dumps(made_of, sort_keys=True, default=str)
 
     table = _Rows(folder / "metrics.csv", (*_KEY, *METRICS))
-    jobs, done = [], {}
+    jobs: list[tuple[Any, ...]] = []
+    done = {}
     for pair in pairs:
         for method in settings:
             row = table.find(pair.kind, pair.name, method, signature(pair, method))
-            whole = row is not None and (row["error"] or all(row[metric] for metric in metrics))
-            if row is not None and whole and (row["error"] or image_path(folder, pair, method).is_file()):
+            failed = row is not None and row["error"] and not row["error"].startswith(_PASSING)
+            whole = row is not None and not row["error"] and all(row[metric] for metric in metrics)
+            if row is not None and (failed or (whole and image_path(folder, pair, method).is_file())):
                 done[pair.label, method] = row
             else:
-                jobs.append((pair, method))
+                jobs.append((pair, method, dict(settings[method]), folder, metrics))
     in_all = len(pairs) * len(settings)
-    if jobs:
-        with _one_thread(), _pool(min(workers, len(jobs))) as pool:
-            waiting = {
-                pool.submit(_work, pair, method, dict(settings[method]), folder, metrics): (pair, method)
-                for pair, method in jobs
-            }
-            try:
-                for future in as_completed(waiting):
-                    pair, method = waiting[future]
-                    head = dict(zip(_KEY, (pair.kind, pair.name, method, signature(pair, method)), strict=False))
-                    done[pair.label, method] = table.append({**head, **future.result()})
-                    if progress is not None:
-                        progress(len(done), in_all, f"{pair.label}, {method}")
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+    for (pair, method, *_), found in run_each(_work, jobs, workers=workers):
+        row = {"error": f"RuntimeError: {found}"} if isinstance(found, Exception) else found
+        head = dict(zip(_KEY, (pair.kind, pair.name, method, signature(pair, method)), strict=False))
+        done[pair.label, method] = table.append({**head, **row})
+        if progress is not None:
+            progress(len(done), in_all, f"{pair.label}, {method}")
     values, errors = {}, {}
     for pair in pairs:
         for method in settings:
@@ -294,36 +310,12 @@ class _Rows:
 
 
 def _checksum(pair: SourceSet) -> str:
-    return "-".join(f"{zlib.crc32(path.read_bytes()):08x}" for path in pair.paths)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Give processes that start within the block one thread each."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NMFUSE_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin)
-
-
-def _begin() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    set_num_threads(1)
-    try:
-        import cv2
-    except ModuleNotFoundError:
-        return
-    cv2.setNumThreads(1)
+    """Return what changes with the files of a pair; one that cannot be read is for the methods to say."""
+    sums = []
+    for path in pair.paths:
+        file, page = split_page(path)
+        try:
+            sums.append(f"{zlib.crc32(file.read_bytes()):08x}" + ("" if page is None else f"[{page}]"))
+        except OSError:
+            sums.append("unreadable")
+    return "-".join(sums)

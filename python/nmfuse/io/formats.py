@@ -263,6 +263,18 @@ def format_to_read(path: str | Path) -> Format:
     return found
 
 
+def can_be_written(path: str | Path) -> bool:
+    """Return whether a path has, or is, the suffix of a format that is written here, and what it needs is installed.
+
+    Examples
+    --------
+    >>> can_be_written("x.png"), can_be_written(".tif"), can_be_written("x.gif")
+    (True, True, False)
+    """
+    found = _find(f"x{Path(path).name}")
+    return found is not None and found.write is not None and (not found.needs or _is_installed(found.needs))
+
+
 def split_page(path: str | Path) -> tuple[Path, int | str | None]:
     """Return the file that a path names, and the page of it, or the array: but where a file is so named.
 
@@ -292,10 +304,27 @@ def _split(path: str) -> tuple[Path, int | str | None]:
     return Path(path), None
 
 
+def split_suffix(path: str | Path) -> tuple[str, str]:
+    """Return the name of an image file without the suffix of its format, and that suffix, as they are written.
+
+    Examples
+    --------
+    >>> split_suffix("scans/ct.nii.gz"), split_suffix("x.TIF[3]"), split_suffix("notes")
+    (('ct', '.nii.gz'), ('x', '.TIF'), ('notes', ''))
+    """
+    name = split_page(path)[0].name
+    at = len(name) - len(_suffix(name))
+    return name[:at], name[at:]
+
+
+def _suffix(name: str) -> str:
+    """Return the suffix of the table, the longest, with which a name ends; "" where there is none."""
+    name = name.lower()
+    return max((suffix for suffix in _table() if name.endswith(suffix) and name != suffix), key=len, default="")
+
+
 def _find(path: str | Path) -> Format | None:
-    name = _split(str(path))[0].name.lower()
-    ends = [suffix for suffix in _table() if name.endswith(suffix) and name != suffix]
-    return _table()[max(ends, key=len)] if ends else None
+    return _table().get(_suffix(_split(str(path))[0].name))
 
 
 def refuse_what_does_not_fit(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from nmfuse.io.formats import refuse_what_does_not_fit, split_page
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{12}-(?P<name>.+)", re.DOTALL)  # the names that `new_file` writes to
 
 
 def check_file(path: str | Path, *, overwrite: bool, sources: Iterable[str | Path] = ()) -> None:
@@ -139,3 +143,25 @@ def new_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def leftovers(folder: str | Path) -> dict[str, list[Path]]:
+    """Return the temporary files of `new_file` in a folder, by the name that each was to become.
+
+    They were left by runs that were killed, or belong to one that is writing at this moment: delete one only while no
+    other run can write the file of that name, as under `nmfuse.io.locks.locked`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for name in (".0123456789ab-x.png", "x.png", ".hidden.png"):
+    ...     _ = (folder / name).write_bytes(b"")
+    >>> [(name, len(paths)) for name, paths in leftovers(folder).items()]
+    [('x.png', 1)]
+    """
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in Path(folder).iterdir():
+        if named := _TEMPORARY.fullmatch(path.name):
+            found[named["name"]].append(path)
+    return dict(found)

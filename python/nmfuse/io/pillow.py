@@ -37,7 +37,7 @@ def read(path: Path, page: int | None = None) -> Image:
         For several frames of which none is chosen, one that is not there, an animation of 16-bit colour, AVIF of more
         than 8 bits, other colours than grey, RGB, CMYK and palettes, or too many pixels.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         refuse_too_large(path, file.width * file.height)
         _refuse_lost_bits(path, file)
         _choose(path, file, page)
@@ -66,15 +66,25 @@ def read_heif(path: Path, page: int | None = None) -> Image:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Picture]:
-    """Open a file without the limit of Pillow, which is one for the whole process: ours holds here."""
+def opened(path: Path, *others: str) -> Iterator[Picture]:
+    """Open a file of our formats, or of others of Pillow, without its limit, which is one for the whole process.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "x.png"
+    >>> write(path, Image(np.zeros((16, 20), np.uint8)), "PNG")
+    >>> with opened(path) as picture:
+    ...     picture.size
+    (20, 16)
+    """
     from PIL import Image as Pillow
 
     Pillow.init()
     with _LIMIT:
         theirs, Pillow.MAX_IMAGE_PIXELS = Pillow.MAX_IMAGE_PIXELS, None
         try:
-            file = Pillow.open(path, formats=[name for name in _DECODERS if name in Pillow.OPEN])
+            file = Pillow.open(path, formats=[name for name in (*_DECODERS, *others) if name in Pillow.OPEN])
         finally:
             Pillow.MAX_IMAGE_PIXELS = theirs
     with file:

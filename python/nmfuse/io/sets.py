@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -13,10 +13,12 @@ from string import ascii_lowercase, ascii_uppercase
 
 from nmfuse.images import Image
 from nmfuse.images.luma import grey
-from nmfuse.io.formats import split_page
+from nmfuse.io.dicom import is_dicom
+from nmfuse.io.formats import split_page, split_suffix
 from nmfuse.io.images import list_images, read_image
 
 _LETTERED = re.compile(r"(.+)_([A-Z])")  # the stem of a source
+_NAME = "{name}"  # of a pattern: what the sources of a set have in common
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,9 @@ def find_sets(where: str | Path | Iterable[str | Path]) -> list[SourceSet]:
     sets: list[SourceSet] = []
     for path in paths:
         if path.is_dir():
-            folders = (path, *sorted(p for p in path.iterdir() if p.is_dir()))
-            found = [one for folder in folders for one in _in_folder(folder)]
+            below = sorted(p for p in path.iterdir() if p.is_dir())
+            folders = {folder.resolve(): folder for folder in (*reversed(below), path)}  # a link may lead back here
+            found = [one for folder in folders.values() for one in _in_folder(folder)]
         elif path.is_file():
             found = _in_table(path)
         else:
@@ -105,6 +108,123 @@ def find_sets(where: str | Path | Iterable[str | Path]) -> list[SourceSet]:
             )
         seen[one.label] = one
     return sorted(sets, key=lambda one: one.label)
+
+
+def match_sets(folders: Sequence[str | Path], patterns: Sequence[str] = ()) -> tuple[list[SourceSet], dict[Path, str]]:
+    """Return the sets whose sources have a name in common, and the images that have no partner.
+
+    Parameters
+    ----------
+    folders : sequence of paths
+        One for each source, in which each set has one file; or one for all.
+    patterns : sequence of str
+        For each source how its files are named: ``{name}`` stands for what the sources of a set have in common, ``*``
+        for anything else. A suffix such as ``.jpg``, in any case, leaves out other formats; without one, a file may be
+        of any. By default each is ``{name}``: the same name in each folder, suffixes apart. In one folder, a file that
+        fits several patterns belongs to the longest of them.
+
+    Returns
+    -------
+    list of SourceSet
+        Sorted by name; the kind is the names of the folders.
+    dict
+        Images that are in no set -> why.
+
+    Raises
+    ------
+    NotADirectoryError
+        If there is no such folder.
+    ValueError
+        If a pattern has not one ``{name}``, their number does not fit, two files fit one place, or no set is found.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for name in ("DJI_0001_T.JPG", "DJI_0001_V.JPG", "DJI_0002_T.JPG"):
+    ...     _ = (folder / name).write_bytes(b"")
+    >>> sets, alone = match_sets([folder], ["{name}_T", "{name}_V"])
+    >>> [one.name for one in sets], [path.name for path in alone]
+    (['DJI_0001'], ['DJI_0002_T.JPG'])
+    """
+    places, count = [Path(folder) for folder in folders], len(folders)
+    patterns = list(patterns or [_NAME] * count)
+    if len(places) == 1:
+        places *= len(patterns)
+    if len(patterns) < 2 or len(places) != len(patterns):
+        raise ValueError(
+            f"pattern: got {len(patterns)} for {count} folder{'s' * (count > 1)}; expected one for each folder, or for "
+            "one folder one for each source, such as '{name}_T' and '{name}_V'"
+        )
+    fits = [_fitting(pattern) for pattern in patterns]
+
+    def called(k: int, name: str) -> str:
+        return patterns[k].replace(_NAME, name) + ("" if split_suffix(patterns[k])[1] else ".*")
+
+    named: dict[str, list[list[Path]]] = defaultdict(lambda: [[] for _ in places])  # name -> source -> files
+    alone: dict[Path, str] = {}
+    for folder in dict.fromkeys(places):
+        here = [k for k, place in enumerate(places) if place == folder]
+        for path in list_images(folder):
+            names = {k: name for k in here if (name := fits[k](path)) is not None}
+            if names:
+                k = max(names, key=lambda k: len(patterns[k]))
+                named[names[k]][k].append(path)
+            else:
+                alone[path] = f"is not named {' or '.join(patterns[k] for k in here)}"
+    kind, sets = "_".join(dict.fromkeys(place.resolve().name for place in places)), []
+    for name, files in sorted(named.items()):
+        for k, paths in enumerate(files):
+            if len(paths) > 1:
+                raise ValueError(
+                    f"{paths[1]}: is {called(k, name)}, and so is {paths[0]}; choose one by the suffix in "
+                    f"its pattern, such as '{{name}}{paths[0].suffix}', or rename one of them"
+                )
+        lacking = [k for k, paths in enumerate(files) if not paths]
+        if lacking:
+            wanted = ", ".join(f"{called(k, name)} in {places[k]}" for k in lacking)
+            alone |= {path: f"has no partner {wanted}" for paths in files for path in paths}
+        else:
+            sets.append(SourceSet(kind, name, tuple(path for (path,) in files)))
+    if not sets:
+        where = ", ".join(str(place) for place in dict.fromkeys(places))
+        example = "".join(f"; {path.name} {why}" for path, why in list(alone.items())[:1])
+        raise ValueError(f"{where}: no images belong together by {' and '.join(patterns)}{example}")
+    return sets, alone
+
+
+def _fitting(pattern: str) -> Callable[[Path], str | None]:
+    """Return the function that gives the name of a file by a pattern, None where it does not fit."""
+    if pattern.count(_NAME) != 1 or "/" in pattern:
+        raise ValueError(
+            f"pattern: got {pattern!r}; expected the name of a file with {_NAME} once, such as '{{name}}_T.jpg'"
+        )
+    stem, suffix = split_suffix(pattern)
+    text = re.escape(stem).replace(re.escape(_NAME), "(?P<name>.+)").replace(re.escape("*"), ".*")
+    regex = re.compile(text, re.DOTALL)
+
+    def name(path: Path) -> str | None:
+        of_file, its = split_suffix(path)
+        found = regex.fullmatch(of_file) if suffix.lower() in ("", its.lower()) else None
+        return found and found["name"]
+
+    return name
+
+
+def is_one_source(folder: str | Path) -> bool:
+    """Return whether a folder is one source, a DICOM series; if not, its files are sources of sets.
+
+    It is one if it, or a folder in it, holds DICOM files, with any suffix or none, and it holds no other images.
+
+    Examples
+    --------
+    >>> is_one_source("scans")
+    False
+    """
+    folder = Path(folder)
+    if not folder.is_dir() or any(path.suffix.lower() != ".dcm" for path in list_images(folder)):
+        return False
+    return any(is_dicom(path) for path in folder.rglob("*"))
 
 
 def _in_folder(folder: Path) -> list[SourceSet]:
@@ -151,7 +271,11 @@ def _in_table(path: Path) -> list[SourceSet]:
         for file_ in files:
             if not split_page(file_)[0].exists():
                 raise FileNotFoundError(f"{file_}: no such file, named in {path}")
-        sets.append(SourceSet(row.get("kind") or path.stem, row.get("name") or files[0].stem.removesuffix("_A"), files))
+        kind, name = row.get("kind") or path.stem, row.get("name") or files[0].stem.removesuffix("_A")
+        for column, value in (("kind", kind), ("name", name)):
+            if "/" in value or value in (".", ".."):
+                raise ValueError(f"{path}: line {line} has the {column} {value!r}; expected one without a folder")
+        sets.append(SourceSet(kind, name, files))
     return sets
 
 
