@@ -31,7 +31,7 @@ def make_sources(folder: Path) -> None:
     (folder / "pairs").mkdir()
     for k in range(PAIRS):
         for letter in "AB":
-            write_image(folder / "pairs" / f"{k:02d}_{letter}.png", rng.integers(0, 256, (64, 64), np.uint8))
+            write_image(folder / "pairs" / f"{k:02d}_{letter}.png", rng.integers(0, 256, (160, 160), np.uint8))
 
 
 def command(what: str, sources: Path, out: Path) -> list[str]:
@@ -115,10 +115,7 @@ def main(what: str, kills: int = 10, seed: int = 0) -> None:
         folder = Path(name)
         make_sources(folder)
         begun = time.perf_counter()
-        child = start(command(what, folder, folder / "whole"))
-        assert until_a_result(child, folder / "whole", 0) is None
-        first = time.perf_counter() - begun
-        wait_for(child)
+        wait_for(start(command(what, folder, folder / "whole")))
         lasts = time.perf_counter() - begun
         expected, table = images(folder / "whole"), rows(folder / "whole")
         assert len(expected) == (18 if what == "compare" else PAIRS), sorted(expected)
@@ -126,13 +123,14 @@ def main(what: str, kills: int = 10, seed: int = 0) -> None:
         while sum(killed.values()) < kills:
             out, clean = folder / f"{done}", True
             while sum(killed.values()) < kills:
-                code, before = None, len(images(out))
+                missing = len(expected) - len(images(out))
                 child = start(command(what, folder, out))
-                if rng.random() < 0.5:
+                code = None
+                if missing and rng.random() < 2 / 3:  # while results are written
+                    code = until_there_are(child, out, len(expected) - rng.randrange(missing))
+                    time.sleep(rng.uniform(0, 0.01))
+                else:
                     time.sleep(rng.uniform(0, lasts))
-                else:  # while results are written
-                    code = until_a_result(child, out, before)
-                    time.sleep(rng.uniform(0, lasts - first))
                 number = rng.choice(list(SIGNALS))
                 code = finished(child) if code is None else code
                 if code is None:
@@ -141,8 +139,8 @@ def main(what: str, kills: int = 10, seed: int = 0) -> None:
                     assert code in (0, -number, SIGNALS[number]), (number, code)
                     killed[number] += 1
                     clean &= number != signal.SIGKILL
-                until = time.monotonic() + 60  # on a busy machine
-                while (left := left_of_group(child)) and time.monotonic() < until:
+                deadline = time.monotonic() + 60  # on a busy machine
+                while (left := left_of_group(child)) and time.monotonic() < deadline:
                     time.sleep(0.02)
                 assert not left, f"processes outlive the run: {left}"
                 there = images(out)
@@ -160,9 +158,9 @@ def main(what: str, kills: int = 10, seed: int = 0) -> None:
     print(f"{what}: {sum(killed.values())} kills ({counts}), {partly} with some results there, {done} folders done")
 
 
-def until_a_result(child: int, out: Path, before: int) -> int | None:
-    """Wait until there are more results than before, or the run has ended; return its exit status then."""
-    while (code := finished(child)) is None and len(images(out)) == before:
+def until_there_are(child: int, out: Path, count: int) -> int | None:
+    """Wait until there are so many results, or the run has ended; return its exit status then."""
+    while (code := finished(child)) is None and len(images(out)) < count:
         time.sleep(0.001)
     return code
 

@@ -419,7 +419,7 @@ def test_compare_and_the_papers_table(sources: tuple[Path, Path], tmp_path: Path
     assert done.returncode == 0, done.stderr
     assert "mean rank" in done.stdout
     assert {path.name for path in (tmp_path / "report").iterdir()} == {
-        "images", "metrics.csv", "times.csv", "report.html", "tables.md",
+        ".nmfuse.lock", "images", "metrics.csv", "times.csv", "report.html", "tables.md",
     }  # fmt: skip
     wrong = run(*asked, "--metrics", "entropy")
     assert (wrong.returncode, "metrics: 'entropy' is not known" in wrong.stderr) == (1, True)
