@@ -17,8 +17,7 @@ from scipy import fft, ndimage
 from nmfuse.images import Image
 from nmfuse.images.luma import luminance
 
-BLOCK = 96  # pixels along a block at most
-_ACROSS = 9  # blocks along a side at most: the cost does not depend on the size of the image
+BLOCK = 128  # pixels along a block at most
 _SMOOTHED = 1.0  # standard deviation in pixels, before gradients are taken
 _GAP = 4  # pixels around a peak that are not counted as another one
 
@@ -61,21 +60,22 @@ def edge_field(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
     y, x = np.gradient(smooth, axis=axes)
     energy = (x * x + y * y) * near
     shown = near.sum()
-    typical = energy.sum() / shown if shown else 0.0
+    typical = (np.sqrt(energy).sum() / shown) ** 2 if shown else 0.0
     return np.asarray((x + 1j * y) ** 2 * near / (energy + typical + 1e-20), np.complex64)
 
 
 @dataclass(frozen=True)
 class Shifts:
-    """By how much blocks of the moving image are shifted: what lies at a centre in the fixed one lies at
-    centre + shift in the moving one (as it was brought onto the fixed).
+    """By how much blocks of the moving image are shifted.
+
+    What lies at `centre` in the fixed image lies at `centre + shift` in the moving one, as it was put on the fixed.
 
     Attributes
     ----------
     centres, shifts : float64 array, shape (n, 2)
         Row and column.
     weights : float64 array, shape (n,)
-        How much higher the peak of the correlation is than the next, as a share of what equal images would have: 0 to 1.
+        How much higher the peak of the correlation is than the next; equal images have about 1.
     """
 
     centres: np.ndarray
@@ -83,10 +83,15 @@ class Shifts:
     weights: np.ndarray
 
 
-def block_shifts(fixed: Plane, moving: Plane, positions: Positions, reach: int) -> Shifts:
-    """Return the shift of every block that has one, at most `reach` pixels along an axis."""
+def block_shifts(fixed: Plane, moving: Plane, positions: Positions, *, reach: int, across: int) -> Shifts:
+    """Return the shift of every block that has one, at most `reach` pixels along an axis.
+
+    There are at most `across` blocks along a side: what it costs does not depend on the size of the images.
+    """
     size = min(BLOCK, *(n // 2 for n in fixed.values.shape))
-    corners = np.stack(np.meshgrid(*(_spread(n, size) for n in fixed.values.shape), indexing="ij"), -1).reshape(-1, 2)
+    corners = np.stack(np.meshgrid(*(_spread(n, size, across) for n in fixed.values.shape), indexing="ij"), -1).reshape(
+        -1, 2
+    )
     rows, columns = np.arange(size)[:, None], np.arange(size)
     index = (corners[:, 0, None, None] + rows, corners[:, 1, None, None] + columns)  # (n, size, size)
     places = positions(np.stack(np.broadcast_arrays(*index)).astype(np.float64))
@@ -119,9 +124,9 @@ def whole_shift(fixed: np.ndarray, moving: np.ndarray) -> tuple[np.ndarray, floa
     return np.array([_between(surface, at, axis) for axis in (0, 1)]) - centre, float(surface[at])
 
 
-def _spread(length: int, size: int) -> np.ndarray:
+def _spread(length: int, size: int, across: int) -> np.ndarray:
     """Return where blocks begin, half a block apart or further."""
-    count = min(_ACROSS, max(2, int(np.ceil(2 * (length - size) / size)) + 1))
+    count = min(across, max(2, int(np.ceil(2 * (length - size) / size)) + 1))
     return np.unique(np.linspace(0, length - size, count).astype(int))
 
 

@@ -103,8 +103,6 @@ def _starts(a: Any, b: Any) -> list[np.ndarray]:
     found = [np.zeros(axes)]
     for mode in ("GEOMETRY", "MOMENTS"):
         kind = getattr(sitk, f"Euler{axes}DTransform")()
-        start = sitk.CenteredTransformInitializer(
-            a, b, kind, getattr(sitk.CenteredTransformInitializerFilter, mode)
-        )
+        start = sitk.CenteredTransformInitializer(a, b, kind, getattr(sitk.CenteredTransformInitializerFilter, mode))
         found.append(np.array(sitk.Transform(start).GetParameters()[-axes:]))
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 
@@ -19,7 +18,8 @@ METHODS = ("auto", "edges", "information")
 _COARSE, _MIDDLE = 128, 512  # pixels along the longer side, at which the search and the first rounds take place
 _TURNS = np.deg2rad(np.arange(-10, 11, 2))
 _SCALES = np.arange(0.9, 1.101, 0.025)
-_REACHES = (24, 12, 8, 8)  # pixels that blocks may be off, round by round
+_REACHES = (24, 12, 6, 4)  # pixels that blocks may be off, round by round
+_ACROSS = 9  # blocks along a side at most
 _NODES = 12  # of the field of a deformable transform along the longer side
 _LEAST = 6  # blocks without which nothing is fitted
 
@@ -38,8 +38,8 @@ def register(moving: Image, fixed: Image, *, model: str = "similarity", method: 
         two for images without a grid alone.
     method : str
         "edges": the orientation of edges, block by block, whatever their contrast; for photographs, exposures, infrared
-        with visible, MRI with MRI. "information": mutual information of the values; for CT, PET, SPECT with MRI, and all
-        that has a grid (needs SimpleITK). "auto": information with a grid, edges without.
+        with visible, MRI with MRI or CT. "information": mutual information of the values; for PET and SPECT with MRI,
+        and all that has a grid (needs SimpleITK). "auto": information with a grid, edges without.
 
     Returns
     -------
@@ -119,7 +119,9 @@ def _register_by_edges(moving: Image, fixed: Image, model: str) -> Transform:
                     f"moving: {len(shifts.centres)} blocks have structure in common with fixed; expected {_LEAST} or "
                     "more, are they of one scene?"
                 )
-            step, _ = fit("affine" if whole else model, shifts.centres, shifts.centres + shifts.shifts, shifts.weights**2)
+            step, _ = fit(
+                "affine" if whole else model, shifts.centres, shifts.centres + shifts.shifts, shifts.weights**2
+            )
             transform = replace(transform, matrix=transform.matrix @ step)
     if model == "homography":
         for _ in range(2):
@@ -141,7 +143,7 @@ def _shifts_at(a: Plane, b: Plane, transform: Transform, factor: int, reach: int
     """Return the shifts of blocks of images made smaller, in pixels of the images themselves."""
     to_full = _enlarged(factor)
     at = _between_sizes(transform, factor)
-    found = block_shifts(a.smaller(factor), b.smaller(factor), at, reach)
+    found = block_shifts(a.smaller(factor), b.smaller(factor), at, reach=reach, across=_ACROSS)
     return Shifts(found.centres * factor + to_full[0, 2], found.shifts * factor, found.weights)
 
 

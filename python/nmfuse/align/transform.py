@@ -1,4 +1,4 @@
-"""What takes the places of one image to those of another: kept in a file, combined, and applied in one interpolation."""
+"""What takes the places of one image to those of another: kept in files, combined, applied at once."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ class Transform:
         if self.field is not None:
             nodes = np.array(self.field, np.float64)
             if nodes.ndim != 3 or len(nodes) != 2 or not self.step > 0 or not np.isfinite(nodes).all():
-                raise ValueError(f"field: shape {nodes.shape}, step {self.step}; expected (2, h, w), finite, a step > 0")
+                raise ValueError(
+                    f"field: shape {nodes.shape}, step {self.step}; expected (2, h, w), finite, a step > 0"
+                )
             object.__setattr__(self, "field", nodes)
 
     @classmethod
@@ -267,10 +269,12 @@ class Transform:
         except RuntimeError as error:
             raise ValueError(f"{path}: is no transform that ITK reads") from error
         if not found.IsLinear() or found.GetDimension() != 3:
-            raise ValueError(f"{path}: is a {found.GetName()} of {found.GetDimension()} axes; expected a linear one of 3")
+            raise ValueError(
+                f"{path}: is a {found.GetName()} of {found.GetDimension()} axes; expected a linear one of 3"
+            )
         zero = np.array(found.TransformPoint((0.0, 0.0, 0.0)))
         lps = np.eye(4)
-        lps[:3, :3] = np.stack([np.array(found.TransformPoint(tuple(row))) - zero for row in np.eye(3)], 1)
+        lps[:3, :3] = np.array([found.TransformPoint(row) for row in np.eye(3).tolist()]).T - zero[:, None]
         lps[:3, 3] = zero
         turn = np.diag([*_RAS_LPS, 1.0])
         return cls(turn @ lps @ turn, "affine", "mm")
