@@ -12,6 +12,7 @@ from nmfuse.align.resampling import resample
 from nmfuse.images import Image
 
 _REACH = 24  # pixels that a block may be off
+_BLOCK = 128  # pixels along a block at most
 _ACROSS = 5  # blocks along a side at most
 _SMALL = 256  # pixels along the longer side at which one shift of all is looked for first
 _AGREES = 1.5  # pixels that a block may lie off what most of them say
@@ -116,7 +117,9 @@ def _of_planes(a: Plane, b: Plane, spacing: tuple[float, ...] | None) -> Registr
     if min(a.values.shape) < _SIDE:
         return Registration(float("nan"), None, 0.0, 0)
     start = _one_shift(a, b)
-    shifts = block_shifts(a, b, lambda places: places + start[:, None, None, None], reach=_REACH, across=_ACROSS)
+    shifts = block_shifts(
+        a, b, lambda places: places + start[:, None, None, None], size=_BLOCK, reach=_REACH, across=_ACROSS
+    )
     count, total = len(shifts.centres), shifts.weights.sum()
     if count < _LEAST or total <= 0:
         return Registration(float("nan"), None, 0.0, count)

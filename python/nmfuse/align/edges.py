@@ -17,7 +17,6 @@ from scipy import fft, ndimage
 from nmfuse.images import Image
 from nmfuse.images.luma import luminance
 
-BLOCK = 128  # pixels along a block at most
 _SMOOTHED = 1.0  # standard deviation in pixels, before gradients are taken
 _GAP = 4  # pixels around a peak that are not counted as another one
 
@@ -83,12 +82,13 @@ class Shifts:
     weights: np.ndarray
 
 
-def block_shifts(fixed: Plane, moving: Plane, positions: Positions, *, reach: int, across: int) -> Shifts:
+def block_shifts(fixed: Plane, moving: Plane, positions: Positions, *, size: int, reach: int, across: int) -> Shifts:
     """Return the shift of every block that has one, at most `reach` pixels along an axis.
 
-    There are at most `across` blocks along a side: what it costs does not depend on the size of the images.
+    Blocks have `size` pixels along a side, or half the image's, and there are at most `across` of them along a side:
+    what it costs does not depend on the size of the images.
     """
-    size = min(BLOCK, *(n // 2 for n in fixed.values.shape))
+    size = min(size, *(n // 2 for n in fixed.values.shape))
     corners = np.stack(np.meshgrid(*(_spread(n, size, across) for n in fixed.values.shape), indexing="ij"), -1).reshape(
         -1, 2
     )

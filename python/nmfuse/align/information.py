@@ -13,7 +13,8 @@ from nmfuse.images.luma import luminance
 from nmfuse.kernels import num_threads
 
 _BINS = 32
-_SHRINK = (4, 2, 1)
+_SHRINK = (4, 2, 1)  # of the levels, as far as the shortest side keeps _SIDE pixels
+_SIDE = 12
 _SAMPLES = 100_000  # pixels that are looked at on each level, about
 
 
@@ -38,7 +39,8 @@ def register_by_information(moving: Image, fixed: Image, model: str) -> Transfor
             mask.CopyInformation(a if image is fixed else b)
             set_mask(mask)
     registration.SetMetricSamplingStrategy(registration.REGULAR)
-    shares = [min(1.0, _SAMPLES * factor**axes / a.GetNumberOfPixels()) for factor in _SHRINK]
+    shrink = [factor for factor in _SHRINK if factor == 1 or min(a.GetSize()) // factor >= _SIDE]
+    shares = [min(1.0, _SAMPLES * factor**axes / a.GetNumberOfPixels()) for factor in shrink]
     registration.SetMetricSamplingPercentagePerLevel(shares)
     registration.SetOptimizerAsRegularStepGradientDescent(
         learningRate=2.0 * min(a.GetSpacing()),
@@ -48,8 +50,8 @@ def register_by_information(moving: Image, fixed: Image, model: str) -> Transfor
         gradientMagnitudeTolerance=1e-6,
     )
     registration.SetOptimizerScalesFromPhysicalShift()
-    registration.SetShrinkFactorsPerLevel(list(_SHRINK))
-    registration.SetSmoothingSigmasPerLevel([2.0, 1.0, 0.0])
+    registration.SetShrinkFactorsPerLevel(shrink)
+    registration.SetSmoothingSigmasPerLevel([factor / 2 if factor > 1 else 0.0 for factor in shrink])
     registration.SetSmoothingSigmasAreSpecifiedInPhysicalUnits(False)
     best = None
     middle = a.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in a.GetSize()])

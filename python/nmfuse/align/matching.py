@@ -40,7 +40,7 @@ def match(image: Image, to: Image) -> Image:
     --------
     >>> to = Image(np.arange(40, 240, dtype=np.uint8).reshape(10, 20))
     >>> match(Image(to.pixels // 2), to).pixels[5, :5], to.pixels[5, :5]
-    (array([140, 142, 142, 144, 144], dtype=uint8), array([140, 141, 142, 143, 144], dtype=uint8))
+    (array([141, 141, 143, 143, 145], dtype=uint8), array([140, 141, 142, 143, 144], dtype=uint8))
     """
     name, other = image.name or "image", to.name or "to"
     if image.shape != to.shape or image.dtype != to.dtype:

@@ -19,6 +19,7 @@ _COARSE, _MIDDLE = 128, 512  # pixels along the longer side, at which the search
 _TURNS = np.deg2rad(np.arange(-10, 11, 2))
 _SCALES = np.arange(0.9, 1.101, 0.025)
 _REACHES = (24, 12, 6, 4)  # pixels that blocks may be off, round by round
+_BLOCK, _FINE = 128, 64  # pixels along a block at most; where a field bends
 _ACROSS = 9  # blocks along a side at most
 _NODES = 12  # of the field of a deformable transform along the longer side
 _LEAST = 6  # blocks without which nothing is fitted
@@ -139,11 +140,13 @@ def _sizes(shape: tuple[int, ...]) -> list[int]:
     return [factor] if factor == 1 else [factor, 1]
 
 
-def _shifts_at(a: Plane, b: Plane, transform: Transform, factor: int, reach: int) -> Shifts:
+def _shifts_at(a: Plane, b: Plane, transform: Transform, factor: int, reach: int, size: int = _BLOCK) -> Shifts:
     """Return the shifts of blocks of images made smaller, in pixels of the images themselves."""
     to_full = _enlarged(factor)
     at = _between_sizes(transform, factor)
-    found = block_shifts(a.smaller(factor), b.smaller(factor), at, reach=reach, across=_ACROSS)
+    found = block_shifts(
+        a.smaller(factor), b.smaller(factor), at, size=size, reach=reach, across=_ACROSS * _BLOCK // size
+    )
     return Shifts(found.centres * factor + to_full[0, 2], found.shifts * factor, found.weights)
 
 
@@ -196,7 +199,7 @@ def _bent(a: Plane, b: Plane, transform: Transform) -> Transform:
     field = np.zeros(nodes.shape)
     for _ in range(3):
         bent = replace(transform, model="deformable", field=field, step=step)
-        shifts = _shifts_at(a, b, bent, 1, _REACHES[1])
+        shifts = _shifts_at(a, b, bent, 1, _REACHES[1], _FINE)
         apart = ((nodes.reshape(2, 1, -1) - shifts.centres.T[:, :, None]) ** 2).sum(0)
         near = np.exp(-0.5 * apart / step**2) * (shifts.weights**2)[:, None]
         total = near.sum(0)

@@ -52,8 +52,8 @@ def resize(image: Image, like: Image) -> Image:
         return image
     if abs(h * shape[1] - w * shape[0]) > _PROPORTIONS * max(h * shape[1], w * shape[0]):
         raise ValueError(
-            f"{name}: is {h} x {w}, and {other} is {shape[0]} x {shape[1]}, of other proportions; crop one, or register "
-            "them (register, --align similarity)"
+            f"{name}: is {h} x {w}, and {other} is {shape[0]} x {shape[1]}, of other proportions; crop one, or "
+            "register them (register, --align similarity)"
         )
 
     def take(pixels: np.ndarray, *, labels: bool) -> np.ndarray:
