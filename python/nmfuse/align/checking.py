@@ -17,7 +17,7 @@ _ACROSS = 5  # blocks along a side at most
 _SMALL = 256  # pixels along the longer side at which one shift of all is looked for first
 _AGREES = 1.5  # pixels that a block may lie off what most of them say
 _GOOD = 0.6  # confidence from which on the figure is believed
-_SIDE = 96  # pixels along a side without which nothing is said
+_SIDE = 64  # pixels along a side without which nothing is said
 _LEAST = 6  # blocks without which nothing is said
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from nmfuse.align import Transform, check, match, register, resize
 from nmfuse.images import Image
-from nmfuse.io import check_output, read_image, to_profile_of, write_image
+from nmfuse.io import check_file, check_output, read_image, to_profile_of, write_image
 from nmfuse.io.formats import format_of, split_page
 
 _log = logging.getLogger(__name__)
@@ -36,26 +36,35 @@ def run_align(
         raise ValueError(f"sources: {', '.join(sorted(twice))} occurs twice, and so would the result; rename one")
     given = None if transform is None else Transform.load(transform)
     folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        check_file(folder / name, overwrite=overwrite, sources=paths)
     first = read_image(paths[0])
     for path, name in zip(paths, names, strict=True):
-        image = read_image(path)
+        image, found = first, None
         if path != paths[0]:
-            image = to_profile_of(image, first)
+            image = to_profile_of(read_image(path), first)
             found = given or register(image, first, model=model, method=method)
             image = found.apply(image, first)
             say_how_far(image, first, aligned=True)
-            if matched:
-                image = match(image, first)
-            if given is None:
-                kept = folder / f"{name.partition('.')[0]}{'.tfm' if found.unit == 'mm' else '.json'}"
-                found.save(kept, overwrite=overwrite)
-                print(kept)
+            image = match(image, first) if matched else image
         if fill is not None and image.valid is not None:
             image = _filled(image, fill)
         target = folder / name
-        if image.valid is not None and image.spatial == 2 and not format_of(target).holds(None, None, None, True):
+        if image.valid is not None and image.spatial == 2 and not format_of(target).holds(transparent=True):
             target = target.with_suffix(".tif")  # which holds what is not valid
-        check_output(target, overwrite=overwrite, sources=paths)
+        check_output(
+            target,
+            overwrite=overwrite,
+            dtype=image.dtype,
+            ndim=image.ndim,
+            colour=image.ndim > image.spatial,
+            transparent=image.valid is not None,
+            sources=paths,
+        )
+        if found is not None and given is None:
+            kept = folder / f"{name.partition('.')[0]}{'.tfm' if found.unit == 'mm' else '.json'}"
+            found.save(kept, overwrite=overwrite)
+            print(kept)
         write_image(target, image, overwrite=overwrite)
         print(target)
 
@@ -90,6 +99,8 @@ def onto_first(first: Image, like: Image | None, *, model: str | None, matched: 
 
 def say_how_far(image: Image, first: Image, *, aligned: bool) -> None:
     """Warn, in one line, where a source is not registered with the first; after alignment also where nothing tells."""
+    if image.grid is not None and first.grid is not None and image.grid.difference(first.grid):
+        return  # fusion refuses it, and says how they differ
     found = check(image, first)
     name, other = image.name or "image", first.name or "the first"
     if found.verdict == "misregistered":
