@@ -85,10 +85,11 @@ class Shifts:
 def block_shifts(fixed: Plane, moving: Plane, positions: Positions, *, size: int, reach: int, across: int) -> Shifts:
     """Return the shift of every block that has one, at most `reach` pixels along an axis.
 
-    Blocks have `size` pixels along a side, or half the image's, and there are at most `across` of them along a side:
-    what it costs does not depend on the size of the images.
+    Blocks have `size` pixels along a side, or 3/8 of the image's shorter side where that is less; there are at most
+    `across` of them along a side, so what it costs does not depend on the size of the images.
     """
-    size = min(size, *(n // 2 for n in fixed.values.shape))
+    shortest = min(fixed.values.shape)
+    size = min(size, max(3 * shortest // 8, min(32, shortest // 2)))
     corners = np.stack(np.meshgrid(*(_spread(n, size, across) for n in fixed.values.shape), indexing="ij"), -1).reshape(
         -1, 2
     )
