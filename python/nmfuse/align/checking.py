@@ -127,7 +127,7 @@ def _of_planes(a: Plane, b: Plane, spacing: tuple[float, ...] | None) -> Registr
     matrix, errors = fit("similarity", shifts.centres, shifts.centres + shifts.shifts, weights)
     moved = shifts.centres @ (matrix[:2, :2] - np.eye(2)).T + matrix[:2, 2] + start
     agrees = errors <= _AGREES
-    confidence = float(weights[agrees].sum() / weights.sum()) * (agrees.sum() >= _LEAST)
+    confidence = float(weights[agrees].sum() / weights.sum() * (agrees.sum() >= _LEAST))
 
     def mean(off: np.ndarray) -> float:
         return float(np.average(np.linalg.norm(off, axis=1), weights=weights * agrees + 1e-12))
