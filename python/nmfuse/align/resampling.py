@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -56,37 +57,60 @@ def resample(image: Image, grid: Grid, *, interpolation: str = "linear") -> Imag
     >>> image.pixels[1], image.valid[1]
     (array([16, 18, 20, 22,  0]), array([ True,  True,  True,  True, False]))
     """
+    if image.grid is not None and not image.grid.difference(grid) and interpolation in _INTERPOLATIONS:
+        _check(image)
+        return replace(image, spacing=grid.spacing, grid=grid)
+    return onto_grid(image, grid, np.eye(len(grid.shape) + 1), interpolation)
+
+
+def onto_grid(image: Image, grid: Grid, matrix: np.ndarray, interpolation: str) -> Image:
+    """Return an image on a grid; the matrix takes places of that grid, in mm, to those of the image's own."""
     if interpolation not in _INTERPOLATIONS:
         raise ValueError(f"interpolation: got {interpolation!r}; expected one of {', '.join(_INTERPOLATIONS)}")
-    name = image.name or "image"
-    if image.grid is None:
+    _check(image)
+    of, name = image.grid, image.name or "image"
+    if of is None:
         raise ValueError(
             f"{name}: has no grid, so nothing says where its pixels lie; give it one, "
             "dataclasses.replace(image, grid=nmfuse.images.Grid(shape, affine)), or resize it by other means"
         )
-    pixels, axes = image.pixels, len(image.grid.shape)
-    if not isinstance(pixels, np.ndarray):
-        raise TypeError(f"{name}: pixels are a {type(pixels).__name__}; expected a NumPy array")
-    if pixels.shape[:axes] != image.grid.shape or pixels.ndim > axes + 1:
-        raise ValueError(
-            f"{name}: shape {pixels.shape}, but its grid has {image.grid.shape}; give it a grid of its own"
-        )
-    if len(grid.shape) != axes:
-        raise ValueError(f"grid: has {len(grid.shape)} axes, but {name} has {axes}; expected as many")
-    if not image.grid.difference(grid):
-        return replace(image, spacing=grid.spacing, grid=grid)
-    valid = np.ones(image.grid.shape, bool) if image.valid is None else np.asarray(image.valid)
+    if len(grid.shape) != len(of.shape):
+        raise ValueError(f"grid: has {len(grid.shape)} axes, but {name} has {len(of.shape)}; expected as many")
+    indices = np.linalg.solve(of.affine, matrix @ grid.affine)
+
+    def take(pixels: np.ndarray, *, labels: bool) -> np.ndarray:
+        return _interpolated(pixels, indices, grid.shape, "nearest" if labels else interpolation)
+
+    return sampled(image, take, grid.spacing, grid, f"the other grid, {of.difference(grid)}")
+
+
+def sampled(
+    image: Image, take: Callable[..., np.ndarray], spacing: tuple[float, ...] | None, grid: Grid | None, other: str
+) -> Image:
+    """Return the image that an interpolation makes; what is not valid bleeds nowhere, and is not valid after.
+
+    Parameters
+    ----------
+    image : Image
+        NumPy pixels, (*spatial) or (*spatial, 3).
+    take : callable
+        (pixels, labels=bool) -> pixels at their new places, 0 where there are none; labels are never mixed.
+    spacing, grid
+        Of the result.
+    other : str
+        What a message calls it.
+    """
+    pixels, axes, name = image.pixels, image.spatial, image.name or "image"
+    valid = np.ones(pixels.shape[:axes], bool) if image.valid is None else np.asarray(image.valid)
     if pixels.dtype.kind == "f":
         finite = ~np.isnan(pixels)
         valid = valid & (finite.all(-1) if pixels.ndim > axes else finite)
-    shown = _onto(valid.astype(np.uint8), image.grid, grid, "nearest") > 0
+    shown = take(valid.astype(np.uint8), labels=True) > 0
     if not shown.any():
-        raise ValueError(
-            f"{name}: shows nothing of the other grid, {image.grid.difference(grid)}; are they of one space?"
-        )
+        raise ValueError(f"{name}: shows nothing of {other}; are they of one space?")
     # single precision holds integers of 16 bits
     work = np.float64 if pixels.dtype.itemsize > 4 or pixels.dtype.name == "int32" else np.float32
-    values = _onto(_continued(pixels, valid).astype(work), image.grid, grid, interpolation)
+    values = take(_continued(pixels, valid).astype(work), labels=False)
     if pixels.dtype.kind in "iu":
         limits = np.iinfo(pixels.dtype)
         values = np.rint(values).clip(limits.min, limits.max)
@@ -94,12 +118,21 @@ def resample(image: Image, grid: Grid, *, interpolation: str = "linear") -> Imag
         values = values >= 0.5
     values[~shown] = 0
     return replace(
-        image,
-        pixels=values.astype(pixels.dtype),
-        valid=None if shown.all() else shown,
-        spacing=grid.spacing,
-        grid=grid,
+        image, pixels=values.astype(pixels.dtype), valid=None if shown.all() else shown, spacing=spacing, grid=grid
     )
+
+
+def _check(image: Image) -> None:
+    name, pixels = image.name or "image", image.pixels
+    if not isinstance(pixels, np.ndarray):
+        raise TypeError(f"{name}: pixels are a {type(pixels).__name__}; expected a NumPy array")
+    if image.grid is None:
+        return
+    axes = len(image.grid.shape)
+    if pixels.shape[:axes] != image.grid.shape or pixels.ndim > axes + 1:
+        raise ValueError(
+            f"{name}: shape {pixels.shape}, but its grid has {image.grid.shape}; give it a grid of its own"
+        )
 
 
 def _continued(pixels: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -112,21 +145,14 @@ def _continued(pixels: np.ndarray, valid: np.ndarray) -> np.ndarray:
     return np.asarray(pixels[tuple(nearest)])
 
 
-def _onto(pixels: np.ndarray, of: Grid, grid: Grid, interpolation: str) -> np.ndarray:
-    """Return the pixels on another grid, 0 outside."""
-    try:
-        import SimpleITK as sitk  # noqa: N813
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            "resampling needs SimpleITK, which is not installed; pip install 'nmfuse[medical]'", name="SimpleITK"
-        ) from error
-    axes = len(of.shape)
-    indices = np.linalg.solve(of.affine, grid.affine)  # of the grid's pixels to the image's; ITK counts axes backwards
-    transform = sitk.AffineTransform(axes)
+def _interpolated(pixels: np.ndarray, indices: np.ndarray, shape: tuple[int, ...], interpolation: str) -> np.ndarray:
+    """Return the pixels at other places, 0 outside; `indices` takes an index of the result to one of the pixels."""
+    sitk, axes = simple_itk(), len(shape)
+    transform = sitk.AffineTransform(axes)  # ITK counts axes backwards
     transform.SetMatrix(indices[:axes, :axes][::-1, ::-1].ravel().tolist())
     transform.SetTranslation(indices[:axes, -1][::-1].tolist())
     resampler: Any = sitk.ResampleImageFilter()
-    resampler.SetSize(grid.shape[::-1])
+    resampler.SetSize(shape[::-1])
     resampler.SetOutputOrigin([0.0] * axes)
     resampler.SetOutputSpacing([1.0] * axes)
     resampler.SetOutputDirection(np.eye(axes).ravel().tolist())
@@ -135,3 +161,15 @@ def _onto(pixels: np.ndarray, of: Grid, grid: Grid, interpolation: str) -> np.nd
     resampler.SetNumberOfThreads(num_threads())
     image = sitk.GetImageFromArray(np.ascontiguousarray(pixels), isVector=pixels.ndim > axes)
     return np.asarray(sitk.GetArrayFromImage(resampler.Execute(image)))
+
+
+def simple_itk() -> Any:
+    """Return the module SimpleITK; ModuleNotFoundError where it is not there."""
+    try:
+        import SimpleITK as sitk  # noqa: N813
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            "resampling and registering volumes need SimpleITK, which is not installed; pip install 'nmfuse[medical]'",
+            name="SimpleITK",
+        ) from error
+    return sitk

@@ -155,6 +155,19 @@ def fuse(
             help="Put volumes on the grid of the first, the second, ..., the finest, or that of a file.",
         ),
     ] = None,
+    resize: Annotated[
+        str | None,
+        typer.Option(
+            metavar="1|2|...|FILE", help="Resize images to the size of the first, the second, ..., or a file."
+        ),
+    ] = None,
+    align: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="Register the images with the first: similarity, or another of `nmfuse align`."
+        ),
+    ] = None,
+    match: Annotated[bool, typer.Option("--match", help="Bring exposure and white balance to the first's.")] = False,
     slice_axis: Annotated[
         int, typer.Option(min=0, max=2, help="Axis of volumes whose slices networks see: axial, coronal, sagittal.")
     ] = 0,
@@ -223,10 +236,15 @@ def fuse(
         raise typer.BadParameter("is --method paper-letter now", param_hint="--paper")
     if bool(sources) == (groups is not None):
         raise typer.BadParameter("give images, or folders of them, or --groups", param_hint="IMAGES")
+    if sum(x is not None for x in (align, resample_to, resize)) > 1:
+        raise typer.BadParameter("--align, --resample-to and --resize exclude one another", param_hint="--align")
     fuser, images = _fuser(method, config), sources or []
     options: dict[str, Any] = {
         "overwrite": overwrite,
         "resample_to": resample_to,
+        "resize": resize,
+        "align": align,
+        "match": match,
         "slice_axis": slice_axis,
         "data_range": _pair_of_numbers(data_range, "--range"),
         "output_dtype": dtype,
@@ -310,6 +328,55 @@ def video(
         window=_windows(window, len(sources)),
         balance=_numbers(balance, "--balance"),
     )
+
+
+@app.command()
+def align(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="IMAGES...", help="Two or more images or volumes; the first stays in place.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to (made if missing).")],
+    model: Annotated[
+        str,
+        typer.Option(help="What may differ: translation, rigid, similarity, affine, homography, deformable."),
+    ] = "similarity",
+    method: Annotated[
+        str, typer.Option(help="What to look at: edges, information (CT, PET, SPECT with MRI), auto.")
+    ] = "auto",
+    transform: Annotated[
+        Path | None, typer.Option(help="File of a transform to apply to all but the first, instead of finding one.")
+    ] = None,
+    match: Annotated[bool, typer.Option("--match", help="Bring exposure and white balance to the first's.")] = False,
+    fill: Annotated[
+        float | None, typer.Option(help="What pixels become that an image does not show; by default not valid.")
+    ] = None,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Register images with the first: write all of them on its pixels, and the transforms."""
+    from nmfuse.cli.aligning import run_align
+
+    run_align(
+        sources,
+        output,
+        model=model,
+        method=method,
+        transform=transform,
+        matched=match,
+        fill=fill,
+        overwrite=overwrite,
+    )
+
+
+@app.command()
+def check(
+    sources: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Two or more images or volumes.")],
+    debug: Debug = False,
+) -> None:
+    """Print how far each image lies off the first."""
+    from nmfuse.cli.aligning import run_check
+
+    run_check(sources)
 
 
 @app.command()

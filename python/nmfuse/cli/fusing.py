@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nmfuse.align import resample
+from nmfuse.cli.aligning import onto_first, say_how_far
 from nmfuse.cli.demo import print_timings
 from nmfuse.cli.page import write_page
 from nmfuse.cli.panel import write_steps
@@ -34,6 +35,9 @@ def run_fuse(
     overwrite: bool,
     output_dtype: str | None,
     resample_to: str | None,
+    resize: str | None,
+    align: str | None,
+    match: bool,
     **options: Any,
 ) -> Path:
     """Refuse what cannot be written, fuse, write the image, and what was asked for besides; return where it is.
@@ -56,16 +60,18 @@ def run_fuse(
     if spatial == 3 and not (explain is None and report is None):
         raise ValueError(f"{first.name}: is a volume, and --explain and --report show images; leave them out")
     grid = None if resample_to is None else _grid_to_take(resample_to, paths, images)
+    like = None if resize is None else _image_to_take(resize, "--resize", paths, images)
+    brought = onto_first(first, like, model=align, matched=match)
 
-    def on_grid(image: Image) -> Image:
-        return image if grid is None else resample(image, grid)
+    def on_grid(image: Image, path: Path) -> Image:
+        return brought(image, path) if grid is None else resample(image, grid)
 
-    images = [on_grid(image) for image in images]
+    images = [on_grid(image, path) for image, path in zip(images, paths, strict=False)]
 
     def sources() -> Iterable[Image]:
         yield from images
         for place in range(_HELD, len(paths)):
-            yield on_grid(read(place))
+            yield on_grid(read(place), paths[place])
 
     in_colour, seen = False, np.zeros((), bool)
     for image in sources():
@@ -78,6 +84,8 @@ def run_fuse(
         in_colour |= image.ndim > spatial
         if image.shape[:spatial] == images[0].shape[:spatial]:
             seen = seen | (True if image.valid is None else image.valid)
+            if image is not images[0]:
+                say_how_far(image, images[0], aligned=align is not None)
     result: dict[str, Any] = {
         "dtype": np.dtype(output_dtype or images[0].dtype).name,
         "ndim": spatial + in_colour,
@@ -110,6 +118,14 @@ def run_fuse(
     if profile:
         print_timings(fuser.explain(sources(), output=output_dtype, **options))
     return output
+
+
+def _image_to_take(text: str, option: str, paths: Sequence[Path], images: Sequence[Image]) -> Image:
+    """Return the image that an option names: by its place among the sources, from 1, or by its file."""
+    if text.isdecimal() and not 1 <= int(text) <= len(paths):
+        raise ValueError(f"{option}: got {text}; expected 1 to {len(paths)}, or a file")
+    path = paths[int(text) - 1] if text.isdecimal() else Path(text)
+    return dict(zip(paths, images, strict=False)).get(path) or read_image(path)
 
 
 def _grid_to_take(text: str, paths: Sequence[Path], images: Sequence[Image]) -> Grid:

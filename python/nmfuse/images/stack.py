@@ -378,7 +378,8 @@ def _check_grid(source: _Source, first: _Source) -> None:
     if source.planes.shape[1:] != first.planes.shape[1:]:
         raise ValueError(
             f"{source.name}: size {_size(source.planes)}, but {first.name} is {_size(first.planes)} "
-            "(rows x columns last); register and resample one to the other's grid first"
+            "(rows x columns last); register and resample one to the other's grid first, in the shell by --align "
+            "similarity, or by --resize 1 (or 2, ..., FILE) where only their sizes differ"
         )
 
 

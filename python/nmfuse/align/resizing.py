@@ -1,0 +1,70 @@
+"""The same picture with more or fewer pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nmfuse.align.resampling import sampled
+from nmfuse.images import Image
+
+_PROPORTIONS = 0.01  # share by which those of two images may differ
+
+
+def resize(image: Image, like: Image) -> Image:
+    """Return an image without a grid at the size of another, of the same proportions; nothing is registered.
+
+    Cubic interpolation, with as much smoothing as fewer pixels need.
+
+    Parameters
+    ----------
+    image : Image
+        (H, W) or (H, W, 3), NumPy, of any dtype that `nmfuse.fuse` takes.
+    like : Image
+        Of the size that is wanted.
+
+    Returns
+    -------
+    Image
+        In the dtype of `image`, with what it carries.
+
+    Raises
+    ------
+    ValueError
+        If one is a volume or has a grid in mm, or their proportions differ by more than 1 %.
+
+    References
+    ----------
+    Keys, "Cubic convolution interpolation for digital image processing", IEEE Trans. Acoust. Speech Signal Process. 29
+    (1981).
+
+    Examples
+    --------
+    >>> resize(Image(np.full((8, 12), 7, np.uint8)), Image(np.zeros((4, 6)))).pixels[0]
+    array([7, 7, 7, 7, 7, 7], dtype=uint8)
+    """
+    name, other = image.name or "image", like.name or "like"
+    if image.spatial != 2 or like.spatial != 2 or image.grid is not None:
+        raise ValueError(
+            f"{name}: is a volume, or has a grid in mm; put it on that of {other} (resample, --resample-to)"
+        )
+    (h, w), shape = image.shape[:2], like.shape[:2]
+    if (h, w) == shape:
+        return image
+    if abs(h * shape[1] - w * shape[0]) > _PROPORTIONS * max(h * shape[1], w * shape[0]):
+        raise ValueError(
+            f"{name}: is {h} x {w}, and {other} is {shape[0]} x {shape[1]}, of other proportions; crop one, or "
+            "register them (register, --align similarity)"
+        )
+
+    def take(pixels: np.ndarray, *, labels: bool) -> np.ndarray:
+        import torch
+        from torch.nn import functional
+
+        planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.atleast_3d(pixels), 2, 0)))[None]
+        if labels:
+            found = functional.interpolate(planes, shape, mode="nearest-exact")
+        else:
+            found = functional.interpolate(planes, shape, mode="bicubic", antialias=True)
+        return found[0].movedim(0, -1).reshape(*shape, *pixels.shape[2:]).numpy()
+
+    return sampled(image, take, like.spacing, like.grid, "it")
