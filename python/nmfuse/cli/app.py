@@ -369,6 +369,40 @@ def align(
 
 
 @app.command()
+def stack(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="IMAGES...", help="Two or more images in their order, or a folder of them.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the sharp image.")],
+    depth: Annotated[
+        Path | None,
+        typer.Option(help="Where to write which image is sharp: grey from 0, the first, to 255, the last."),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="How they are registered with the first, as in nmfuse align; none leaves them.")
+    ] = "similarity",
+    match: Annotated[bool, typer.Option("--match", help="Bring exposure and white balance to the first's.")] = False,
+    method: Method = "learned",
+    config: ConfigFile = None,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Fuse a focus stack: register its images, fuse them, and make a depth map."""
+    fuser = _fuser(method, config)
+    from nmfuse.cli.stacking import run_stack
+
+    run_stack(
+        fuser,
+        sources,
+        output,
+        depth=depth,
+        model=None if model == "none" else model,
+        matched=match,
+        overwrite=overwrite,
+    )
+
+
+@app.command()
 def check(
     sources: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Two or more images or volumes.")],
     debug: Debug = False,
