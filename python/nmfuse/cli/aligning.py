@@ -105,9 +105,9 @@ def say_how_far(image: Image, first: Image, *, aligned: bool) -> None:
     name, other = image.name or "image", first.name or "the first"
     if found.verdict == "misregistered":
         mm = "" if found.shift_mm is None else f" ({found.shift_mm:.2g} mm)"
-        what = "still" if aligned else "seems"
+        what = "is still" if aligned else "seems to be"
         remedy = "look at both, and try another --model" if aligned else "see nmfuse check and --align"
-        _log.warning("%s: %s to be off %s by %.1f pixels%s; %s", name, what, other, found.shift, mm, remedy)
+        _log.warning("%s: %s off %s by %.1f pixels%s; %s", name, what, other, found.shift, mm, remedy)
     elif aligned and found.verdict == "cannot tell":
         _log.warning("%s: is aligned with %s, but nothing tells how well; look at both", name, other)
 
