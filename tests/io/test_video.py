@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -170,3 +171,11 @@ def test_write_video_refuses_frames_of_unlike_size_and_leaves_nothing(tmp_path: 
     assert not list(tmp_path.iterdir())
     write_video(tmp_path / "odd.mp4", [(0.0, np.full((33, 47), 99, np.uint8))])
     assert next(paired_frames(tmp_path / "odd.mp4", tmp_path / "odd.mp4")).frames[0].shape[:2] == (33, 47)
+
+
+def test_without_pyav_the_message_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(
+        ModuleNotFoundError, match=r"videos need PyAV, which is not installed; pip install 'nmfuse\[video\]'"
+    ):
+        write_video(tmp_path / "x.mp4", [])

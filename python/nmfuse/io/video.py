@@ -163,9 +163,19 @@ class _Nearest:
         return self.now[1]
 
 
-def _open(stack: ExitStack, path: Path) -> Any:
-    import av
+def _pyav() -> Any:
+    """Return PyAV."""
+    try:
+        import av
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "videos need PyAV, which is not installed; pip install 'nmfuse[video]'", name="av"
+        ) from error
+    return av
 
+
+def _open(stack: ExitStack, path: Path) -> Any:
+    av = _pyav()
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
     try:
@@ -194,8 +204,7 @@ def _period(file: Any) -> float:
 
 def _frames(path: Path, file: Any) -> Iterator[tuple[float, np.ndarray]]:
     """Yield frames with their time, upright."""
-    import av
-
+    av = _pyav()
     try:
         for frame in file.decode(video=0):
             if frame.time is None:
@@ -247,8 +256,7 @@ def write_video(
     >>> video_info(path).frames
     3
     """
-    import av
-
+    av = _pyav()
     path = Path(path)
     check_video(path, overwrite=overwrite)
     with ExitStack() as stack:
