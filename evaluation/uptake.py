@@ -20,7 +20,7 @@ from scipy.sparse.csgraph import minimum_spanning_tree, shortest_path
 from scipy.spatial import cKDTree
 
 import chosen
-from nmfuse.io import find_sets, read_image
+from nmfuse.io import find_sets
 from nmfuse.io.tables import markdown
 
 METHODS = ("learned", "learned-all", "laplacian", "average")
@@ -56,7 +56,7 @@ def main() -> None:
     fusers = chosen.fusers(args)
     rows = []
     for kind in KINDS:
-        pairs = [[np.asarray(read_image(x)) for x in pair.paths] for pair in find_sets(args.pairs) if pair.kind == kind]
+        pairs = [[image.pixels for image in pair.images()] for pair in find_sets(args.pairs) if pair.kind == kind]
         coloured = [next(x for x in pair if x.ndim == 3).reshape(-1, 3).astype(np.float64) for pair in pairs]
         scale = scale_of(np.concatenate(coloured))
         by_colour, by_chroma = cKDTree(scale), cKDTree(scale @ CHROMA.T)

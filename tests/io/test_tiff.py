@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from nmfuse.io import read_image
 from nmfuse.io.orientation import upright
+from tests.io.cut import check_cut_off
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (37, 23), np.uint8)
@@ -264,15 +265,7 @@ def test_sizes_that_lie(tmp_path: Path) -> None:
 def test_truncated_at_every_tenth_byte(tmp_path: Path, compression: str) -> None:
     path = tmp_path / "x.tif"
     Image.fromarray(COLOUR[:20, :20]).save(path, compression=compression)
-    whole, data = read_image(path).pixels, path.read_bytes()
-    for size in range(0, len(data), 10):
-        path.write_bytes(data[:size])
-        try:
-            back = read_image(path)
-        except ValueError as error:
-            assert str(error).startswith(f"{path}: "), size  # noqa: PT017
-        else:
-            np.testing.assert_array_equal(back, whole, err_msg=f"{size} of {len(data)}")
+    check_cut_off(path)
 
 
 def test_strips_that_end_early(tmp_path: Path) -> None:

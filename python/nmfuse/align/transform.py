@@ -14,9 +14,9 @@ from nmfuse.align.models import MODELS
 from nmfuse.align.resampling import onto_grid, sampled, simple_itk
 from nmfuse.images import Image
 from nmfuse.io import new_file
+from nmfuse.io.orientation import LPS_TO_RAS
 
 _FORMAT = "nmfuse transform 1"
-_RAS_LPS = (-1.0, -1.0, 1.0)  # ITK's millimetres run to the left and to the back
 _SLAB = 1 << 21  # pixels that are interpolated at once
 
 
@@ -270,16 +270,14 @@ class Transform:
         lps = np.eye(4)
         lps[:3, :3] = np.array([found.TransformPoint(row) for row in np.eye(3).tolist()]).T - zero[:, None]
         lps[:3, 3] = zero
-        turn = np.diag([*_RAS_LPS, 1.0])
-        return cls(turn @ lps @ turn, "affine", "mm")
+        return cls(LPS_TO_RAS @ lps @ LPS_TO_RAS, "affine", "mm")
 
     def _to_itk(self) -> Any:
         """Return the SimpleITK transform of a matrix in mm."""
         sitk = simple_itk()
         if len(self.matrix) != 4:
             raise ValueError(f"matrix: has {len(self.matrix) - 1} axes; expected 3, ITK's files are of volumes")
-        turn = np.diag([*_RAS_LPS, 1.0])
-        lps = turn @ self.matrix @ turn
+        lps = LPS_TO_RAS @ self.matrix @ LPS_TO_RAS
         result: Any = sitk.AffineTransform(3)
         result.SetMatrix(lps[:3, :3].ravel().tolist())
         result.SetTranslation(lps[:3, 3].tolist())

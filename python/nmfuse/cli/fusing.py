@@ -60,7 +60,7 @@ def run_fuse(
     if spatial == 3 and not (explain is None and report is None):
         raise ValueError(f"{first.name}: is a volume, and --explain and --report show images; leave them out")
     grid = None if resample_to is None else _grid_to_take(resample_to, paths, images)
-    like = None if resize is None else _image_to_take(resize, "--resize", paths, images)
+    like = None if resize is None else _image_to_take(resize, "--resize", paths, images)[1]
     brought = onto_first(first, like, model=align, matched=match)
 
     def on_grid(image: Image, path: Path) -> Image:
@@ -120,26 +120,25 @@ def run_fuse(
     return output
 
 
-def _image_to_take(text: str, option: str, paths: Sequence[Path], images: Sequence[Image]) -> Image:
-    """Return the image that an option names: by its place among the sources, from 1, or by its file."""
+def _image_to_take(
+    text: str, option: str, paths: Sequence[Path], images: Sequence[Image], also: str = ""
+) -> tuple[Path, Image]:
+    """Return the image that an option names, and its path: by its place among the sources, from 1, or by its file."""
     if text.isdecimal() and not 1 <= int(text) <= len(paths):
-        raise ValueError(f"{option}: got {text}; expected 1 to {len(paths)}, or a file")
+        raise ValueError(f"{option}: got {text}; expected 1 to {len(paths)}, {also}or a file")
     path = paths[int(text) - 1] if text.isdecimal() else Path(text)
-    return dict(zip(paths, images, strict=False)).get(path) or read_image(path)
+    return path, dict(zip(paths, images, strict=False)).get(path) or read_image(path)
 
 
 def _grid_to_take(text: str, paths: Sequence[Path], images: Sequence[Image]) -> Grid:
     """Return the grid that --resample-to asks for: of the image at a place from 1, the finest of all, or of a file."""
-    if text.isdecimal() and not 1 <= int(text) <= len(paths):
-        raise ValueError(f"--resample-to: got {text}; expected 1 to {len(paths)}, finest, or a file")
-    read = dict(zip(paths, images, strict=False))
-    chosen = paths if text == "finest" else [paths[int(text) - 1] if text.isdecimal() else Path(text)]
+    places = [str(k) for k in range(1, len(paths) + 1)] if text == "finest" else [text]
     grids = []
-    for path in chosen:
-        grid = (read.get(path) or read_image(path)).grid
-        if grid is None:
+    for place in places:
+        path, image = _image_to_take(place, "--resample-to", paths, images, "finest, ")
+        if image.grid is None:
             raise ValueError(
                 f"--resample-to: {path} says nothing of where its pixels lie; it needs a grid in mm (NIfTI, DICOM)"
             )
-        grids.append(grid)
+        grids.append(image.grid)
     return min(grids, key=lambda grid: prod(grid.spacing))

@@ -45,20 +45,25 @@ def depth_map(fused: Image | np.ndarray, stack: Iterable[Image | np.ndarray]) ->
     >>> depth[16, 2], depth[16, 29]
     (np.uint16(0), np.uint16(1))
     """
+    from scipy.ndimage import uniform_filter
+
     rows, columns = fused.shape[:2]
+    strips = []  # of the fused image: its rows, those with a margin, and its luminance there and its means
+    for start in range(0, rows, _ROWS):
+        own = slice(start, min(start + _ROWS, rows))
+        around = slice(max(0, start - _SIDE), min(own.stop + _SIDE, rows))
+        x = _centred(fused, around)
+        strips.append((own, around, x, uniform_filter(x, _SIDE)))
     best = np.full((rows, columns), -np.inf, np.float32)
     depth = np.zeros((rows, columns), np.uint16)
     count = 0
     for count, image in enumerate(stack, start=1):  # counted to its end
         if image.shape[:2] != (rows, columns):
             raise ValueError(f"stack: image {count - 1} is {image.shape[:2]}; expected {(rows, columns)} as fused")
-        pixels = image.pixels if isinstance(image, Image) else image
-        of_fused = fused.pixels if isinstance(fused, Image) else fused
         valid = image.valid if isinstance(image, Image) else None
-        for start in range(0, rows, _ROWS):
-            own = slice(start, min(start + _ROWS, rows))
-            around = slice(max(0, start - _SIDE), min(own.stop + _SIDE, rows))
-            share = _covariance(luminance(of_fused[around]), luminance(pixels[around]))
+        for own, around, x, mean in strips:
+            y = _centred(image, around)
+            share = uniform_filter(x * y, _SIDE) - mean * uniform_filter(y, _SIDE)  # the covariance
             share = share[own.start - around.start :][: own.stop - own.start]
             if valid is not None:
                 share = np.where(valid[own], share, -np.inf)
@@ -70,9 +75,7 @@ def depth_map(fused: Image | np.ndarray, stack: Iterable[Image | np.ndarray]) ->
     return depth
 
 
-def _covariance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    from scipy.ndimage import uniform_filter
-
-    x, y = (each.astype(np.float32) - np.float32(each.mean()) for each in (a, b))
-    found: np.ndarray = uniform_filter(x * y, _SIDE) - uniform_filter(x, _SIDE) * uniform_filter(y, _SIDE)
-    return found
+def _centred(image: Image | np.ndarray, rows: slice) -> np.ndarray:
+    """Return the luminance of some rows, less its mean."""
+    values = luminance((image.pixels if isinstance(image, Image) else image)[rows])
+    return values.astype(np.float32) - np.float32(values.mean())

@@ -24,11 +24,10 @@ import numpy as np
 from nmfuse.images import Grid, Image
 from nmfuse.io.carried import log
 from nmfuse.io.limits import max_pixels, refuse_too_large
-from nmfuse.io.orientation import to_ras
+from nmfuse.io.orientation import LPS_TO_RAS, to_ras
 
 _EVEN = 0.2  # share of the distance between two slices, by which one may lie off its even place: some round to 0.1 mm
 _ALIKE = 1e-3  # largest difference of two direction cosines that count as equal; of pixel spacings, as a share
-TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM counts mm to the left and the back
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _META = 144  # bytes in front of what the length of the file meta information counts
 _NM = "1.2.840.10008.5.1.4.1.1.20"
@@ -489,7 +488,7 @@ def _affine(each: _Slice, step: np.ndarray, position: np.ndarray) -> np.ndarray:
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = each.directions[0] * each.spacing[1], each.directions[1] * each.spacing[0]
     affine[:3, 2], affine[:3, 3] = step, position
-    return TO_RAS @ affine
+    return LPS_TO_RAS @ affine
 
 
 def _acquired(header: Any) -> tuple[str, str]:

@@ -12,7 +12,8 @@ import numpy as np
 
 from nmfuse.images import Grid, Image
 from nmfuse.io.carried import log
-from nmfuse.io.dicom import TO_RAS, Frame, Source, warnings_logged
+from nmfuse.io.dicom import Frame, Source, warnings_logged
+from nmfuse.io.orientation import LPS_TO_RAS
 
 DTYPES = ("uint8", "uint16", "int16", "float32")  # of grey images
 WITH_PADDING = ("uint16", "int16", "float32")  # those that can say which pixels are not valid
@@ -179,7 +180,7 @@ def _place(dataset: Any, image: Image, affine: np.ndarray | None, frames: int) -
     dataset.NumberOfFrames = frames
     shared, each = _item(), [_item() for _ in range(frames)]
     if affine is not None:
-        affine = TO_RAS @ affine  # its own inverse
+        affine = LPS_TO_RAS @ affine
         row, column, step = affine[:3, 0], affine[:3, 1], affine[:3, 2]
         spacing = [float(np.linalg.norm(column)), float(np.linalg.norm(row))]
         row, column = row / spacing[1], column / spacing[0]

@@ -9,11 +9,10 @@ import numpy as np
 
 from nmfuse.images import Grid, Image
 from nmfuse.io.limits import refuse_too_large
-from nmfuse.io.orientation import from_ras, to_ras
+from nmfuse.io.orientation import LPS_TO_RAS, from_ras, to_ras
 
 FLOATS = ("float32", "float64")
 DTYPES = ("uint8", "int16", "uint16", "int32", *FLOATS)
-_IN_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's millimetres go to the left, the back and the head
 _PACKED = 1100  # pixels of one byte that a packed byte can hold, at most (deflate: 1032)
 _OWN = ("ITK_", "NRRD_", "Modality")  # entries that the library makes itself
 _DATA_FILE = ("elementdatafile", "data file", "datafile")
@@ -33,7 +32,7 @@ class Geometry(NamedTuple):
         affine = np.eye(axes + 1)
         affine[:axes, :axes] = np.reshape(self.direction, (axes, axes)) * self.spacing
         affine[:axes, axes] = self.origin
-        return _IN_RAS @ affine if axes == 3 else affine
+        return LPS_TO_RAS @ affine if axes == 3 else affine
 
 
 def read(path: Path) -> Image:
@@ -165,7 +164,7 @@ def _geometry(path: Path, image: Image) -> Geometry:
         return grid.header
     affine = grid.affine[:, [*range(axes)[::-1], axes]]
     if axes == 3:
-        affine = _IN_RAS @ affine
+        affine = LPS_TO_RAS @ affine
     spacing = tuple(float(step) for step in np.linalg.norm(affine[:axes, :axes], axis=0))
     direction = affine[:axes, :axes] / spacing
     if np.abs(direction.T @ direction - np.eye(axes)).max() > 1e-4:

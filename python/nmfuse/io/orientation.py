@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # of DICOM and ITK, whose mm go to the left and the back; its own inverse
 TURNED = (5, 6, 7, 8)  # rows are stored as columns
 
 

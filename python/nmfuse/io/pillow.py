@@ -150,7 +150,8 @@ def _refuse_lost_bits(path: Path, file: Picture) -> None:
     if _is_deep(file) and getattr(file, "n_frames", 1) != 1:
         raise ValueError(f"{path}: is an animation of 16-bit colour, which nothing here reads; extract its frames")
     if file.format == "AVIF":
-        head = path.read_bytes()[:4096]
+        with path.open("rb") as raw:
+            head = raw.read(4096)
         at = head.find(b"av1C")
         if at >= 0 and head[at + 6 : at + 7] and head[at + 6] & 0x40:
             raise ValueError(f"{path}: has more than 8 bits a channel, which would be lost; store it as TIFF or PNG")
