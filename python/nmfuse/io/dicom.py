@@ -23,6 +23,7 @@ import numpy as np
 
 from nmfuse.images import Grid, Image
 from nmfuse.io.carried import log
+from nmfuse.io.dicom_codecs import decoder_for
 from nmfuse.io.limits import max_pixels, refuse_too_large
 from nmfuse.io.orientation import LPS_TO_RAS, to_ras
 
@@ -567,7 +568,8 @@ def _stored(slices: Sequence[_Slice]) -> Iterator[tuple[_Slice, np.ndarray]]:
         _check_bits(path, dataset)
         _check_streams(path, dataset)
         try:
-            frames = iter_pixels(dataset, indices=[each.index for each in wanted])
+            by = decoder_for(dataset.file_meta.TransferSyntaxUID)
+            frames = iter_pixels(dataset, indices=[each.index for each in wanted], decoding_plugin=by)
             for each, pixels in zip(wanted, frames, strict=True):
                 colours = _coloured(dataset, pixels)
                 yield each, colours.astype(colours.dtype.newbyteorder("="), copy=False)
@@ -587,13 +589,10 @@ def _check_bits(path: Path, dataset: Any) -> None:
 def _check_streams(path: Path, dataset: Any) -> None:
     """Refuse compressed frames of another size than the header says, before decoders make room for them."""
     from pydicom.encaps import generate_frames
-    from pydicom.pixels.decoders.base import get_decoder
 
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_encapsulated or syntax.name.startswith("RLE"):
         return
-    if not get_decoder(syntax).is_available:
-        raise ModuleNotFoundError(f"{path}: is {syntax.name}, which pydicom cannot decode alone", name="pylibjpeg")
     expected = (int(dataset.Rows), int(dataset.Columns))
     for frame in generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames") or 1)):
         sizes = _j2k_sizes(frame) if "2000" in syntax.name else _jpeg_sizes(frame)

@@ -161,6 +161,7 @@ _OURS = (
         (),
         nifti.FLOATS,
         (3,),
+        paged=True,
         needs="nibabel",
         extra="medical",
     ),

@@ -81,6 +81,8 @@ def read_image(path: str | Path) -> Image:
             raise  # it says what is wrong
         raise ValueError(f"{path}: not a readable image ({type(error).__name__}: {error})") from error
     pixels, valid = image.pixels, image.valid
+    if pixels.size == 0:
+        raise ValueError(f"{path}: not a readable image (it says shape {pixels.shape}, which has no pixels)")
     if valid is not None and valid.all():
         valid = None
     if image.grid is None and pixels.ndim == 3 and pixels.shape[2] == 3:
