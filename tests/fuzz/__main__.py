@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-MOST_MB = 1200  # of the process: 1 GiB beside what it has before it reads anything
+MOST_MB = 900  # of the process, which has some 300 before it reads anything
 SLOWEST = 10  # seconds for a file of some kB
 
 

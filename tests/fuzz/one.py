@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 import sys
 import tempfile
@@ -25,6 +26,7 @@ def main() -> None:
     """Read what the fuzzer makes; keep an input whose check fails, once for each place where it does, and go on."""
     suffix, found = sys.argv[1], Path(sys.argv[2])
     logging.disable(logging.CRITICAL)
+    os.environ["NMFUSE_MAX_PIXELS"] = str(2**21)  # so that whatever takes much memory is more than what a file may say
     warnings.simplefilter("ignore")
     seen: set[str] = set()
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:

@@ -97,6 +97,13 @@ def _heif(folder: Path) -> list[bytes]:
     return _by_pillow("HEIF", "RGB", "L", quality=50)
 
 
+def _raw(folder: Path) -> list[bytes]:
+    from tests.io.test_raw import dng, halves
+
+    dng(folder / "x.dng", halves())
+    return [(folder / "x.dng").read_bytes()]
+
+
 def _gzipped(folder: Path) -> list[bytes]:
     return _by_us(".nii.gz", VOLUME)(folder)
 
@@ -146,6 +153,7 @@ _MAKERS: dict[str, Any] = {
     ".avif": lambda _: _by_pillow("AVIF", "RGB", "RGBA", speed=10),
     ".heic": _heif,
     ".tif": _tiff,
+    ".dng": _raw,
     ".npy": _by_us(".npy", GREY, _FLOAT, VOLUME),
     ".npz": _npz,
     ".h5": _hdf5,

@@ -289,3 +289,66 @@ def test_a_directory_that_points_to_itself(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(ValueError, match="pages follow each other in a circle"):
         read_image(path)
+
+
+MANY = RNG.integers(1, 1000, (37, 23, 5), np.uint16)
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_bands_of_many(tmp_path: Path, planar: str, compression: str | None) -> None:
+    path = tmp_path / "x.tif"
+    stored = MANY if planar == "contig" else np.moveaxis(MANY, -1, 0)
+    tifffile.imwrite(path, stored, photometric="minisblack", planarconfig=planar, compression=compression)
+    with pytest.raises(
+        ValueError, match=r"x\.tif: has 5 channels; expected grey .*: bands=\(4, 3, 2\), in the shell --b"
+    ):
+        read_image(path)
+    for bands in ((4, 3, 2), (1, 1, 5)):
+        np.testing.assert_array_equal(read_image(path, bands=bands), MANY[..., [band - 1 for band in bands]])
+    np.testing.assert_array_equal(read_image(path, bands=(5,)), MANY[..., 4])
+    for bands in ((1, 2), (0,), (6,), ()):
+        with pytest.raises(
+            ValueError, match=r"x\.tif: has no bands .*; expected one, or three \(red, green, blue\), of 1"
+        ):
+            read_image(path, bands=bands)
+
+
+def test_bands_beside_alpha(tmp_path: Path) -> None:
+    path, pixels = tmp_path / "x.tif", MANY.copy()
+    pixels[:5, :, 4] = 0
+    for kind in (["unspecified", "unassalpha"], [0, 0]):
+        tifffile.imwrite(path, pixels, photometric="rgb", extrasamples=kind)
+        found = read_image(path, bands=(4,))
+        np.testing.assert_array_equal(found, MANY[..., 3])
+        assert (found.valid is None) == (kind == [0, 0])
+    tifffile.imwrite(path, pixels, photometric="rgb", extrasamples=["unspecified", "unassalpha"])
+    np.testing.assert_array_equal(read_image(path, bands=(4,)).valid, pixels[..., 4] > 0)
+    assert read_image(path, bands=(5,)).valid is None  # alpha itself is looked at
+    tifffile.imwrite(path, pixels[..., :4], photometric="rgb", extrasamples=[0])  # red, green, blue and near infrared
+    with pytest.raises(ValueError, match="a channel beside its colours, and does not say that it is alpha; choose one"):
+        read_image(path)
+    np.testing.assert_array_equal(read_image(path, bands=(1, 2, 3)), MANY[..., :3])
+
+
+def test_bands_where_there_are_none(tmp_path: Path) -> None:
+    Image.fromarray(GREY).convert("P").save(tmp_path / "x.tif")
+    with pytest.raises(ValueError, match=r"x\.tif: is of a palette, whose colours are no bands"):
+        read_image(tmp_path / "x.tif", bands=(1,))
+    Image.fromarray(GREY).save(tmp_path / "x.png")
+    with pytest.raises(
+        ValueError, match=r"bands: .*x\.png is PNG, which has no such choice; leave it out for this file"
+    ):
+        read_image(tmp_path / "x.png", bands=(1,))
+    Image.fromarray(GREY).save(tmp_path / "grey.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "grey.tif", bands=(1,)), GREY)
+
+
+def test_many_bands_count_as_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NMFUSE_MAX_PIXELS", str(37 * 23))
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, MANY[..., :4], photometric="rgb", extrasamples=["unassalpha"])
+    assert read_image(path).shape == (37, 23, 3)
+    tifffile.imwrite(path, MANY, photometric="minisblack", planarconfig="contig")
+    with pytest.raises(ValueError, match="has 1702 pixels, more than 851"):
+        read_image(path, bands=(1,))

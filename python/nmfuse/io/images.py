@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,38 +15,50 @@ from nmfuse.io.limits import VARIABLE
 from nmfuse.io.output import new_file
 
 
-def read_image(path: str | Path) -> Image:
-    """Read a grey or RGB image.
+def read_image(
+    path: str | Path,
+    *,
+    bands: Sequence[int] | None = None,
+    nodata: float | None = None,
+    white_balance: Sequence[float] | None = None,
+) -> Image:
+    """Read a grey or RGB image, or a volume.
 
     Parameters
     ----------
     path : str or path
-        PNG, JPEG, BMP, WebP, TIFF, GIF, AVIF, HEIF, OpenEXR, .npy, .npz, HDF5, NIfTI, NRRD, MetaImage, DICOM (a file,
-        or a folder of one series), or what a package adds (see `Format`). The orientation that EXIF or TIFF says is
-        applied. A palette becomes RGB, 1, 2 and 4 bits become 0 to 255, three channels that are equal become grey.
-        ``x.tif[3]`` is page 3 of a TIFF file or frame 3 of an animation, the first is 0; ``x.h5:/t1/raw`` and
-        ``x.npz:raw`` are an array of several; ``scans[1.2.840.1]`` is the DICOM series of that UID in a folder of
-        several. A file that is so named wins.
+        PNG, JPEG, BMP, WebP, TIFF, GIF, AVIF, HEIF, OpenEXR, raw photographs (.dng, .cr2, .nef, .arw, ...), .npy, .npz,
+        HDF5, NIfTI, NRRD, MetaImage, DICOM (a file, or a folder of one series), or what a package adds (see `Format`).
+        The orientation that EXIF or TIFF says is applied. A palette becomes RGB, 1, 2 and 4 bits become 0 to 255, three
+        channels that are equal become grey. ``x.tif[3]`` is page 3 of a TIFF file, frame 3 of an animation or volume 3
+        of NIfTI, the first is 0; ``x.h5:/t1/raw`` and ``x.npz:raw`` are an array of several; ``scans[1.2.840.1]`` is
+        the DICOM series of that UID in a folder of several. A file that is so named wins.
+    bands : sequence of int, optional
+        Of a TIFF of many channels: which one is read as grey, or which three as red, green and blue, the first is 1.
+    nodata : float, optional
+        The value of pixels that show nothing, in all channels; beside what the file says of that itself.
+    white_balance : sequence of four float, optional
+        Of a raw photograph: ``carried["white_balance"]`` of the one that it is fused with, instead of its own.
 
     Returns
     -------
     Image
-        ``pixels`` (H, W) or (H, W, 3) as stored: uint8; uint16 of PNG, TIFF and .npy; of the last two int16, int32,
-        float16, float32 and float64 too. CMYK becomes sRGB, which is logged. ``valid`` is False where the file is
-        wholly transparent, by its alpha channel, its palette, the one colour that a PNG may declare so, or the mask or
-        GDAL_NODATA of a TIFF; None where that is nowhere. What is partly transparent counts as shown. ``name`` is the
-        file's name, ``carried`` has its ICC profile, EXIF (less orientation and thumbnail), XMP, resolution, and the
-        tags of GeoTIFF. NIfTI, NRRD, MetaImage, and DICOM of several slices, give volumes (D, H, W) with their `grid`;
-        see `nmfuse.io.nifti` and `nmfuse.io.dicom`.
+        ``pixels`` (H, W) or (H, W, 3) as stored: uint8; uint16 of PNG, raw photographs, TIFF and .npy; of the last two
+        int16, int32, float16, float32 and float64 too. CMYK becomes sRGB, which is logged. ``valid`` is False where the
+        file is wholly transparent, by its alpha channel, its palette, the one colour that a PNG may declare so, or the
+        mask or GDAL_NODATA of a TIFF, and at `nodata`; None where that is nowhere. What is partly transparent counts as
+        shown. ``name`` is the file's name, ``carried`` has its ICC profile, EXIF (less orientation and thumbnail), XMP,
+        resolution, and the tags of GeoTIFF. NIfTI, NRRD, MetaImage, and DICOM of several slices, give volumes (D, H, W)
+        with their `grid`; see `nmfuse.io.nifti` and `nmfuse.io.dicom`.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        For an unknown suffix, or if the file is not a readable image, is truncated, is of a kind that would lose
-        something, has several pages and none is chosen, or more than 2**27 pixels; the environment variable
-        NMFUSE_MAX_PIXELS sets another limit.
+        For an unknown suffix, an option that is nothing for the file, or if the file is not a readable image, is
+        truncated, is of a kind that would lose something, has several pages and none is chosen, or more than 2**27
+        pixels; the environment variable NMFUSE_MAX_PIXELS sets another limit.
     ModuleNotFoundError
         If the format needs a package that is not there.
 
@@ -67,8 +80,13 @@ def read_image(path: str | Path) -> Image:
         raise ValueError(f"{path}: {chosen.name} has no pages; leave out [{page}]")
     if isinstance(page, str) and not (chosen.named or path.is_dir()):
         raise ValueError(f"{path}: is a file, which has no series; leave out [{page}]")
+    given = {"bands": bands, "white_balance": white_balance}
+    options = {option: value for option, value in given.items() if value is not None}
+    for option in options:
+        if option not in chosen.options:
+            raise ValueError(f"{option}: {path} is {chosen.name}, which has no such choice; leave it out for this file")
     try:
-        image = chosen.read(path) if page is None else chosen.read(path, page)
+        image = chosen.read(path, **options) if page is None else chosen.read(path, page, **options)
     except ModuleNotFoundError as error:
         if not chosen.extra:
             raise
@@ -83,6 +101,9 @@ def read_image(path: str | Path) -> Image:
     pixels, valid = image.pixels, image.valid
     if pixels.size == 0:
         raise ValueError(f"{path}: not a readable image (it says shape {pixels.shape}, which has no pixels)")
+    if nodata is not None:
+        there = ~_is_nodata(path, image, nodata)
+        valid = there if valid is None else valid & there
     if valid is not None and valid.all():
         valid = None
     if image.grid is None and pixels.ndim == 3 and pixels.shape[2] == 3:
@@ -159,6 +180,18 @@ def write_image(path: str | Path, image: Image | np.ndarray, *, overwrite: bool 
     native = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
     with new_file(path, overwrite=overwrite) as temporary:
         write(temporary, replace(image, pixels=native, valid=valid))
+
+
+def _is_nodata(path: Path, image: Image, nodata: float) -> np.ndarray:
+    """Return where an image has, in all channels, the value that stands for nothing."""
+    pixels, dtype = image.pixels, image.pixels.dtype
+    info = None if dtype.kind == "f" else np.iinfo(dtype)
+    if info is not None and not (float(nodata).is_integer() and info.min <= nodata <= info.max):
+        raise ValueError(f"nodata: got {nodata:g}; {path} has {dtype}, which is never that")
+    with np.errstate(over="ignore"):  # -1e39 is -inf in float32
+        value = dtype.type(nodata)
+    same = np.isnan(pixels) if np.isnan(value) else pixels == value
+    return np.asarray(same.all(-1) if pixels.ndim > image.spatial else same)
 
 
 def _checked_valid(valid: Any, shape: tuple[int, ...]) -> np.ndarray | None:
