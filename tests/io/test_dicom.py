@@ -492,3 +492,18 @@ def test_a_broken_file_among_others_is_named(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("NMFUSE_MAX_PIXELS", str(2**20))
     (folder / "broken.dcm").write_bytes(deflated(2**24))
     refused(rf"^{folder}/broken\.dcm: has \d+ pixels, more than 1048576, which may be an attack", folder)
+
+
+def test_a_dicomdir_leads_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What it names is never opened: only files that are in the folder are read."""
+    outside = save(tmp_path / "outside", series(VOLUME + 1, "MR"))
+    folder = save(tmp_path / "x", series(VOLUME))
+    data = (DIRECTORIES / "DICOMDIR").read_bytes()
+    named = b"98892001\\CT5N\\2062"
+    assert named in data
+    to = f"..\\outside\\{next(outside.iterdir()).name}"[: len(named)].ljust(len(named)).encode()
+    (folder / "DICOMDIR").write_bytes(data.replace(named, to))
+    with caplog.at_level(logging.INFO, "nmfuse.io"):
+        np.testing.assert_array_equal(read_image(folder).pixels[:, ::-1, ::-1], VOLUME)
+    assert "DICOMDIR: holds no image (Media Storage Directory Storage), and is left out" in caplog.text
+    refused(r"DICOMDIR: holds no image \(Media Storage Directory Storage\)", folder / "DICOMDIR")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import struct
 import zlib
 from pathlib import Path
@@ -29,6 +30,19 @@ def test_a_size_that_lies(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(png(100, 100, 8, 0, b"\0"))
     with pytest.raises(ValueError, match=r"x\.png: not a readable image"):
         read_image(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("frame", [0, 1])
+def test_a_frame_of_gif_that_is_larger_than_its_screen(tmp_path: Path, frame: int) -> None:
+    data = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
+    for k in range(2):
+        side = 60_000 if k == frame else 1  # disposed of by filling it, which makes room for all of it
+        data += b"\x21\xf9\x04\x08\0\0\0\0," + struct.pack("<HHHHB", 0, 0, side, side, 0) + b"\x02\x02\x44\x01\0"
+    (tmp_path / "x.gif").write_bytes(data + b";")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=r"x\.gif: (has 3600000000 pixels|not a readable image \(DecompressionBomb)"):
+        read_image(f"{tmp_path / 'x.gif'}[1]")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**19  # kB
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp", ".tif"])

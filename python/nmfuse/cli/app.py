@@ -274,7 +274,7 @@ def fuse(
     from nmfuse.cli.fusing import run_fuse
     from nmfuse.cli.streams import files_for_streams
 
-    if groups is not None or is_of_folders(images):
+    if groups is not None or is_of_folders(images) or (pattern and all(path.is_dir() for path in images)):
         _refuse(
             {"--explain": explain, "--report": report, "--profile": profile}, "is of one result, and not of folders"
         )

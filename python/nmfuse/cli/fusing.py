@@ -16,8 +16,8 @@ from nmfuse.cli.page import write_page
 from nmfuse.cli.panel import write_steps
 from nmfuse.fuser import Fuser
 from nmfuse.images import Grid, Image
-from nmfuse.io import check_file, check_output, read_image, to_profile_of, write_image
-from nmfuse.io.formats import format_of, format_to_read, split_page
+from nmfuse.io import check_file, check_output, read_image, read_like, write_image
+from nmfuse.io.formats import format_of
 from nmfuse.io.suv import as_asked
 
 _HELD = 4  # images that are read once; of more, one after the other is read again when its turn comes
@@ -45,8 +45,7 @@ def run_fuse(
     """Refuse what cannot be written, fuse, write the image, and what was asked for besides; return where it is.
 
     `instead` are further paths: the image goes to the first of all whose format can hold it. `bands` and
-    `nodata` are those of `read_image`, none, one for all sources or one for each. Raw photographs have the white
-    balance of the first.
+    `nodata` are those of `read_image`, none, one for all sources or one for each.
     """
     for path in (output, *instead):
         check_output(path, overwrite=overwrite, sources=paths)
@@ -59,10 +58,7 @@ def run_fuse(
     first = as_asked(read_image(paths[0], **reading[0]), options["window"], 0)
 
     def read(place: int) -> Image:
-        path, how = paths[place], reading[place]
-        if "white_balance" in first.carried and "white_balance" in format_to_read(split_page(path)[0]).options:
-            how = {**how, "white_balance": first.carried["white_balance"]}
-        return to_profile_of(as_asked(read_image(path, **how), options["window"], place), first)
+        return as_asked(read_like(paths[place], first, **reading[place]), options["window"], place)
 
     images = [first, *map(read, range(1, len(paths))[: _HELD - 1])]
     spatial = first.spatial

@@ -147,6 +147,7 @@ _OURS = (
         paged=True,
         options=("bands",),
     ),
+    Format("OME-TIFF", (".ome.tif", ".ome.tiff"), tiff.read, paged=True, options=("bands",)),  # .tif is what we write
     Format("GIF", (".gif",), pillow.read, paged=True),
     _by_pillow("AVIF", ".avif", transparent=True, quality=95),
     Format("NumPy", (".npy",), arrays.read_npy, arrays.write_npy, tiff.DTYPES, tiff.DTYPES, axes=(2, 3)),

@@ -13,6 +13,9 @@ from nmfuse.images import Image
 from nmfuse.io.formats import format_of, format_to_read, is_image, refuse_what_does_not_fit, split_page
 from nmfuse.io.limits import VARIABLE
 from nmfuse.io.output import new_file
+from nmfuse.io.profiles import to_profile_of
+
+_AT_ONCE = 1 << 20  # pixels
 
 
 def read_image(
@@ -107,10 +110,34 @@ def read_image(
     if valid is not None and valid.all():
         valid = None
     if image.grid is None and pixels.ndim == 3 and pixels.shape[2] == 3:
-        same = pixels == pixels[..., :1]
-        if (same if valid is None else same[valid]).all():
+        if _is_grey(pixels, valid):
             pixels = np.ascontiguousarray(pixels[..., 0])  # three equal channels are grey
     return replace(image, pixels=pixels, valid=valid, name=name)
+
+
+def read_like(path: str | Path, first: Image, **options: Any) -> Image:
+    """Read an image to be fused with another: a raw photograph with its white balance, and in its colour profile.
+
+    Parameters
+    ----------
+    path, options
+        See `read_image`.
+    first : Image
+        The first source.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "x.png"
+    >>> write_image(path, np.zeros((16, 20), np.uint8))
+    >>> read_like(path, read_image(path)).shape
+    (16, 20)
+    """
+    balance = first.carried.get("white_balance")
+    file = split_page(path)[0]
+    if balance is not None and file.exists() and "white_balance" in format_to_read(file).options:
+        options["white_balance"] = balance
+    return to_profile_of(read_image(path, **options), first)
 
 
 def write_image(path: str | Path, image: Image | np.ndarray, *, overwrite: bool = False, valid: Any = None) -> None:
@@ -180,6 +207,16 @@ def write_image(path: str | Path, image: Image | np.ndarray, *, overwrite: bool 
     native = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
     with new_file(path, overwrite=overwrite) as temporary:
         write(temporary, replace(image, pixels=native, valid=valid))
+
+
+def _is_grey(pixels: np.ndarray, valid: np.ndarray | None) -> bool:
+    """Return whether the channels are equal wherever pixels are valid; some rows at a time, as most images are not."""
+    step = max(1, _AT_ONCE // pixels.shape[1])
+    for rows in (slice(start, start + step) for start in range(0, len(pixels), step)):
+        same = pixels[rows] == pixels[rows, :, :1]
+        if not (same if valid is None else same[valid[rows]]).all():
+            return False
+    return True
 
 
 def _is_nodata(path: Path, image: Image, nodata: float) -> np.ndarray:
