@@ -63,3 +63,17 @@ def test_the_limit_can_be_set(tmp_path: Path, suffix: str, monkeypatch: pytest.M
     monkeypatch.setenv("NMFUSE_MAX_PIXELS", "many")
     with pytest.raises(ValueError, match="NMFUSE_MAX_PIXELS: got 'many'; expected a number of pixels such as"):
         read_image(path)
+
+
+def test_large_pictures_of_few_bytes(tmp_path: Path) -> None:
+    """Decoders of JPEG take what is missing for grey."""
+    Image.new("L", (20, 16)).save(tmp_path / "x.jpg")
+    data = (tmp_path / "x.jpg").read_bytes()
+    at = data.index(b"\xff\xc0") + 5
+    (tmp_path / "x.jpg").write_bytes(data[:at] + struct.pack(">HH", 8000, 16000) + data[at + 4 :])
+    with pytest.raises(
+        ValueError, match=r"x\.jpg: not a readable image \(its header promises 128000000 pixels, in \d+ byt"
+    ):
+        read_image(tmp_path / "x.jpg")
+    Image.new("L", (2400, 2000)).save(tmp_path / "black.jpg")
+    assert read_image(tmp_path / "black.jpg").shape == (2000, 2400)

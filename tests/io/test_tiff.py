@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -352,3 +353,45 @@ def test_many_bands_count_as_many_pixels(tmp_path: Path, monkeypatch: pytest.Mon
     tifffile.imwrite(path, MANY, photometric="minisblack", planarconfig="contig")
     with pytest.raises(ValueError, match="has 1702 pixels, more than 851"):
         read_image(path, bands=(1,))
+
+
+def _at(data: bytes, mark: bytes, offset: int, layout: str, *numbers: int) -> bytes:
+    """Return a compressed stream with other numbers behind a mark."""
+    at = data.index(mark) + offset
+    new = struct.pack(layout, *numbers)
+    return data[:at] + new + data[at + len(new) :]
+
+
+SQUARE = np.kron(GREY[:8, :8], np.ones((8, 8), np.uint8))
+LIES = {
+    "jpeg": (imagecodecs.jpeg8_encode(SQUARE), b"\xff\xc0", 5, ">HH", 60000, 60000),
+    "jpeg2000": (imagecodecs.jpeg2k_encode(SQUARE, reversible=True), b"\xff\x51", 6, ">II", 60000, 60000),
+    "png": (imagecodecs.png_encode(SQUARE), b"IHDR", 4, ">II", 60000, 60000),
+    "webp": (imagecodecs.webp_encode(np.dstack([SQUARE] * 3), lossless=False), b"\x9d\x01\x2a", 3, "<HH", 16000, 16000),
+    "lerc": (imagecodecs.lerc_encode(SQUARE), b"Lerc2 ", 14, "<ii", 60000, 60000),
+}
+
+
+@pytest.mark.parametrize("compression", LIES)
+def test_parts_that_say_a_larger_size_of_themselves(tmp_path: Path, compression: str) -> None:
+    path, (stream, *lie) = tmp_path / "x.tif", LIES[compression]
+    shape, photometric = ((64, 64, 3), "rgb") if compression == "webp" else ((64, 64), "minisblack")
+    options = {"dtype": np.uint8, "compression": compression, "rowsperstrip": 64, "photometric": photometric}
+    tifffile.imwrite(path, iter([stream]), shape=shape, **options)
+    assert read_image(path).shape[:2] == (64, 64)
+    tifffile.imwrite(path, iter([_at(stream, *lie)]), shape=shape, **options)
+    message = (
+        r"x\.tif: not a readable image \(it has 64 x 64 pixels for each of its parts, one of which says \d{5} x \d{5}"
+    )
+    with pytest.raises(ValueError, match=message):
+        read_image(path)
+    tifffile.imwrite(path, iter([bytes(100)]), shape=shape, **options)
+    with pytest.raises(ValueError, match="one of which says none that can be found"):
+        read_image(path)
+
+
+def test_compressions_that_nothing_here_checks(tmp_path: Path) -> None:
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, SQUARE, compression="jpegxl", photometric="minisblack")
+    with pytest.raises(ValueError, match=r"x\.tif: its compression is JPEGXL, which is not read; convert it"):
+        read_image(path)

@@ -8,7 +8,6 @@ right (RAS+, the closest to it where the slices are oblique). A single slice is 
 from __future__ import annotations
 
 import logging
-import struct
 import warnings
 import zlib
 from collections import Counter, defaultdict
@@ -23,6 +22,7 @@ import numpy as np
 
 from nmfuse.images import Grid, Image
 from nmfuse.io.carried import log
+from nmfuse.io.codestreams import j2k_sizes, jpeg_sizes
 from nmfuse.io.dicom_codecs import decoder_for
 from nmfuse.io.limits import max_pixels, refuse_too_large
 from nmfuse.io.orientation import LPS_TO_RAS, to_ras
@@ -595,32 +595,12 @@ def _check_streams(path: Path, dataset: Any) -> None:
         return
     expected = (int(dataset.Rows), int(dataset.Columns))
     for frame in generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames") or 1)):
-        sizes = _j2k_sizes(frame) if "2000" in syntax.name else _jpeg_sizes(frame)
+        sizes = j2k_sizes(frame) if "2000" in syntax.name else jpeg_sizes(frame)
         if sizes != {expected}:
             found = " and ".join("{} x {}".format(*size) for size in sorted(sizes)) or "none that can be found"
             raise ValueError(
                 f"{path}: not a readable image (its header says {expected[0]} x {expected[1]} pixels, its data {found})"
             )
-
-
-def _jpeg_sizes(frame: bytes) -> set[tuple[int, int]]:
-    """Return the rows and columns that the frame headers of JPEG or JPEG-LS say, up to the first scan."""
-    sizes, at = set(), 2
-    while at + 9 <= len(frame) and frame[at] == 0xFF and frame[at + 1] != 0xDA:
-        marker, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4], "big")
-        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            sizes.add(struct.unpack_from(">HH", frame, at + 5))
-        at += 1 if marker == 0xFF else 2 + length
-    return sizes
-
-
-def _j2k_sizes(frame: bytes) -> set[tuple[int, int]]:
-    """Return the rows and columns that a JPEG 2000 codestream says, in a JP2 file or not; nothing where it is none."""
-    at = frame.find(b"\xff\x4f\xff\x51")
-    if at < 0 or len(frame) < at + 24:
-        return set()
-    x, y, x0, y0 = struct.unpack_from(">4I", frame, at + 8)
-    return {(y - y0, x - x0)}
 
 
 def _coloured(dataset: Any, pixels: np.ndarray) -> np.ndarray:

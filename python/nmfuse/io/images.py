@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from nmfuse.io.output import new_file
 from nmfuse.io.profiles import to_profile_of
 
 _AT_ONCE = 1 << 20  # pixels
+_FULL = 1 << 16  # bytes: a disk that has fewer is taken for full
 
 
 def read_image(
@@ -109,9 +112,8 @@ def read_image(
         valid = there if valid is None else valid & there
     if valid is not None and valid.all():
         valid = None
-    if image.grid is None and pixels.ndim == 3 and pixels.shape[2] == 3:
-        if _is_grey(pixels, valid):
-            pixels = np.ascontiguousarray(pixels[..., 0])  # three equal channels are grey
+    if image.grid is None and pixels.ndim == 3 and pixels.shape[2] == 3 and _is_grey(pixels, valid):
+        pixels = np.ascontiguousarray(pixels[..., 0])  # three equal channels are grey
     return replace(image, pixels=pixels, valid=valid, name=name)
 
 
@@ -167,6 +169,8 @@ def write_image(path: str | Path, image: Image | np.ndarray, *, overwrite: bool 
         If the file exists and `overwrite` is False.
     FileNotFoundError, PermissionError
         If its folder does not, or cannot be written to.
+    OSError
+        If the file cannot be written, such as to a full disk.
     ValueError
         For an unknown suffix, pixels that the format cannot hold, or a `valid` or a `grid` of another size.
     ModuleNotFoundError
@@ -206,7 +210,23 @@ def write_image(path: str | Path, image: Image | np.ndarray, *, overwrite: bool 
     assert write is not None  # or it would not have fit
     native = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
     with new_file(path, overwrite=overwrite) as temporary:
-        write(temporary, replace(image, pixels=native, valid=valid))
+        try:
+            write(temporary, replace(image, pixels=native, valid=valid))
+        except Exception as error:
+            raise _not_written(Path(path), temporary, error) from error
+
+
+def _not_written(path: Path, temporary: Path, error: Exception) -> Exception:
+    """Return the error of a writer as one of the file that was asked for; not all libraries say that a disk is full."""
+    text = str(error).replace(str(temporary), str(path))
+    if isinstance(error, (ValueError, TypeError, ModuleNotFoundError)):
+        return type(error)(text)
+    space = os.statvfs(path.parent)
+    number = errno.ENOSPC if space.f_bavail * space.f_frsize < _FULL else getattr(error, "errno", None)
+    why = os.strerror(number) if number else text.strip().splitlines()[-1] if text.strip() else type(error).__name__
+    said = OSError(f"{path}: cannot be written: {why}")
+    said.errno = number
+    return said
 
 
 def _is_grey(pixels: np.ndarray, valid: np.ndarray | None) -> bool:

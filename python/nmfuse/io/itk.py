@@ -13,7 +13,7 @@ from nmfuse.io.orientation import LPS_TO_RAS, from_ras, to_ras
 
 FLOATS = ("float32", "float64")
 DTYPES = ("uint8", "int16", "uint16", "int32", *FLOATS)
-_PACKED = 1100  # pixels of one byte that a packed byte can hold, at most (deflate: 1032)
+_PACKED = 1100  # bytes that a packed one can hold, at most (deflate: 1032)
 _OWN = ("ITK_", "NRRD_", "Modality")  # entries that the library makes itself
 _DATA_FILE = ("elementdatafile", "data file", "datafile")
 
@@ -83,7 +83,9 @@ def read(path: Path) -> Image:
         )
     refuse_too_large(path, int(np.prod(size, dtype=object)))
     held = sum(file.stat().st_size for file in {path, *_data_files(path)})
-    if int(np.prod(size, dtype=object)) > held * _PACKED:
+    packed = set(_said(path, "encoding", "compresseddata")) - {"raw", "False"}
+    itemsize = SimpleITK.Image([1] * len(size), reader.GetPixelID(), channels).GetSizeOfPixelComponent()
+    if int(np.prod(size, dtype=object)) * channels * itemsize > held * (_PACKED if packed else 1):
         raise ValueError(f"{path}: not a readable image (its header promises {size} pixels, more than the file holds)")
     stored = reader.Execute()
     voxels = SimpleITK.GetArrayFromImage(stored)

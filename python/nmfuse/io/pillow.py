@@ -26,6 +26,8 @@ _LIMIT = threading.Lock()
 _WITH_ALPHA = {"1": "LA", "L": "LA", "RGB": "RGBA", "P": "RGBA", "PA": "RGBA"}  # what shows a transparent colour
 _SIGNATURE, _CHUNK = 8, 12  # bytes of PNG: in front of all, and of a chunk beside its data
 _AT_ONCE = 1 << 20  # pixels
+_SMALL = 1 << 22  # pixels up to which nobody asks what they are stored in
+_A_BYTE = {"JPEG": 1024, "MPO": 1024, "GIF": 2800, "BMP": 256}  # pixels that a byte can hold, and twice as many in JPEG
 _HEADER = 33  # where that of PNG ends
 
 
@@ -42,6 +44,7 @@ def read(path: Path, page: int | None = None) -> Image:
     """
     with opened(path) as file:
         refuse_too_large(path, file.width * file.height)
+        _refuse_what_cannot_be_held(path, file)
         _refuse_lost_bits(path, file)
         _choose(path, file, page)
         refuse_too_large(path, file.width * file.height)  # frames of GIF may be larger than the first
@@ -167,6 +170,13 @@ def _deep(path: Path, file: Picture) -> Image:
     return Image(pixels, None if key is None else (pixels != np.array(key, np.uint16)).any(-1))
 
 
+def _refuse_what_cannot_be_held(path: Path, file: Picture) -> None:
+    """Refuse a large picture of few bytes, for which decoders would make room, and fill what is missing with grey."""
+    pixels, size = file.width * file.height, path.stat().st_size
+    if pixels > max(_SMALL, size * _A_BYTE.get(file.format or "", pixels)):
+        raise ValueError(f"{path}: not a readable image (its header promises {pixels} pixels, in {size} bytes)")
+
+
 def _refuse_lost_bits(path: Path, file: Picture) -> None:
     """Refuse what Pillow would give fewer bits, or fewer frames, without a word."""
     if _is_deep(file) and getattr(file, "n_frames", 1) != 1:
@@ -210,7 +220,9 @@ def write(path: Path, image: Image, name: str, **options: Any) -> None:
     if pixels.dtype == np.uint16 and pixels.ndim == 3:
         _write_deep(path, pixels, options)
     else:
-        Pillow.fromarray(pixels).save(path, name, **options)
+        encoded = io.BytesIO()  # into a file on a full disk Pillow writes some of it, and says nothing
+        Pillow.fromarray(pixels).save(encoded, name, **options)
+        path.write_bytes(encoded.getbuffer())
 
 
 def _write_deep(path: Path, pixels: np.ndarray, options: dict[str, Any]) -> None:

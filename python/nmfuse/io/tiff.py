@@ -22,6 +22,7 @@ from nmfuse.io.carried import (
     resolution,
     turned,
 )
+from nmfuse.io.codestreams import j2k_sizes, jpeg_sizes, lerc_sizes, png_sizes, webp_sizes
 from nmfuse.io.limits import refuse_too_large
 from nmfuse.io.orientation import upright
 
@@ -50,6 +51,13 @@ _OF_PIXELS = frozenset(
 _NODATA = 42113
 _GEO = (33550, 33922, 34264, 34735, 34736, 34737, 42112, _NODATA)  # where it lies, by GeoTIFF 1.1, and what GDAL adds
 _NAMED = {EXIF_IFD: "ExifTag", GPS_IFD: "GPSTag"}  # tifffile takes them by their names alone
+_BOUNDED = (1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 50000)  # compressions that fill what room they are given
+_OF_THEIR_OWN = {  # compressions that say a size of their own -> what finds it
+    _JPEG: jpeg_sizes, 33003: j2k_sizes, 33004: j2k_sizes, 33005: j2k_sizes, 34712: j2k_sizes, 34887: lerc_sizes,
+    34933: png_sizes, 50001: webp_sizes,
+}  # fmt: skip
+_HEAD = 1 << 16  # bytes in which it is looked for
+_PADDED = 15  # rows and columns that a part may be filled up with
 _CLASSIC = 2**32 - 2**25  # bytes of pixels beyond which a file is BigTIFF
 _FIRST = {False: 8, True: 16}  # where the first directory is, in BigTIFF and else
 _INCH = 2  # unit of resolution
@@ -77,10 +85,12 @@ def read(path: Path, page: int | None = None, bands: Sequence[int] | None = None
         described = keyframe if chosen.is_virtual else chosen.aspage()  # by tags of its own, or those of the first
         _check_tags(path, file, described)
         _check(path, chosen, bands)
+        _check_streams(path, file, chosen)
         pixels: np.ndarray = chosen.asarray()
         seen = None
         if mask is not None:
             _check_size(path, mask)
+            _check_streams(path, file, mask)
             seen = mask.asarray() > 0
         orientation = described.tags.valueof(ORIENTATION, 1)
         carried = _carried(path, file, described, orientation)
@@ -206,6 +216,32 @@ def _check_size(path: Path, page: Any) -> None:
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     if len(segments) != np.prod(keyframe.chunked, dtype=object) or any(at + size > end for at, size in segments):
         raise ValueError(f"{path}: not a readable image (it is truncated, or its size is not that of its data)")
+
+
+def _check_streams(path: Path, file: Any, page: Any) -> None:
+    """Refuse parts that say a larger size than the page has for them, before decoders make room for it."""
+    keyframe = page.keyframe
+    compression = int(keyframe.compression)
+    if compression in _BOUNDED:
+        return
+    if compression not in _OF_THEIR_OWN:
+        raise ValueError(f"{path}: its compression is {keyframe.compression.name}, which is not read; convert it")
+    rows, columns = (
+        (keyframe.tilelength, keyframe.tilewidth)
+        if keyframe.is_tiled
+        else (min(keyframe.rowsperstrip, keyframe.imagelength), keyframe.imagewidth)
+    )
+    room = (rows + _PADDED) * (columns + _PADDED)
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        sizes = _OF_THEIR_OWN[compression](_bytes(file, offset, min(count, _HEAD))) if count else set()
+        if count and (
+            len(sizes) != 1 or any(height * width > room or min(height, width) < 1 for height, width in sizes)
+        ):
+            found = " and ".join("{} x {}".format(*size) for size in sizes) or "none that can be found"
+            raise ValueError(
+                f"{path}: not a readable image (it has {rows} x {columns} pixels for each of its parts, one of which "
+                f"says {found})"
+            )
 
 
 def _extra(keyframe: Any) -> tuple[int, ...]:
