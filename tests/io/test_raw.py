@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from scipy import ndimage
 
 import nmfuse
 from nmfuse.cli.app import app
@@ -133,3 +134,17 @@ def test_brackets_know_them(tmp_path: Path) -> None:
         dng(tmp_path / f"{k}.dng", halves())
     with pytest.raises(ValueError, match=r"no pictures belong together by their EXIF; 0\.dng has no EXIF time"):
         find_brackets(tmp_path)
+
+
+def test_they_are_aligned_into_tiff(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scene = ndimage.gaussian_filter(np.random.default_rng(0).random((80, 100)), 2)
+    scene = (scene - scene.min()) / np.ptp(scene)
+    paths = [tmp_path / "a.dng", tmp_path / "b.dng"]
+    for path, shift in zip(paths, (0, 4), strict=True):
+        dng(path, np.roll(scene, shift, 1))
+    out = tmp_path / "out"
+    app(["align", *map(str, paths), "-o", str(out), "--model", "translation"], standalone_mode=False)
+    assert [Path(name).name for name in capsys.readouterr().out.split()] == ["a.tif", "b.json", "b.tif"]
+    first, other = (read_image(out / name) for name in ("a.tif", "b.tif"))
+    np.testing.assert_array_equal(first, read_image(paths[0]))
+    assert np.abs(other.pixels[8:-8, 8:-8].astype(float) - first.pixels[8:-8, 8:-8]).mean() < 2000

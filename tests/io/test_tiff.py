@@ -395,3 +395,18 @@ def test_compressions_that_nothing_here_checks(tmp_path: Path) -> None:
     tifffile.imwrite(path, SQUARE, compression="jpegxl", photometric="minisblack")
     with pytest.raises(ValueError, match=r"x\.tif: its compression is JPEGXL, which is not read; convert it"):
         read_image(path)
+
+
+def test_what_tifffile_says_of_a_broken_file_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, GREY, photometric="minisblack", metadata=None)
+    with tifffile.TiffFile(path) as file:
+        at = file.pages.first.tags[282].offset + 8
+    data = path.read_bytes()
+    path.write_bytes(data[:at] + struct.pack("<I", 2**31) + data[at + 4 :])  # its resolution lies beyond the end
+    with caplog.at_level("INFO", "nmfuse.io"):
+        np.testing.assert_array_equal(read_image(path), GREY)
+    assert "x.tif: <TiffTag.fromfile> raised TiffFileError" in caplog.text
+    assert capfd.readouterr().err == ""

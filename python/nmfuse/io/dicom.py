@@ -7,12 +7,9 @@ right (RAS+, the closest to it where the slices are oblique). A single slice is 
 
 from __future__ import annotations
 
-import logging
-import warnings
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -21,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from nmfuse.images import Grid, Image
-from nmfuse.io.carried import log
+from nmfuse.io.carried import log, warnings_logged
 from nmfuse.io.codestreams import j2k_sizes, jpeg_sizes
 from nmfuse.io.dicom_codecs import decoder_for
 from nmfuse.io.limits import max_pixels, refuse_too_large
@@ -149,32 +146,13 @@ def read(path: Path, page: int | str | None = None) -> Image:
     >>> image.shape, image.dtype.name, int(image.pixels.min())
     ((3, 4), 'int16', -5)
     """
-    with warnings_logged(path):
+    with warnings_logged(path, "pydicom"):
         slices = _of_folder(path, page) if path.is_dir() else _of_file(path, page)
         _check_alike(path, slices)
         affine = None
         if len(slices) > 1:
             slices, affine = _in_space(path, slices)
         return _image(slices, affine)
-
-
-@contextmanager
-def warnings_logged(path: Path) -> Iterator[None]:
-    """Log what pydicom warns of: most files break the standard somewhere in what is no part of the image."""
-    pydicom_log, said = logging.getLogger("pydicom"), []
-    handler = logging.Handler()
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
-    propagate, pydicom_log.propagate = pydicom_log.propagate, False
-    pydicom_log.addHandler(handler)
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            yield
-    finally:
-        pydicom_log.removeHandler(handler)
-        pydicom_log.propagate = propagate
-        for text in dict.fromkeys([*said, *(str(warning.message) for warning in caught)]):
-            log.info("%s: %s", path, text)
 
 
 def _of_file(path: Path, page: Any) -> list[_Slice]:

@@ -21,6 +21,7 @@ from nmfuse.io.carried import (
     profile_for,
     resolution,
     turned,
+    warnings_logged,
 )
 from nmfuse.io.codestreams import j2k_sizes, jpeg_sizes, lerc_sizes, png_sizes, webp_sizes
 from nmfuse.io.limits import refuse_too_large
@@ -78,7 +79,7 @@ def read(path: Path, page: int | None = None, bands: Sequence[int] | None = None
     """
     import tifffile
 
-    with tifffile.TiffFile(path, _multifile=False) as file:
+    with warnings_logged(path, "tifffile"), tifffile.TiffFile(path, _multifile=False) as file:
         _check_directories(path, file)
         chosen, mask = _chosen(path, file, page)
         keyframe = chosen.keyframe
