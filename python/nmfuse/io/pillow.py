@@ -27,7 +27,7 @@ _WITH_ALPHA = {"1": "LA", "L": "LA", "RGB": "RGBA", "P": "RGBA", "PA": "RGBA"}  
 _SIGNATURE, _CHUNK = 8, 12  # bytes of PNG: in front of all, and of a chunk beside its data
 _AT_ONCE = 1 << 20  # pixels
 _SMALL = 1 << 22  # pixels up to which nobody asks what they are stored in
-_A_BYTE = {"JPEG": 1024, "MPO": 1024, "GIF": 2800, "BMP": 256}  # pixels that a byte can hold, and twice as many in JPEG
+_A_BYTE = {"JPEG": 1024, "MPO": 1024, "GIF": 2800}  # pixels that a byte stands for at most: 8 blocks, 2/3 of a code
 _HEADER = 33  # where that of PNG ends
 
 
