@@ -269,7 +269,10 @@ class Fuser:
         """
         y, seen = torch.zeros_like(planes[0]), torch.ones_like(planes[0], dtype=torch.bool)
         if (runs := sum(len(places) > 1 for places, _ in shown)) > _MANY_RUNS:
-            _log.warning("sources: %d sets of them are valid together somewhere, and each is fused by itself", runs)
+            _log.warning(
+                "sources: they show different parts of the scene; each of the %d combinations that are valid together "
+                "somewhere is fused by itself, which takes about %d times as long", runs, runs
+            )  # fmt: skip
         for places, where in sorted(shown, key=lambda pattern: len(pattern[0])):
             if not places:
                 seen = ~where
