@@ -13,7 +13,7 @@ from nmfuse.data import street_scene
 
 
 def thermal_and_visible(folder: Path, height: int = 240) -> tuple[Path, Path]:
-    """Write visible.jpg (RGB), and thermal.tif: centi-kelvin in 16 bits, half as large at most, by a camera beside it."""
+    """Write visible.jpg, and thermal.tif: centi-kelvin in 16 bits, at most half as large, by a camera beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     visible, thermal = folder / "visible.jpg", folder / "thermal.tif"
     Image.fromarray(street_scene(height, height * 4 // 3).photograph()).save(visible, quality=95)

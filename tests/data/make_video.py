@@ -1,4 +1,4 @@
-"""A video of two cameras: ``python tests/data/make_video.py FOLDER [HEIGHT [FRAMES]]`` writes infrared.mkv, visible.mp4."""
+"""Videos of two cameras: ``python tests/data/make_video.py FOLDER [HEIGHT [FRAMES]]``: infrared.mkv, visible.mp4."""
 
 from __future__ import annotations
 

@@ -382,6 +382,7 @@ def stack(
         str, typer.Option(help="How they are registered with the first, as in nmfuse align; none leaves them.")
     ] = "similarity",
     match: Annotated[bool, typer.Option("--match", help="Bring exposure and white balance to the first's.")] = False,
+    window: Windows = None,
     method: Method = "learned",
     config: ConfigFile = None,
     overwrite: Overwrite = False,
@@ -398,6 +399,7 @@ def stack(
         depth=depth,
         model=None if model == "none" else model,
         matched=match,
+        windows=partial(_windows, window),
         overwrite=overwrite,
     )
 

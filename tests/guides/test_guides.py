@@ -1,0 +1,155 @@
+"""Every command of the guides runs, and its results have the properties that their readers count on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nmfuse.data import street_scene
+from nmfuse.io import read_image
+from tests.guides.running import ROOT, run_guide
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def contrast(pixels: np.ndarray, inside: np.ndarray) -> float:
+    """Return by how much a part is brighter than a ring around it."""
+    from scipy.ndimage import binary_dilation
+
+    grey = pixels.astype(float).mean(-1) if pixels.ndim == 3 and pixels.shape[-1] == 3 else pixels.astype(float)
+    ring = binary_dilation(inside, iterations=6) & ~binary_dilation(inside, iterations=2)
+    return float(grey[inside].mean() - grey[ring].mean())
+
+
+def test_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_guide("start.md", tmp_path, monkeypatch)
+    np.testing.assert_array_equal(read_image("fused.png").pixels, read_image("fused_too.png").pixels)
+    assert "<html" in Path("report.html").read_text(encoding="utf-8")
+
+
+def test_two_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = run_guide("guides/two_images.md", tmp_path, monkeypatch)
+    assert read_image("three.png").pixels.shape == (128, 128, 3)
+    full, less = (read_image(name).pixels.astype(float) for name in ("three.png", "less.png"))
+    spread = [np.ptp(pixels, axis=-1).mean() for pixels in (full, less)]
+    assert 0 < spread[1] < spread[0]  # less of the PET's colours
+    assert not np.isnan(np.asarray(names["fused"])).any()
+
+
+def test_thermal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_guide("guides/thermal.md", tmp_path, monkeypatch)
+    person = (street_scene(240, 320).temperature > 25) & (np.arange(320) > 220)
+    before, after = (contrast(read_image(name).pixels, person) for name in ("visible.jpg", "fused.png"))
+    assert before < 5
+    assert after > 50  # grey levels: the person is seen
+    assert read_image("fused.png").shape == (240, 320, 3)
+
+
+def test_stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = run_guide("guides/stacks.md", tmp_path, monkeypatch)
+    scene = street_scene(240, 320)
+    inner = (slice(20, -20), slice(20, -20))
+    truth = scene.photograph().astype(float)[inner]
+    first, last, fused, laplacian = (
+        np.sqrt(np.mean((read_image(name).pixels[inner] - truth) ** 2))
+        for name in ("focus/IMG_1001.jpg", "focus/IMG_1006.jpg", "sharp.jpg", "laplacian.jpg")
+    )
+    assert max(fused, laplacian) < 0.6 * min(first, last)
+    assert Path("sharp.jpg").read_bytes().count(b"2026:05:01 10:00:00") == 1  # EXIF of the first
+    assert Path("sharp.jpg").read_bytes().count(b"ICC_PROFILE") >= 1
+    depth = read_image("depth.png").pixels
+    near, far = scene.distance == 3.0, scene.distance == 25.0
+    near[:, 40:] = False
+    assert np.median(depth[near]) <= 51  # the sign: the first or second picture of six
+    assert np.median(depth[far]) >= 204  # the house: the last or the one before
+    exposed = read_image("exposed.jpg").pixels.astype(float).mean(-1)
+    dark, bright = scene.light.mean(-1) < 0.05, scene.light.mean(-1) > 0.4
+    assert exposed[dark].mean() > 40
+    assert exposed[bright].mean() < 235
+    np.testing.assert_array_equal(read_image("exposed.jpg").pixels, read_image("found/DSC_2001.jpg").pixels)
+    planes = np.arange(192) * 5 // 192
+    error = np.abs(np.asarray(names["depth"]).astype(int) - planes)
+    assert (error <= 1).mean() > 0.95
+    assert read_image("cells.tif").dtype == np.uint16
+
+
+def test_volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    pydicom = pytest.importorskip("pydicom")
+    run_guide("guides/volumes.md", tmp_path, monkeypatch)
+    from tests.data.make_nifti import lesion
+
+    ball = lesion(96, 16)[:, ::-1]  # as it is read: rows from back to front
+    t1, flair, fused = (read_image(name).pixels for name in ("nifti/t1.nii.gz", "nifti/flair.nii.gz", "fused.nii.gz"))
+    middle = len(ball) // 2
+    seen = [contrast(volume[middle], ball[middle]) for volume in (t1, flair, fused)]
+    assert seen[0] < 0.2 * seen[1]
+    assert seen[2] > 0.25 * seen[1]
+    headers = [nibabel.load(name).header for name in ("nifti/t1.nii.gz", "fused.nii.gz")]
+    assert np.array_equal(*(header.get_sform() for header in headers))
+    dataset = pydicom.dcmread("fused.dcm")
+    assert dataset.NumberOfFrames == 10
+    assert dataset.ImageType[0] == "DERIVED"
+    assert str(dataset.PatientName) == "Phantom^Digital"
+
+
+def test_videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av")
+    run_guide("guides/videos.md", tmp_path, monkeypatch)
+    from nmfuse.io.video import paired_frames, video_info
+
+    assert video_info("fused.mp4").frames == video_info("infrared.mkv").frames == 8
+    for video in ("fused.mp4", "again.mp4"):
+        last = [moment.frames[0] for moment in paired_frames(video, video)][-1]
+        person = street_scene(96, 128, person=0.22 + 0.2 * 14 / 15).temperature > 25
+        person[:, :90] = False
+        assert contrast(last, person) > 40
+
+
+def test_geo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_guide("guides/geo.md", tmp_path, monkeypatch)
+    tifffile = pytest.importorskip("tifffile")
+    from nmfuse.align import resize
+    from nmfuse.images import Image
+
+    pan, sharp = read_image("pan.tif"), read_image("natural.tif")
+    coarse = resize(Image(tifffile.imread("multispectral.tif")[..., :3]), pan).pixels
+    detail = [np.corrcoef(np.diff(x.astype(float)).ravel(), np.diff(pan.pixels.astype(float)).ravel())[0, 1]
+              for x in (coarse.mean(-1), sharp.pixels.mean(-1))]  # fmt: skip
+    assert detail[1] > max(0.8, detail[0])
+    with tifffile.TiffFile("natural.tif") as file:
+        assert file.pages[0].tags[33550].value == (0.5, 0.5, 0.0)
+        assert 32632 in file.pages[0].tags[34735].value
+
+
+def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_guide("guides/folders.md", tmp_path, monkeypatch)
+    for folder, names in (("fused", "012"), ("listed", "02")):
+        found = sorted(path.name for path in Path(folder).iterdir() if path.suffix == ".png")
+        assert [name[-5] for name in found] == list(names)
+    assert len(Path("pairs.jsonl").read_text(encoding="utf-8").splitlines()) == 3
+
+
+def test_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = run_guide("guides/judge.md", tmp_path, monkeypatch)
+    assert 0.3 < names["found"].mean < 0.7  # type: ignore[attr-defined]  # of the average, half
+    assert Path("report/report.html").exists()
+    assert any(path.name.startswith("provenance") for path in Path("steps").iterdir())
+
+
+def test_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_guide("guides/train.md", tmp_path, monkeypatch)
+    assert read_image("fused.png").shape == (144, 192, 3)
+
+
+def test_classify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn")
+    run_guide("guides/classify.md", tmp_path, monkeypatch)
+    assert list(Path("heat").iterdir())
+
+
+def test_every_guide_is_run() -> None:
+    guides = {path.stem for path in (ROOT / "docs" / "guides").glob("*.md")}
+    assert {f"test_{name}" for name in guides} <= set(globals())
