@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import doctest
-import glob
 import io
 import logging
 import re
@@ -79,7 +78,7 @@ def _expanded(line: str) -> list[str]:
     words = []
     for word in shlex.split(line, comments=True, posix=False):
         plain = "".join(shlex.split(word))
-        found = sorted(glob.glob(plain)) if "*" in word and plain == word else []
+        found = sorted(map(str, Path().glob(plain))) if "*" in word and plain == word else []
         words += found or [plain]
     return words
 
