@@ -26,7 +26,7 @@ def exif(number: int, shutter: float) -> Image.Exif:
     return tags
 
 
-def brackets(folder: Path, height: int = 240) -> list[Path]:
+def brackets(folder: Path, height: int = 160) -> list[Path]:
     """Write five photographs from 1/1000 to 1/4 s, each two stops brighter than the one before."""
     folder.mkdir(parents=True, exist_ok=True)
     scene, paths = street_scene(height, height * 4 // 3), []

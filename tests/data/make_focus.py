@@ -1,4 +1,4 @@
-"""A hand-held focus stack: ``python tests/data/make_focus.py FOLDER [HEIGHT]`` writes six JPEG photographs."""
+"""A hand-held focus stack: ``python tests/data/make_focus.py FOLDER [HEIGHT]`` writes five JPEG photographs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def exif(number: int) -> Image.Exif:
     return tags
 
 
-def focus_stack(folder: Path, height: int = 240, count: int = 6) -> list[Path]:
+def focus_stack(folder: Path, height: int = 180, count: int = 5) -> list[Path]:
     """Write photographs that are sharp from 2.5 to 40 m; the hand shakes, and the lens enlarges as it is focused."""
     folder.mkdir(parents=True, exist_ok=True)
     rng, paths = np.random.default_rng(1), []
