@@ -19,7 +19,9 @@ stack = [scene.photograph(focus=metres, seed=k) for k, metres in enumerate(dista
 fused = nmfuse.fuse(stack, method="laplacian")
 
 figure, axes = plt.subplots(1, 4, figsize=(13, 2.8), layout="constrained")
-for ax, name, image in zip(axes, ("sharp at 2.5 m", "sharp at 40 m", "fused"), (stack[0], stack[-1], fused), strict=False):
+for ax, name, image in zip(
+    axes, ("sharp at 2.5 m", "sharp at 40 m", "fused"), (stack[0], stack[-1], fused), strict=False
+):
     ax.imshow(image)
     ax.set_title(name)
 axes[3].imshow(depth_map(fused, stack), cmap="viridis")

@@ -20,7 +20,7 @@ def lesion(size: int, depth: int) -> np.ndarray:
     return np.asarray(ball)
 
 
-def t1_and_flair(folder: Path, size: int = 96, depth: int = 16) -> tuple[Path, Path]:
+def t1_and_flair(folder: Path, size: int = 80, depth: int = 12) -> tuple[Path, Path]:
     """Write T1 with columns from left to right (RAS), and FLAIR on the same grid, stored the other way round (LPS)."""
     folder.mkdir(parents=True, exist_ok=True)
     phantom = brain_phantom(size, depth=depth)

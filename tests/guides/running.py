@@ -1,4 +1,4 @@
-"""What runs the commands of a guide: every block of shell and Python in it, in one folder, in their order."""
+"""What runs the commands of a guide, and what its results are measured by."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nmfuse.cli.app import app
@@ -45,6 +46,15 @@ def run_guide(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[
         else:
             assert not failed, f"{name}:\n{body}\n{got}"
     return names
+
+
+def contrast(pixels: np.ndarray, inside: np.ndarray) -> float:
+    """Return by how much a part is brighter than a ring around it."""
+    from scipy.ndimage import binary_dilation
+
+    grey = pixels.astype(float).mean(-1) if pixels.ndim == 3 and pixels.shape[-1] == 3 else pixels.astype(float)
+    ring = binary_dilation(inside, iterations=6) & ~binary_dilation(inside, iterations=2)
+    return float(grey[inside].mean() - grey[ring].mean())
 
 
 @contextlib.contextmanager

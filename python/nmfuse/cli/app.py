@@ -343,9 +343,12 @@ def align(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to (made if missing).")],
     model: Annotated[
-        str,
-        typer.Option(help="What may differ: translation, rigid, similarity, affine, homography, deformable."),
-    ] = "similarity",
+        str | None,
+        typer.Option(
+            help="What may differ: translation, rigid, similarity, affine, homography, deformable; by default "
+            "similarity, of volumes rigid."
+        ),
+    ] = None,
     method: Annotated[
         str, typer.Option(help="What to look at: edges, information (CT, PET, SPECT with MRI), auto.")
     ] = "auto",
