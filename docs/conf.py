@@ -7,6 +7,9 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+
 import nmfuse
 
 HERE = Path(__file__).parent
@@ -21,7 +24,6 @@ extensions = [
     "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]
@@ -34,6 +36,7 @@ numpydoc_show_class_members = False
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 suppress_warnings = ["ref.python"]  # nmfuse.Image and nmfuse.images.Image are one class
+html_math_renderer = "mathml"  # by the browser itself: no script, no network
 html_theme = "furo"
 html_title = "nmfuse"
 html_static_path = ["static"]
@@ -80,7 +83,16 @@ def link_to_source(app, name, text):
         text[0] = text[0].replace(f"](../{folder}", f"]({SOURCE}{folder}")
 
 
+def write_math(writer, node):
+    """Write a formula as MathML."""
+    block = isinstance(node, nodes.math_block)
+    formula = tex2mathml(node.astext(), as_block=block)
+    writer.body.append(f'<div class="math">{formula}</div>' if block else formula)
+    raise nodes.SkipNode
+
+
 def setup(app):
     """Tell Sphinx of what is done here."""
+    app.add_html_math_renderer("mathml", (write_math, None), (write_math, None))
     app.connect("builder-inited", write_api, priority=100)
     app.connect("source-read", link_to_source)
