@@ -28,11 +28,11 @@ def test_stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = street_scene(180, 240)
     inner = (slice(20, -20), slice(20, -20))
     truth = scene.photograph().astype(float)[inner]
-    first, last, fused, laplacian = (
+    first, last, fused, learned = (
         np.sqrt(np.mean((read_image(name).pixels[inner] - truth) ** 2))
-        for name in ("focus/IMG_1001.jpg", "focus/IMG_1005.jpg", "sharp.jpg", "laplacian.jpg")
+        for name in ("focus/IMG_1001.jpg", "focus/IMG_1005.jpg", "sharp.jpg", "learned.jpg")
     )
-    assert max(fused, laplacian) < 0.6 * min(first, last)
+    assert max(fused, learned) < 0.6 * min(first, last)
     assert Path("sharp.jpg").read_bytes().count(b"2026:05:01 10:00:00") == 1  # EXIF of the first
     assert Path("sharp.jpg").read_bytes().count(b"ICC_PROFILE") >= 1
     depth = read_image("depth.png").pixels

@@ -397,7 +397,7 @@ def stack(
     ] = "similarity",
     match: Annotated[bool, typer.Option("--match", help="Bring exposure and white balance to the first's.")] = False,
     window: Windows = None,
-    method: Method = "learned",
+    method: Method = "laplacian",
     config: ConfigFile = None,
     overwrite: Overwrite = False,
     debug: Debug = False,
@@ -406,7 +406,7 @@ def stack(
 
     nmfuse stack PHOTOS/ -o sharp.jpg --depth depth.png
 
-    nmfuse stack 'cells.tif[0]' 'cells.tif[1]' -o sharp.tif --model none --method laplacian
+    nmfuse stack 'cells.tif[0]' 'cells.tif[1]' -o sharp.tif --model none --window 0,4095
     """
     fuser = _fuser(method, config)
     from nmfuse.cli.stacking import run_stack
