@@ -5,9 +5,9 @@
 #include "cpu/nmf_isa.h"
 
 #include <cstring>
-#include <type_traits>
 #include <utility>
 
+#include "cpu/descend.h"
 #include "cpu/simd.h"
 
 namespace nmfuse::NMFUSE_ISA {
@@ -19,13 +19,6 @@ int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t padded_columns(int64_t n) { return (n + kColumnBlock - 1) / kColumnBlock * kColumnBlock; }
 
 constexpr int64_t kFetchRows = 16;
-
-template <class T>
-constexpr T kLeastNormal = 0;
-template <>
-constexpr float kLeastNormal<float> = 0x1p-126F;
-template <>
-constexpr double kLeastNormal<double> = 0x1p-1022;
 
 // The left matrix of a product, p rows by `depth`, as it lies in memory or transposed.
 template <class T>
@@ -243,38 +236,6 @@ inline void apply_rule(const nmf_rule& rule, int64_t count, const C* x, const Nu
   apply_rule_by<vector>(rule, count, x, numerator, denominator, to, [&](vector ratio) {
     return __builtin_convertvector(pow(__builtin_convertvector(ratio, double_vec), rule.exponent), vector);
   });
-}
-
-// Coordinate descent on 1/2 x' gram x - products' x + l1 sum(x) + l2 / 2 sum(x^2) in x >= 0 for each column of x
-// (rank, width), component by component: a sweep of HALS.
-template <class C>
-inline void descend(const nmf_rule& rule, const C* gram, int64_t rank, int64_t padded_rank, const C* products,
-                    int64_t width, int64_t stride, C* x) {
-  constexpr int kVectors = 2, N = kLanes<C>;
-  static_assert(kColumnBlock % N == 0);
-  const C l1 = static_cast<C>(rule.l1), l2 = static_cast<C>(rule.l2);
-  const auto descend_columns = [&](int64_t j, auto vectors) {
-    for (int64_t k = 0; k < rank; ++k) {
-      const C* const row = gram + k * padded_rank;
-      const C curvature = row[k] + l2;
-      if (!(curvature > kLeastNormal<C>)) continue;  // nothing depends on this component
-      vec<C> descent[vectors()];                     // minus the gradient
-      for (int v = 0; v < vectors(); ++v) {
-        const vec<C> old = load<vec<C>>(x + k * stride + j + v * N);
-        descent[v] = load<vec<C>>(products + k * stride + j + v * N) - l1 - l2 * old;
-      }
-      for (int64_t l = 0; l < rank; ++l) {
-        for (int v = 0; v < vectors(); ++v) descent[v] -= row[l] * load<vec<C>>(x + l * stride + j + v * N);
-      }
-      for (int v = 0; v < vectors(); ++v) {
-        C* const at = x + k * stride + j + v * N;
-        store(at, larger(load<vec<C>>(at) + descent[v] * (1 / curvature), vec<C>{}));
-      }
-    }
-  };
-  int64_t j = 0;
-  for (; j + kVectors * N <= width; j += kVectors * N) descend_columns(j, std::integral_constant<int, kVectors>{});
-  for (; j < width; j += N) descend_columns(j, std::integral_constant<int, 1>{});
 }
 
 // Rows [0, rows) of a matrix, converted, with zeros from `columns` to the padded width.
@@ -557,32 +518,20 @@ void update_W_once(const nmf_rows<T, C>& rows) {
   }
 }
 
-// Rows of W by sweeps of HALS, transposed into the tile a part at a time.
+// Rows of W by sweeps of HALS, a part at a time.
 template <class T, class C>
-void descend_rows(const nmf_rows<T, C>& rows, const nmf_tile<C>& tile) {
+void descend_in_parts(const nmf_rows<T, C>& rows, const nmf_tile<C>& tile) {
   for (int64_t first = 0; first < rows.rows; first += tile.width) {
-    const int64_t count = smaller(tile.width, rows.rows - first), width = padded_columns(count);
-    for (int64_t k = 0; k < rows.rank; ++k) {
-      C *const x = tile.H + k * tile.stride, *const products = tile.numerator + k * tile.stride;
-      for (int64_t i = 0; i < width; ++i) {
-        const int64_t at = (first + i) * rows.padded_rank + k;
-        x[i] = i < count ? rows.W[at] : C(0);
-        products[i] = i < count ? static_cast<C>(rows.numerator[at]) : C(0);
-      }
-    }
-    for (int inner = 0; inner < rows.inner_iter; ++inner) {
-      descend(rows.rule, rows.gram_H, rows.rank, rows.padded_rank, tile.numerator, width, tile.stride, tile.H);
-    }
-    for (int64_t k = 0; k < rows.rank; ++k) {
-      for (int64_t i = 0; i < count; ++i) rows.W[(first + i) * rows.padded_rank + k] = tile.H[k * tile.stride + i];
-    }
+    const int64_t count = smaller(tile.width, rows.rows - first), at = first * rows.padded_rank;
+    descend_rows(rows.rule, rows.gram_H, rows.rank, rows.padded_rank, rows.numerator + at, rows.inner_iter, count,
+                 padded_columns(count), tile.stride, tile.H, tile.numerator, rows.W + at);
   }
 }
 
 template <nmf_kind kKind, class T, class C>
 void update_W(const nmf_rows<T, C>& rows, const nmf_tile<C>& scratch) {
   if (rows.rule.hals) {
-    descend_rows(rows, scratch);
+    descend_in_parts(rows, scratch);
   } else {
     for (int inner = 0; inner < rows.inner_iter; ++inner) update_W_once<kKind>(rows);
   }

@@ -4,6 +4,7 @@
 #include "cpu/isa.h"
 #include "nmfuse/parallel.h"
 #include "python/bind_ops.h"
+#include "python/bind_sparse_nmf.h"
 
 namespace {
 
@@ -23,6 +24,7 @@ struct cpu_backend {
 PYBIND11_MODULE(_cpu, module) {
   namespace py = pybind11;
   nmfuse::bind_ops<cpu_backend>(module);
+  nmfuse::bind_sparse_nmf<cpu_backend>(module);
   module.attr("version") = NMFUSE_VERSION;
   module.attr("compiler") = NMFUSE_COMPILER;
   module.attr("flags") = NMFUSE_FLAGS;

@@ -7,7 +7,8 @@ from nmfuse.kernels.blocks import aggregate_blocks, aggregate_blocks_adjoint
 from nmfuse.kernels.errors import CudaError, CudaUnavailable
 from nmfuse.kernels.hannmean import hannmean, hannmean_adjoint
 from nmfuse.kernels.information import window_information
-from nmfuse.kernels.nmf import NmfInfo, nmf
+from nmfuse.kernels.nmf import nmf
+from nmfuse.kernels.problem import NmfInfo
 
 __all__ = [
     "CudaError",

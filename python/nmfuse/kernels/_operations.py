@@ -140,6 +140,30 @@ class CpuOperations(Operations, Protocol):
     compiler: str
     flags: str
 
+    def sparse_nmf_workspace(self, starts: Array, positions: Array, values: Array, width: int, rank: int) -> int: ...
+    def sparse_nmf_update(
+        self,
+        starts: Array,
+        positions: Array,
+        values: Array,
+        A: Array,
+        B: Array,
+        rank: int,
+        options: Options,
+        iterations: int,
+        workspace: Array,
+    ) -> None: ...
+    def sparse_nmf_objective(
+        self,
+        starts: Array,
+        positions: Array,
+        values: Array,
+        A: Array,
+        B: Array,
+        rank: int,
+        options: Options,
+        workspace: Array,
+    ) -> float: ...
     def isa(self) -> str: ...
     def num_threads(self) -> int: ...
     def set_num_threads(self, n: int) -> None: ...
