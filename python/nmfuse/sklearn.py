@@ -6,6 +6,7 @@ the meaning of each are theirs, so that they take their place in any pipeline.
 
 from __future__ import annotations
 
+import math
 import warnings
 from functools import partial
 from typing import Any
@@ -145,6 +146,10 @@ class NMF(decomposition.NMF):  # type: ignore[misc]
                 "When beta_loss <= 0 and X contains zeros, the solver may diverge. Please add small values to X, or "
                 "use a positive beta_loss."
             )
+        if sparse.issparse(X):  # SciPy's mean would make a copy in double precision
+            mean = X.data.sum(dtype=np.float64) / math.prod(X.shape)
+            filled = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
+            filled.mean = lambda: mean
         W, H = self._check_w_h(filled, W, H, update_H)
         l1_W, l1_H, l2_W, l2_H = self._compute_regularization(X)
         # With H fixed, least squares have one minimum: coordinate descent finds it soonest, whatever the solver.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -238,11 +239,10 @@ def _factorize_sparse(
     factors = problem.W.copy(), problem.H.copy()
     if fixed_W is None:
         problem.native.nmf_normalize(*factors, problem.workspace, None)
-    if not hasattr(V, "layout"):
-        return *factors, info
-    import torch
-
-    return torch.from_numpy(factors[0]), torch.from_numpy(factors[1]), info
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(V, torch.Tensor):
+        return torch.from_numpy(factors[0]), torch.from_numpy(factors[1]), info
+    return *factors, info
 
 
 def _check_rank(rank: int | None, m: int, n: int, *, fixed: bool) -> int:
