@@ -104,6 +104,9 @@ class AnyArray(ABC):
         """Whether the elements may be changed."""
         return True
 
+    def note_write(self) -> None:  # noqa: B027  # most libraries keep no account
+        """Tell the array's library that the elements are about to be changed."""
+
     @classmethod
     @abstractmethod
     def _own(cls, data: Array) -> Self:
@@ -186,6 +189,7 @@ class AnyArray(ABC):
             )
         if target.overlaps(self):
             raise ValueError(f"out: overlaps {apart_from}; pass another array")
+        target.note_write()
         return target
 
 
@@ -242,7 +246,9 @@ class TorchArray(AnyArray):
 
     def __init__(self, data: Array, name: str) -> None:
         if data.requires_grad:
-            raise TypeError(f"{name}: the tensor requires grad, which the kernels do not record; pass {name}.detach()")
+            if self.torch.is_grad_enabled():
+                raise TypeError(f"{name}: the tensor requires grad, which is not recorded here; pass {name}.detach()")
+            data = data.detach()
         if data.is_sparse:
             raise TypeError(f"{name}: the tensor is sparse; pass {name}.to_dense()")
         if data.is_conj():
@@ -287,6 +293,9 @@ class TorchArray(AnyArray):
 
     def stream(self) -> int:
         return int(self.torch.cuda.current_stream(self.data.device).cuda_stream)
+
+    def note_write(self) -> None:
+        self.torch.autograd.graph.increment_version(self.data)  # what autograd has saved of it is not there any more
 
     def raise_to(self, least: float) -> None:
         self.data.clamp_(min=least)

@@ -76,5 +76,15 @@ def set_num_threads(n: int | None) -> None:
     _cpu().set_num_threads(n or 0)
 
 
+def dtypes() -> dict[str, tuple[str, ...]]:
+    """Return the dtypes that each operation takes on the CPU; on a CUDA device they may be fewer."""
+    return _cpu().dtypes
+
+
+def max_hann_size() -> int:
+    """Return the longest window of `hannmean`."""
+    return _cpu().max_hann_size
+
+
 def _cpu() -> CpuOperations:
     return cast("CpuOperations", _module("nmfuse._cpu"))

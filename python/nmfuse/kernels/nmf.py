@@ -10,6 +10,7 @@ import numpy as np
 
 from nmfuse.kernels._array import CPU, AnyArray, Array, take
 from nmfuse.kernels._native import native_for
+from nmfuse.kernels._traced import operators
 from nmfuse.kernels.checks import check_count
 
 if TYPE_CHECKING:
@@ -34,14 +35,16 @@ class NmfInfo:
         Whether `tol` was reached before `max_iter`.
     """
 
-    def __init__(self, history: AnyArray, active: AnyArray, checked_at: list[int], batch: tuple[int, ...]) -> None:
-        self._history, self._active = history, active  # (checks, problems), on the device of V
+    def __init__(self, history: Array, active: Array | None, checked_at: list[int], batch: tuple[int, ...]) -> None:
+        self._history, self._active = history, active  # (checks, problems), on the device of V; None: all of them
         self._checked_at, self._batch = checked_at, batch
 
     @cached_property
     def _flags(self) -> np.ndarray:
         """Which problems were active after each check, up to the one that stopped the last: (checks, problems)."""
-        flags = self._active.to_host()[: len(self._checked_at)].astype(bool)
+        if self._active is None:
+            return np.ones((len(self._checked_at), math.prod(self._batch)), bool)
+        flags = take(self._active, "info").to_host()[: len(self._checked_at)].astype(bool)
         return flags[: 1 + int(flags.any(axis=1).sum())]
 
     @cached_property
@@ -52,7 +55,7 @@ class NmfInfo:
     @cached_property
     def objective(self) -> np.ndarray:
         """The objective at the start and at every check."""
-        return self._history.to_host()[: len(self._flags)].reshape((-1, *self._batch))
+        return take(self._history, "info").to_host()[: len(self._flags)].reshape((-1, *self._batch))
 
     @cached_property
     def n_iter(self) -> np.ndarray:
@@ -65,9 +68,13 @@ class NmfInfo:
         """Whether `tol` was reached before `max_iter`, for each problem."""
         return ~np.asarray(self._flags[-1], bool).reshape(self._batch)
 
+    def on_device(self) -> Array:
+        """Return the objective where it was computed, without waiting for it."""
+        return self._history[: len(self._checked_at)].reshape((-1, *self._batch))
+
     def multiply(self, factor: float) -> None:
         """Give the objective another scale, as that of V is given back."""
-        self._history.data[...] *= factor
+        self._history[...] *= factor
 
     def __repr__(self) -> str:
         return f"NmfInfo(n_iter={self.n_iter}, converged={self.converged}, objective={self.objective[-1]})"
@@ -163,6 +170,20 @@ def nmf(
     >>> np.allclose(W @ H, V)
     True
     """
+    if (ops := operators(V)) is not None:
+        others = {
+            "init": init != "random", "tol": tol != 0, "l1_W": l1_W, "l1_H": l1_H, "l2_W": l2_W, "l2_H": l2_H,
+            "fixed_W": fixed_W is not None, "inner_iter": inner_iter != 1, "out": out is not None,
+        }  # fmt: skip
+        if refused := ", ".join(name for name, is_given in others.items() if is_given):
+            raise TypeError(
+                f"{refused}: V requires grad or is traced by torch, which allows of a random start and a fixed number "
+                "of iterations only; pass tol=0 and leave the others out, or pass V.detach()"
+            )
+        result: tuple[Array, Array, NmfInfo] = ops.nmf_with_info(
+            V, rank, iterations=max_iter, check_every=check_every, seed=seed, beta=beta
+        )
+        return result
     values = take(V, "V")
     native, stream = native_for(values)
     values.require("V", native.dtypes["nmf"])
@@ -176,8 +197,8 @@ def nmf(
         rank = fixed.shape[-1] if rank is None else rank
         if rank != fixed.shape[-1]:
             raise ValueError(f"rank: got {rank}, but fixed_W has {fixed.shape[-1]} columns; leave rank out")
-    rank = _check_rank(rank, m, n, fixed=fixed_W is not None)
-    _check_numbers(beta, seed, max_iter, tol, check_every, inner_iter)
+    rank = check_rank(rank, m, n, fixed=fixed_W is not None)
+    check_numbers(beta, seed, max_iter, tol, check_every, inner_iter)
     penalties = {"l1_W": l1_W, "l1_H": l1_H, "l2_W": l2_W, "l2_H": l2_H}
     for name, value in penalties.items():
         if not (math.isfinite(value) and value >= 0):
@@ -245,10 +266,9 @@ class _Solver:
 
     def run(self, max_iter: int, tol: float, check_every: int, inner_iter: int) -> NmfInfo:
         """Iterate; on a device nothing waits: flags of problems that still fall come back while work goes on."""
-        checked_at = [0, *range(check_every, max_iter, check_every)] + ([max_iter] if max_iter > 0 else [])
-        all_history = self.given.empty((len(checked_at), self.count), "float64")
-        all_active = self.given.empty((len(checked_at), self.count), "uint8")
-        history, active = all_history.data, all_active.data
+        checked_at = checks_of(max_iter, check_every)
+        history = self.given.empty((len(checked_at), self.count), "float64").data
+        active = self.given.empty((len(checked_at), self.count), "uint8").data
         active[...] = 1
         readback = self.native.FlagReadback()
         self.objective(history[0])
@@ -264,13 +284,19 @@ class _Solver:
                     readback.start(active[done], self.stream)
                 if readback.idle() and not readback.any():
                     break
-        return NmfInfo(all_history, all_active, checked_at[: done + 1], self.batch)
+        return NmfInfo(history, active, checked_at[: done + 1], self.batch)
 
     def objective(self, values: Array) -> None:
         self.native.nmf_objective(self.V, self.W, self.H, self.options, values, self.workspace, self.stream)
 
 
-def _check_rank(rank: int | None, m: int, n: int, *, fixed: bool) -> int:
+def checks_of(max_iter: int, check_every: int) -> list[int]:
+    """Return after how many iterations the objective is looked at."""
+    return [0, *range(check_every, max_iter, check_every)] + ([max_iter] if max_iter > 0 else [])
+
+
+def check_rank(rank: int | None, m: int, n: int, *, fixed: bool = False) -> int:
+    """Return the rank; refuse one that is no whole number of at least 1, or (if W is not given) above min(m, n)."""
     check_count("rank", rank, 1)
     assert rank is not None
     if not fixed and rank > min(m, n):
@@ -278,7 +304,8 @@ def _check_rank(rank: int | None, m: int, n: int, *, fixed: bool) -> int:
     return int(rank)
 
 
-def _check_numbers(beta: float, seed: int, max_iter: int, tol: float, check_every: int, inner_iter: int) -> None:
+def check_numbers(beta: float, seed: int, max_iter: int, tol: float, check_every: int, inner_iter: int) -> None:
+    """Refuse numbers out of range."""
     if not math.isfinite(beta):
         raise ValueError(f"beta: got {beta!r}; expected a finite number, such as 2 or 1")
     if not (math.isfinite(tol) and tol >= 0):

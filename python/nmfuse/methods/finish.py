@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from nmfuse.images.scratch import Scratch
+from nmfuse.kernels import hannmean
 from nmfuse.kernels.checks import check_count
 from nmfuse.methods.base import Method, Trace, check_flag, check_number
-from nmfuse.ops import hannmean_layer
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Finished(Method):
             y, spatial = y.clamp(low, high), y.dim()
             trace.keep(collapsed=y)
             if self.smooth:
-                y = hannmean_layer(y, self.hannmean_size, spatial=spatial)
+                y = hannmean(y, self.hannmean_size, spatial=spatial)
             if self.sharpen > 0:
-                y = y + self.sharpen * (y - hannmean_layer(y, 5, spatial=spatial))
+                y = y + self.sharpen * (y - hannmean(y, 5, spatial=spatial))
                 y = y.clamp(low, high)
             return y

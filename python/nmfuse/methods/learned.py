@@ -12,9 +12,9 @@ from torch import Tensor
 
 from nmfuse import nets
 from nmfuse.images.scratch import Scratch
+from nmfuse.kernels import hannmean
 from nmfuse.methods.base import Trace, check_choice
 from nmfuse.methods.finish import Finished
-from nmfuse.ops import hannmean_layer
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Learned(Finished):
         spatial = sources[0].dim()
         if self.denoise == "all":
             with trace.clock("hannmean"):
-                sources = [hannmean_layer(x, self.hannmean_size, spatial=spatial) for x in sources]
+                sources = [hannmean(x, self.hannmean_size, spatial=spatial) for x in sources]
                 if trace.wanted:
                     trace.keep_each(denoised=torch.stack(list(sources)))
         with trace.clock("network"):
@@ -84,7 +84,7 @@ class Learned(Finished):
         """Return the fused luminances (N, H, W) of (S, N, H, W), in one pass of the network."""
         net = nets.load_fusion(self.weights, sources.device)
         if self.denoise == "all":
-            sources = hannmean_layer(sources, self.hannmean_size)
+            sources = hannmean(sources, self.hannmean_size)
         fused = net(sources[:, :, None])[:, 0]
         return torch.stack(
             [self.finish(y, list(x), Trace(), Scratch()) for y, x in zip(fused, sources.unbind(1), strict=True)]

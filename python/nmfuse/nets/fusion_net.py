@@ -13,12 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nmfuse import pyramids
+from nmfuse import ops, pyramids
 from nmfuse.images.scratch import Scratch
 from nmfuse.nets.siamese import PATCH
 from nmfuse.nets.two_stage import others, two_stage
 from nmfuse.nets.weights_file import fit_weights, load_once, read_weights, shipped
-from nmfuse.ops import nmf_layer
 
 FORMAT = "nmfuse.fusion.7"
 LEVELS = 6  # of the pyramid, with its top
@@ -238,7 +237,7 @@ class FusionNet(nn.Module):
         """Return the parts (1, C, r2) of balanced features (S, 1, C, P)."""
 
         def factorize(V: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-            return nmf_layer(V, rank, iterations=20)
+            return ops.nmf(V, rank, iterations=20)
 
         def length(A: Tensor) -> Tensor:
             return A.square().sum(-2, keepdim=True).add(_SILENT**2).sqrt()
