@@ -85,7 +85,7 @@ def aggregate_blocks(
     needed = native.aggregate_blocks_workspace(given.dtype, math.prod(batch), hs, ws, ds, depth)
     workspace = given.empty((needed,), "uint8").data if needed > 0 else None
     native.aggregate_blocks(given.data, block, stride, nearest, value, ds, depth, target.data, workspace, stream)
-    return target.data
+    return given.given_back(target, out)
 
 
 def aggregate_blocks_adjoint(
@@ -145,7 +145,7 @@ def aggregate_blocks_adjoint(
     native.aggregate_blocks_adjoint(
         given.data, block, stride, fill == "nearest", ds, depth, target.data, workspace.data, stream
     )
-    return target.data
+    return given.given_back(target, out)
 
 
 def pixels_of(

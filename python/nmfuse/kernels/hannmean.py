@@ -93,7 +93,7 @@ def hannmean(
             codes.data[...] = _RELIABLE
         native.reject_outliers(image.data, size, depth, float(outliers), codes.data, stream)
     native.hannmean(image.data, None if codes is None else codes.data, size, depth, target.data, stream)
-    return target.data
+    return image.given_back(target, out)
 
 
 def hannmean_adjoint(
@@ -155,7 +155,7 @@ def hannmean_adjoint(
         workspace.data,
         stream,
     )
-    return target.data
+    return given.given_back(target, out)
 
 
 def check_size(size: int, most: int) -> None:

@@ -65,4 +65,4 @@ def window_information(x: Array, y: Array, *, out: Array | None = None) -> Array
     if target.overlaps(second):
         raise ValueError("out: overlaps x or y; pass another array")
     native.window_information(first.data, second.data, target.data, stream)
-    return target.data
+    return first.given_back(target, out)

@@ -220,7 +220,9 @@ def nmf(
         )  # fmt: skip
         factor_H *= 2.0**exponent
         info.multiply(scale**-beta)
-        return factor_W, factor_H, info
+        given_W, given_H = (None, None) if out is None else out
+        W, H = take(factor_W, "W"), take(factor_H, "H")
+        return values.given_back(W, given_W), values.given_back(H, given_H), info
     into_W, into_H = (None, None) if out is None else out
     W = values.result(into_W, (*batch, m, rank), _dtype_of_factors(values), apart_from="V")
     H = values.result(into_H, (*batch, rank, n), _dtype_of_factors(values), apart_from="V")
@@ -239,7 +241,7 @@ def nmf(
     info = solver.run(max_iter, float(tol), check_every, inner_iter)
     if fixed is None:
         native.nmf_normalize(W.data, H.data, solver.workspace, stream)
-    return W.data, H.data, info
+    return values.given_back(W, into_W), values.given_back(H, into_H), info
 
 
 class _Solver:

@@ -50,11 +50,15 @@ class Finished(Method):
                 scratch.release()
             low, high = (torch.stack(values) for values in zip(*ends, strict=True))
             low, high = low.amin(), high.amax()
-            y, spatial = y.clamp(low, high), y.dim()
+            y = y.clamp(low, high)
             trace.keep(collapsed=y)
-            if self.smooth:
-                y = hannmean(y, self.hannmean_size, spatial=spatial)
-            if self.sharpen > 0:
-                y = y + self.sharpen * (y - hannmean(y, 5, spatial=spatial))
-                y = y.clamp(low, high)
-            return y
+            return self.refined(y, low, high, y.dim())
+
+    def refined(self, y: Tensor, low: Tensor, high: Tensor, spatial: int) -> Tensor:
+        """Smooth and sharpen images or volumes (..., *spatial), which are kept within `low` and `high`."""
+        if self.smooth:
+            y = hannmean(y, self.hannmean_size, spatial=spatial)
+        if self.sharpen > 0:
+            y = y + self.sharpen * (y - hannmean(y, 5, spatial=spatial))
+            y = y.clamp(low, high)
+        return y

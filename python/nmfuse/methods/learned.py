@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nmfuse import nets
 from nmfuse.images.scratch import Scratch
@@ -89,3 +90,27 @@ class Learned(Finished):
         return torch.stack(
             [self.finish(y, list(x), Trace(), Scratch()) for y, x in zip(fused, sources.unbind(1), strict=True)]
         )
+
+    def module(self, sources: int) -> LearnedModule:
+        """Return what fuses so many luminances (N, 1, H, W) as a module of torch."""
+        return LearnedModule(self, sources)
+
+
+class LearnedModule(nn.Module):
+    """The learned method as a module: S luminances (N, 1, H, W) in, one out; see `nmfuse.Fuser.module`."""
+
+    def __init__(self, options: Learned, sources: int) -> None:
+        super().__init__()
+        self.options, self.sources = options, sources
+        self.net = copy.deepcopy(nets.load_fusion(options.weights))
+
+    def forward(self, *sources: Tensor) -> Tensor:
+        """Return the fused luminances (N, 1, H, W)."""
+        if len(sources) != self.sources:
+            raise ValueError(f"sources: got {len(sources)}; this module fuses {self.sources}")
+        x = torch.stack(sources)
+        if self.options.denoise == "all":
+            x = hannmean(x, self.options.hannmean_size)
+        y: Tensor = self.net(x)
+        low, high = x.amin((0, 2, 3, 4), keepdim=True)[0], x.amax((0, 2, 3, 4), keepdim=True)[0]
+        return self.options.refined(y.clamp(low, high), low, high, 2)
