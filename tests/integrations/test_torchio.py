@@ -9,7 +9,7 @@ import torch
 import nmfuse
 
 torchio = pytest.importorskip("torchio")
-from nmfuse.integrations.torchio import Fuse
+from nmfuse.integrations.torchio import Fuse  # noqa: E402
 
 A, B = torch.rand(2, 1, 20, 18, 3, generator=torch.Generator().manual_seed(0))
 AFFINE = np.diag([2.0, 3.0, 4.0, 1.0])
