@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nmfuse.images import Image
-from nmfuse.io import arrays, dicom, dicom_derived, exr, itk, nifti, pillow, tiff
+from nmfuse.io import arrays, dicom, dicom_derived, exr, itk, nifti, pillow, raw, tiff
 
 _PAGE = re.compile(r"(?P<file>.+)\[(?P<page>[0-9]+(\.[0-9]+)*)\]", re.DOTALL)  # a page of a file, or a series
 _NAMED = re.compile(r"(?P<file>.+\.(npz|h5|hdf5)):(?P<name>/?[^:]+)", re.DOTALL | re.IGNORECASE)  # an array of it
@@ -47,6 +47,8 @@ class Format:
         Whether a file may have several pages or frames, of which `read` takes the number, from 0.
     named : bool
         Whether a file may have several arrays, of which `read` takes the name.
+    options : tuple of str
+        Which options of `nmfuse.io.read_image` `read` takes, by name: "bands", "white_balance".
     needs, extra : str
         The package beyond nmfuse's own that reads and writes it, by import name, and the extra that brings it.
 
@@ -67,6 +69,7 @@ class Format:
     axes: tuple[int, ...] = (2,)
     paged: bool = False
     named: bool = False
+    options: tuple[str, ...] = ()
     needs: str = ""
     extra: str = ""
 
@@ -133,12 +136,24 @@ _OURS = (
     _by_pillow("JPEG", ".jpg", ".jpeg", quality=95),
     _by_pillow("BMP", ".bmp"),
     _by_pillow("WebP", ".webp", transparent=True, quality=95),
-    Format("TIFF", (".tif", ".tiff"), tiff.read, tiff.write, tiff.DTYPES, tiff.DTYPES, tiff.DTYPES, paged=True),
+    Format(
+        "TIFF",
+        (".tif", ".tiff"),
+        tiff.read,
+        tiff.write,
+        tiff.DTYPES,
+        tiff.DTYPES,
+        tiff.DTYPES,
+        paged=True,
+        options=("bands",),
+    ),
+    Format("OME-TIFF", (".ome.tif", ".ome.tiff"), tiff.read, paged=True, options=("bands",)),  # .tif is what we write
     Format("GIF", (".gif",), pillow.read, paged=True),
     _by_pillow("AVIF", ".avif", transparent=True, quality=95),
     Format("NumPy", (".npy",), arrays.read_npy, arrays.write_npy, tiff.DTYPES, tiff.DTYPES, axes=(2, 3)),
     Format("NumPy's archive", (".npz",), arrays.read_npz, named=True),
     Format("HDF5", (".h5", ".hdf5"), arrays.read_hdf5, named=True, needs="h5py", extra="big"),
+    Format("Raw photograph", raw.SUFFIXES, raw.read, options=("white_balance",), needs="rawpy", extra="photo"),
     Format("HEIF", (".heic", ".heif"), pillow.read_heif, paged=True, needs="pillow_heif", extra="photo"),
     Format(
         "OpenEXR",
@@ -161,6 +176,7 @@ _OURS = (
         (),
         nifti.FLOATS,
         (3,),
+        paged=True,
         needs="nibabel",
         extra="medical",
     ),
