@@ -28,6 +28,8 @@ MODULES = [
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name: str) -> None:
+    if name in ("nmfuse.integrations.monai", "nmfuse.integrations.torchio"):  # classes of what they are for
+        pytest.importorskip(name.rpartition(".")[2])
     result = doctest.testmod(import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
     assert result.failed == 0
 

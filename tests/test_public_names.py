@@ -48,6 +48,8 @@ def resolve(name: str) -> object:
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_name_of_all_is_there(name: str) -> None:
+    if name in ("nmfuse.integrations.monai", "nmfuse.integrations.torchio"):  # classes of what they are for
+        pytest.importorskip(name.rpartition(".")[2])
     module = import_module(name)
     names = getattr(module, "__all__", [])
     assert [each for each in names if not hasattr(module, each)] == []

@@ -21,7 +21,7 @@ struct cpu_backend {
 
 }  // namespace
 
-PYBIND11_MODULE(_cpu, module) {
+PYBIND11_MODULE(_cpu, module, pybind11::mod_gil_not_used()) {
   namespace py = pybind11;
   nmfuse::bind_ops<cpu_backend>(module);
   nmfuse::bind_sparse_nmf<cpu_backend>(module);

@@ -48,7 +48,7 @@ pybind11::list devices() {
 
 }  // namespace
 
-PYBIND11_MODULE(_cuda, module) {
+PYBIND11_MODULE(_cuda, module, pybind11::mod_gil_not_used()) {
   namespace py = pybind11;
   nmfuse::bind_ops<cuda_backend>(module);
   module.attr("version") = NMFUSE_VERSION;

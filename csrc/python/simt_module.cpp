@@ -18,4 +18,4 @@ struct simt_backend {
 
 }  // namespace
 
-PYBIND11_MODULE(_simt, module) { nmfuse::bind_ops<simt_backend>(module); }
+PYBIND11_MODULE(_simt, module, pybind11::mod_gil_not_used()) { nmfuse::bind_ops<simt_backend>(module); }

@@ -60,8 +60,8 @@ _LAZY = {  # these need torch or more, which loads on first use
     "fuse": "nmfuse.fuser",
 }
 _SUBPACKAGES = (
-    "align", "classify", "cli", "compare", "data", "images", "io", "methods", "metrics", "nets", "ops", "pyramids",
-    "sklearn", "training",
+    "align", "classify", "cli", "compare", "data", "images", "integrations", "io", "methods", "metrics", "nets", "ops",
+    "pyramids", "sklearn", "training",
 )  # fmt: skip
 _MOVED = {  # what had another name before 0.2
     "baselines": "nmfuse.methods; call nmfuse.fuse(a, b, method=NAME)",

@@ -10,16 +10,17 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nmfuse.images import origin, rounding, window
 from nmfuse.images import stack as images
 from nmfuse.images.image import Image
 from nmfuse.images.stack import Stack
 from nmfuse.images.validity import filled, patterns
-from nmfuse.kernels.checks import is_whole
+from nmfuse.kernels.checks import check_count, is_whole
 from nmfuse.methods import make
 from nmfuse.methods.base import Method, Streamed, Trace
+from nmfuse.methods.learned import Learned
 from nmfuse.nets.siamese import PATCH
 
 _log = logging.getLogger(__name__)
@@ -216,6 +217,41 @@ class Fuser:
                 [self._finished(y, s, s.planes, None, None) for y, s in zip(fused, stacks, strict=True)]
             )
         return result if isinstance(sources, Tensor) else result.numpy()
+
+    def module(self, sources: int) -> nn.Module:
+        """Return the method as a module of torch, to compile, to export, or to put into a network.
+
+        Parameters
+        ----------
+        sources : int
+            S, how many images it fuses, at least 2.
+
+        Returns
+        -------
+        torch.nn.Module
+            Called with S float32 tensors (N, 1, H, W) in [0, 1] of one size, H and W at least 16, it returns the fused
+            ones (N, 1, H, W): what `fuse` gives for grey floats, to rounding (there, the sources are sorted first). It
+            has a copy of the weights of its own, frozen. `torch.compile` and `torch.export.export` take it without a
+            graph break for fixed shapes; ``nmfuse export`` writes it as an ONNX file.
+
+        Raises
+        ------
+        TypeError
+            If the method is not "learned": the others are no networks.
+        ValueError
+            For fewer than two sources.
+
+        Examples
+        --------
+        >>> import torch
+        >>> module = Fuser().module(3)
+        >>> module(*torch.rand(3, 1, 1, 32, 40)).shape
+        torch.Size([1, 1, 32, 40])
+        """
+        check_count("sources", sources, 2)
+        if not isinstance(self.options, Learned):
+            raise TypeError(f"module: {self.method!r} is no network; use nmfuse.Fuser('learned').module({sources})")
+        return self.options.module(sources)
 
     def _run(self, stack: Stack, trace: Trace, fill: float | None) -> Any:
         images.check_fill(fill, stack)

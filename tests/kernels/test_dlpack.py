@@ -207,7 +207,7 @@ def test_objects_without_dlpack_are_refused() -> None:
 def test_lazy_torch_tensors_are_refused_by_name() -> None:
     x = torch.rand(4, 4)
     with pytest.raises(TypeError, match=r"requires grad.*x\.detach"):
-        nmfuse.hannmean(x.clone().requires_grad_())
+        nmfuse.detect_background(x.clone().requires_grad_())
     negative = torch.zeros(4, 4, dtype=torch.complex64).conj().imag
     assert negative.is_neg()
     with pytest.raises(TypeError, match=r"negative bit.*resolve_neg"):

@@ -596,6 +596,30 @@ def ablate(
 
 
 @app.command()
+def export(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write: .onnx, or .pt2 for torch.export.load.")
+    ],
+    sources: Annotated[int, typer.Option(min=2, help="How many images it fuses.")] = 2,
+    size: Annotated[str, typer.Option(metavar="HEIGHT,WIDTH", help="Of the images, in pixels.")] = "256,256",
+    batch: Annotated[int, typer.Option(min=1, help="Sets of images in one call.")] = 1,
+    config: ConfigFile = None,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Write the learned method for other programs: S luminances (N, 1, H, W) in [0, 1] in, the fused ones out."""
+    fuser, sides = _fuser("learned", config), _pair_of_numbers(size, "--size")
+    assert sides is not None
+    if any(side != int(side) or side < 16 for side in sides):
+        raise typer.BadParameter(f"got {size!r}; expected two whole numbers of at least 16", param_hint="--size")
+    from nmfuse.cli.exporting import run_export
+
+    height, width = sides
+    run_export(fuser, output, sources=sources, size=(int(height), int(width)), batch=batch, overwrite=overwrite)
+    print(output)
+
+
+@app.command()
 def info(debug: Debug = False) -> None:
     """Print version, compiler, instruction set, threads, torch and CUDA state: start a bug report with it.
 

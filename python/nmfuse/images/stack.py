@@ -18,6 +18,7 @@ from nmfuse.images.image import Image
 from nmfuse.images.order import canonical_order
 from nmfuse.images.rows import by_rows, pieces
 from nmfuse.images.scratch import Scratch
+from nmfuse.kernels._array import take as kernel_array
 from nmfuse.kernels.checks import is_number, is_whole
 
 _log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ _FILLED = 1 / 8  # share of an integer dtype's range, under which a window may h
 class Form:
     """What is needed to give a result back: library, dtype, layout, range, and what it carries."""
 
-    kind: str  # "numpy", "masked", "torch" or "pil"
+    kind: str  # "numpy", "masked", "torch", "pil" or "foreign"
     dtype: str
     layout: str  # "HW", "HWC" or "CHW", whatever the number of spatial axes
     low: float
@@ -39,6 +40,7 @@ class Form:
     channels: int = 1  # 1 or 3
     has_alpha: bool = False
     slice_axis: int = 0
+    namespace: Any = None  # of a foreign array: what its library is called by the array API standard
     carrier: Image | None = None  # the source, where it is an Image, without its pixels; of a result, the first one
 
 
@@ -239,6 +241,8 @@ def _in_kind(values: Tensor, seen: Tensor | None, form: Form) -> Any:
 
         picture = Pillow.fromarray(array)
         return picture if form.carrier is None else form.carrier.with_pixels(picture, shown)
+    if form.namespace is not None:
+        array = form.namespace.from_dlpack(array)
     if form.carrier is not None:
         return form.carrier.with_pixels(array, shown)
     if form.kind == "masked":
@@ -260,7 +264,7 @@ def _take_one(x: Any, place: int, spatial: int, slice_axis: int) -> _Source:
         if x.valid is not None:
             valid = x.valid.bool() if isinstance(x.valid, Tensor) else torch.from_numpy(np.array(x.valid, bool))
         x = x.pixels
-    kind = "numpy"
+    kind, namespace = "numpy", None
     if isinstance(x, np.ma.MaskedArray):
         kind, x, mask = "masked", x.data, np.ma.getmaskarray(x)
         valid = torch.from_numpy(~(mask if mask.ndim == spatial else mask.any(-1)))
@@ -269,9 +273,13 @@ def _take_one(x: Any, place: int, spatial: int, slice_axis: int) -> _Source:
     elif hasattr(x, "getbands") and hasattr(x, "mode"):  # a PIL image, without importing Pillow
         kind, x = "pil", _from_pillow(x, name)
     elif not isinstance(x, np.ndarray):
-        raise TypeError(
-            f"{name}: got {type(x).__name__}; expected a NumPy array, a torch tensor, a PIL image or a nmfuse Image"
-        )
+        if not hasattr(x, "__dlpack__"):
+            raise TypeError(
+                f"{name}: got {type(x).__name__}; expected a NumPy array, a torch tensor, another array with "
+                "__dlpack__, a PIL image or a nmfuse Image"
+            )
+        held = kernel_array(x, name)
+        kind, x, namespace = "foreign", held.to_host(), held.namespace
     dtype = str(x.dtype).removeprefix("torch.") if kind == "torch" else x.dtype.newbyteorder("=").name
     if dtype not in DTYPES:
         raise TypeError(f"{name}: dtype {dtype} is not supported; convert it to one of {', '.join(DTYPES)}")
@@ -301,7 +309,7 @@ def _take_one(x: Any, place: int, spatial: int, slice_axis: int) -> _Source:
     if planes.is_floating_point():
         planes, valid = _without_nan(planes, valid, name)
     valid = None if valid is None or bool(valid.all()) else valid.to(planes.device)
-    form = Form(kind, dtype, layout, 0, 1, planes.shape[0], has_alpha, slice_axis, carrier)
+    form = Form(kind, dtype, layout, 0, 1, planes.shape[0], has_alpha, slice_axis, namespace, carrier)
     return _Source(name, planes, valid, form, grid)
 
 

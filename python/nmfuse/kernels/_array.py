@@ -1,7 +1,7 @@
 """What the front doors need to know of an array, whichever library made it: one class for each library.
 
-`take` asks an array once what it is. NumPy, torch and CuPy arrays come back as the same kind; any other DLPack producer
-on the CPU comes back as NumPy.
+`take` asks an array once what it is. NumPy, torch and CuPy arrays come back as the same kind, and so does any other
+DLPack producer on the CPU whose `__array_namespace__` says how (JAX); one that does not say it comes back as NumPy.
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ class AnyArray(ABC):
     shape : tuple of int
     device : (int, int)
         DLPack's device type and number.
+    namespace : module, optional
+        The library that results are to be given back in, where it is another than that of `data`.
     """
+
+    namespace: Any | None = None
 
     def __init__(self, data: Array) -> None:
         self.data, self.dtype, self.shape = data, _name_of(data.dtype), tuple(data.shape)
@@ -104,6 +108,15 @@ class AnyArray(ABC):
         """Whether the elements may be changed."""
         return True
 
+    def given_back(self, result: AnyArray, out: Array | None) -> Array:
+        """Return a result in the library that this array came from, or the caller's `out`, into which it went."""
+        if out is not None:
+            return out
+        return result.data if self.namespace is None else self.namespace.from_dlpack(result.data)
+
+    def note_write(self) -> None:  # noqa: B027  # most libraries keep no account
+        """Tell the array's library that the elements are about to be changed."""
+
     @classmethod
     @abstractmethod
     def _own(cls, data: Array) -> Self:
@@ -133,7 +146,11 @@ class AnyArray(ABC):
 
         In place: a contiguous last axis, evenly spaced leading axes and rows, no negative strides, aligned elements.
         """
-        return self if self.is_plain() else self.copy()
+        if self.is_plain():
+            return self
+        own = self.copy()
+        own.namespace = self.namespace
+        return own
 
     def is_plain(self) -> bool:
         """Whether the kernels can read the array in place (see `plain`)."""
@@ -186,6 +203,7 @@ class AnyArray(ABC):
             )
         if target.overlaps(self):
             raise ValueError(f"out: overlaps {apart_from}; pass another array")
+        target.note_write()
         return target
 
 
@@ -237,12 +255,19 @@ class NumpyArray(AnyArray):
         np.putmask(self.data, flags.data, value)
 
 
+def namespace_of(x: Array) -> Any | None:
+    """Return the functions of the library of an array, by the array API standard; None where it does not say."""
+    return x.__array_namespace__() if hasattr(x, "__array_namespace__") else None
+
+
 class TorchArray(AnyArray):
     """A torch tensor, on any device."""
 
     def __init__(self, data: Array, name: str) -> None:
         if data.requires_grad:
-            raise TypeError(f"{name}: the tensor requires grad, which the kernels do not record; pass {name}.detach()")
+            if self.torch.is_grad_enabled():
+                raise TypeError(f"{name}: the tensor requires grad, which is not recorded here; pass {name}.detach()")
+            data = data.detach()
         if data.is_sparse:
             raise TypeError(f"{name}: the tensor is sparse; pass {name}.to_dense()")
         if data.is_conj():
@@ -287,6 +312,9 @@ class TorchArray(AnyArray):
 
     def stream(self) -> int:
         return int(self.torch.cuda.current_stream(self.data.device).cuda_stream)
+
+    def note_write(self) -> None:
+        self.torch.autograd.graph.increment_version(self.data)  # what autograd has saved of it is not there any more
 
     def raise_to(self, least: float) -> None:
         self.data.clamp_(min=least)
@@ -372,4 +400,9 @@ def take(x: Array, name: str) -> AnyArray:
         )
     if x.__dlpack_device__()[0] != CPU:
         raise TypeError(f"{name}: {type(x).__name__} on a device; pass cupy.from_dlpack({name})")
-    return NumpyArray(np.from_dlpack(x), name)
+    try:
+        held = NumpyArray(np.from_dlpack(x), name)
+    except (BufferError, RuntimeError) as error:
+        raise TypeError(f"{name}: {type(x).__name__} gives no DLPack array that can be read ({error})") from error
+    held.namespace = namespace_of(x)
+    return held

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
 from nmfuse.kernels import cuda
@@ -16,7 +17,17 @@ from nmfuse.kernels.checks import is_whole
 if TYPE_CHECKING:
     from nmfuse.kernels._operations import CpuOperations, Operations
 
-_module = cache(import_module)  # looking for what is imported already costs as much as a small filter
+
+@cache  # looking for what is imported already costs as much as a small filter
+def _module(name: str) -> ModuleType:
+    for interpreters in ("_interpreters", "_xxsubinterpreters"):  # of Python 3.13 on, and before
+        with suppress(ModuleNotFoundError):
+            found = import_module(interpreters)
+            if found.get_current() != found.get_main():
+                raise ImportError("nmfuse does not work in a subinterpreter; use a thread or a process of its own")
+    return import_module(name)
+
+
 _cpu_module: ContextVar[str] = ContextVar("_cpu_module", default="nmfuse._cpu")
 
 
@@ -74,6 +85,16 @@ def set_num_threads(n: int | None) -> None:
     if n is not None and (not is_whole(n) or n < 1):
         raise ValueError(f"n: got {n!r}; expected an int of at least 1, or None for the default")
     _cpu().set_num_threads(n or 0)
+
+
+def dtypes() -> dict[str, tuple[str, ...]]:
+    """Return the dtypes that each operation takes on the CPU; on a CUDA device they may be fewer."""
+    return _cpu().dtypes
+
+
+def max_hann_size() -> int:
+    """Return the longest window of `hannmean`."""
+    return _cpu().max_hann_size
 
 
 def _cpu() -> CpuOperations:

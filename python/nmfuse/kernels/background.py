@@ -58,7 +58,7 @@ def detect_background(x: Array, spatial: int = 2) -> Array:
     image = held.to_host()
     parts = image.reshape((math.prod(image.shape[:-spatial]), *image.shape[-spatial:]))
     flags = np.stack([_background_of(part) for part in parts]) if len(parts) else parts.astype(bool)
-    return held.from_numpy(flags.reshape(image.shape)).data
+    return held.given_back(held.from_numpy(flags.reshape(image.shape)), None)
 
 
 def _background_of(plane: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import math
 
 from nmfuse.kernels._array import Array, take
 from nmfuse.kernels._native import native_for
+from nmfuse.kernels._traced import operators
 from nmfuse.kernels.checks import check_spatial, is_number, is_whole
 
 _MOST = 2**63 - 1  # what the kernels count with
@@ -69,18 +70,14 @@ def aggregate_blocks(
     array([0. , 0.5, 1. ])
     """
     check_spatial(spatial)
+    if (ops := operators(scores)) is not None:
+        return ops.aggregate_blocks(scores, block, stride, shape, spatial=spatial, fill=fill, out=out)
     given = take(scores, "scores")
     native, stream = native_for(given)
     given.require("scores", native.dtypes["aggregate_blocks"], spatial)
     given = given.plain()
-    _check_grid(block, stride, fill)
     batch, grid = given.shape[:-spatial], given.shape[-spatial:]
-    if 0 in grid:
-        raise ValueError(f"scores: shape {given.shape} has no blocks; expected at least {' x '.join('1' * spatial)}")
-    if shape is None:
-        shape = tuple((n - 1) * stride + block for n in grid)
-    shape = _shape(shape, spatial)
-    _check_fit(grid, shape, stride)
+    shape = pixels_of(grid, block, stride, shape, fill)
     target = given.result(out, (*batch, *shape), apart_from="scores")
     nearest = fill == "nearest"
     value = 0.0 if nearest else float(fill)
@@ -88,7 +85,7 @@ def aggregate_blocks(
     needed = native.aggregate_blocks_workspace(given.dtype, math.prod(batch), hs, ws, ds, depth)
     workspace = given.empty((needed,), "uint8").data if needed > 0 else None
     native.aggregate_blocks(given.data, block, stride, nearest, value, ds, depth, target.data, workspace, stream)
-    return target.data
+    return given.given_back(target, out)
 
 
 def aggregate_blocks_adjoint(
@@ -133,16 +130,14 @@ def aggregate_blocks_adjoint(
     array([[3., 3.]])
     """
     check_spatial(spatial)
+    if (ops := operators(grad)) is not None:
+        return ops.aggregate_blocks_adjoint(grad, block, stride, shape, spatial=spatial, fill=fill, out=out)
     given = take(grad, "grad")
     native, stream = native_for(given)
     given.require("grad", native.dtypes["aggregate_blocks_adjoint"], spatial)
     given = given.plain()
-    _check_grid(block, stride, fill)
     batch, pixels = given.shape[:-spatial], given.shape[-spatial:]
-    if shape is None:
-        shape = tuple(max(1, 1 + (n - block) // stride) for n in pixels)
-    grid = _shape(shape, spatial)
-    _check_fit(grid, pixels, stride)
+    grid = grid_of(pixels, block, stride, shape, fill)
     target = given.result(out, (*batch, *grid), apart_from="grad")
     (hs, ws), (rows, cols), (ds, depth) = grid[-2:], pixels[-2:], (grid[0], pixels[0]) if spatial == 3 else (1, 1)
     needed = native.aggregate_blocks_adjoint_workspace(given.dtype, math.prod(batch), hs, ws, rows, cols, ds, depth)
@@ -150,7 +145,33 @@ def aggregate_blocks_adjoint(
     native.aggregate_blocks_adjoint(
         given.data, block, stride, fill == "nearest", ds, depth, target.data, workspace.data, stream
     )
-    return target.data
+    return given.given_back(target, out)
+
+
+def pixels_of(
+    grid: tuple[int, ...], block: int, stride: int, shape: tuple[int, ...] | None, fill: str | float
+) -> tuple[int, ...]:
+    """Return the size of the image or volume that a grid of blocks makes, checked."""
+    _check_grid(block, stride, fill)
+    if 0 in grid:
+        raise ValueError(f"scores: shape {grid} has no blocks; expected at least {' x '.join('1' * len(grid))}")
+    if shape is None:
+        shape = tuple((n - 1) * stride + block for n in grid)
+    shape = _shape(shape, len(grid))
+    _check_fit(grid, shape, stride)
+    return shape
+
+
+def grid_of(
+    pixels: tuple[int, ...], block: int, stride: int, shape: tuple[int, ...] | None, fill: str | float
+) -> tuple[int, ...]:
+    """Return the size of the grid of blocks of an image or volume, checked."""
+    _check_grid(block, stride, fill)
+    if shape is None:
+        shape = tuple(max(1, 1 + (n - block) // stride) for n in pixels)
+    grid = _shape(shape, len(pixels))
+    _check_fit(grid, pixels, stride)
+    return grid
 
 
 def _check_grid(block: int, stride: int, fill: str | float) -> None:

@@ -6,6 +6,7 @@ import math
 
 from nmfuse.kernels._array import AnyArray, Array, take
 from nmfuse.kernels._native import native_for
+from nmfuse.kernels._traced import operators
 from nmfuse.kernels.background import detect_background
 from nmfuse.kernels.checks import check_spatial, is_number, is_whole
 
@@ -75,23 +76,24 @@ def hannmean(
     array([2., 4., 2.])
     """
     check_spatial(spatial)
+    if (ops := operators(x, mask, background)) is not None:
+        return ops.hannmean(x, size, mask, spatial=spatial, background=background, outliers=outliers, out=out)
     image = take(x, "x")
     native, stream = native_for(image)
     image.require("x", native.dtypes["hannmean"], spatial)
     image = image.plain()
-    _check_size(size, native.max_hann_size)
+    check_size(size, native.max_hann_size)
     target = image.result(out, image.shape)
     codes = _reliability(image, mask, background, spatial, copy=outliers is not None)
     depth = _depth(image, spatial)
     if outliers is not None:
-        if not (is_number(outliers) and math.isfinite(outliers) and outliers > 0):
-            raise ValueError(f"outliers: got {outliers!r}; expected a positive number of deviations, such as 3")
+        check_outliers(outliers)
         if codes is None:
             codes = image.empty(image.shape, "uint8")
             codes.data[...] = _RELIABLE
         native.reject_outliers(image.data, size, depth, float(outliers), codes.data, stream)
     native.hannmean(image.data, None if codes is None else codes.data, size, depth, target.data, stream)
-    return target.data
+    return image.given_back(target, out)
 
 
 def hannmean_adjoint(
@@ -133,11 +135,13 @@ def hannmean_adjoint(
     16.0
     """
     check_spatial(spatial)
+    if (ops := operators(grad, mask, background)) is not None:
+        return ops.hannmean_adjoint(grad, size, mask, spatial=spatial, background=background, out=out)
     given = take(grad, "grad")
     native, stream = native_for(given)
     given.require("grad", native.dtypes["hannmean_adjoint"], spatial)
     given = given.plain()
-    _check_size(size, native.max_hann_size)
+    check_size(size, native.max_hann_size)
     target = given.result(out, given.shape, apart_from="grad")
     codes = _reliability(given, mask, background, spatial, copy=False)
     needed = native.hannmean_adjoint_workspace(given.dtype, given.planes, *given.shape[-2:])
@@ -151,12 +155,19 @@ def hannmean_adjoint(
         workspace.data,
         stream,
     )
-    return target.data
+    return given.given_back(target, out)
 
 
-def _check_size(size: int, most: int) -> None:
+def check_size(size: int, most: int) -> None:
+    """Refuse a window that is no odd number of pixels from 3 to `most`."""
     if not is_whole(size) or size % 2 == 0 or not 3 <= size <= most:
         raise ValueError(f"size: got {size!r}; expected an odd int from 3 to {most}")
+
+
+def check_outliers(outliers: float) -> None:
+    """Refuse what is no number of deviations."""
+    if not (is_number(outliers) and math.isfinite(outliers) and outliers > 0):
+        raise ValueError(f"outliers: got {outliers!r}; expected a positive number of deviations, such as 3")
 
 
 def _depth(x: AnyArray, spatial: int) -> int:

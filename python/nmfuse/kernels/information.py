@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nmfuse.kernels._array import Array, take
 from nmfuse.kernels._native import native_for
+from nmfuse.kernels._traced import operators
 
 
 def window_information(x: Array, y: Array, *, out: Array | None = None) -> Array:
@@ -46,6 +47,8 @@ def window_information(x: Array, y: Array, *, out: Array | None = None) -> Array
     array([[1., 1.],
            [1., 1.]], dtype=float32)
     """
+    if (ops := operators(x, y)) is not None:
+        return ops.window_information(x, y, out=out)
     first = take(x, "x")
     native, stream = native_for(first)
     first.require("x", native.dtypes["window_information"])
@@ -62,4 +65,4 @@ def window_information(x: Array, y: Array, *, out: Array | None = None) -> Array
     if target.overlaps(second):
         raise ValueError("out: overlaps x or y; pass another array")
     native.window_information(first.data, second.data, target.data, stream)
-    return target.data
+    return first.given_back(target, out)

@@ -11,6 +11,7 @@ import numpy as np
 from nmfuse.kernels._array import CPU, AnyArray, Array, take
 from nmfuse.kernels._native import native_for
 from nmfuse.kernels._sparse import SparseProblem, as_sparse
+from nmfuse.kernels._traced import operators
 from nmfuse.kernels.checks import check_count
 from nmfuse.kernels.problem import NmfInfo, Problem
 
@@ -123,6 +124,21 @@ def nmf(
     >>> np.allclose(W @ H, V)
     True
     """
+    if (ops := operators(V)) is not None:
+        others = {
+            "init": init != "random", "solver": solver != "mu", "tol": tol != 0, "l1_W": l1_W, "l1_H": l1_H,
+            "l2_W": l2_W, "l2_H": l2_H, "fixed_W": fixed_W is not None, "weights": weights is not None,
+            "inner_iter": inner_iter != 1, "out": out is not None,
+        }  # fmt: skip
+        if refused := ", ".join(name for name, is_given in others.items() if is_given):
+            raise TypeError(
+                f"{refused}: V requires grad or is traced by torch, which allows of a random start and a fixed number "
+                "of iterations only; pass tol=0 and leave the others out, or pass V.detach()"
+            )
+        result: tuple[Array, Array, NmfInfo] = ops.nmf_with_info(
+            V, rank, iterations=max_iter, check_every=check_every, seed=seed, beta=beta
+        )
+        return result
     lines = as_sparse(V)
     values = take(V if lines is None else lines.data, "V")
     native, stream = native_for(values)
@@ -142,8 +158,8 @@ def nmf(
         rank = fixed.shape[-1] if rank is None else rank
         if rank != fixed.shape[-1]:
             raise ValueError(f"rank: got {rank}, but fixed_W has {fixed.shape[-1]} columns; leave rank out")
-    rank = _check_rank(rank, m, n, fixed=fixed_W is not None)
-    _check_numbers(beta, seed, max_iter, tol, check_every, inner_iter)
+    rank = check_rank(rank, m, n, fixed=fixed_W is not None)
+    check_numbers(beta, seed, max_iter, tol, check_every, inner_iter)
     if beta != 2 and solver == "hals":
         raise ValueError(f"solver: 'hals' with beta={beta}; it needs beta=2, for others pass solver='mu'")
     shares = None
@@ -178,7 +194,9 @@ def nmf(
         )  # fmt: skip
         factor_H *= 2.0**exponent
         info.multiply(scale**-beta)
-        return factor_W, factor_H, info
+        given_W, given_H = (None, None) if out is None else out
+        W, H = take(factor_W, "W"), take(factor_H, "H")
+        return values.given_back(W, given_W), values.given_back(H, given_H), info
     into_W, into_H = (None, None) if out is None else out
     W = values.result(into_W, (*batch, m, rank), _dtype_of_factors(values), apart_from="V")
     H = values.result(into_H, (*batch, rank, n), _dtype_of_factors(values), apart_from="V")
@@ -199,7 +217,7 @@ def nmf(
     info = problem.run(max_iter, float(tol), check_every, inner_iter)
     if fixed is None:
         native.nmf_normalize(W.data, H.data, problem.workspace, stream)
-    return W.data, H.data, info
+    return values.given_back(W, into_W), values.given_back(H, into_H), info
 
 
 def _factorize_sparse(
@@ -245,7 +263,8 @@ def _factorize_sparse(
     return *factors, info
 
 
-def _check_rank(rank: int | None, m: int, n: int, *, fixed: bool) -> int:
+def check_rank(rank: int | None, m: int, n: int, *, fixed: bool = False) -> int:
+    """Return the rank; refuse one that is no whole number of at least 1, or (if W is not given) above min(m, n)."""
     check_count("rank", rank, 1)
     assert rank is not None
     if not fixed and rank > min(m, n):
@@ -253,7 +272,8 @@ def _check_rank(rank: int | None, m: int, n: int, *, fixed: bool) -> int:
     return int(rank)
 
 
-def _check_numbers(beta: float, seed: int, max_iter: int, tol: float, check_every: int, inner_iter: int) -> None:
+def check_numbers(beta: float, seed: int, max_iter: int, tol: float, check_every: int, inner_iter: int) -> None:
+    """Refuse numbers out of range."""
     if not math.isfinite(beta):
         raise ValueError(f"beta: got {beta!r}; expected a finite number, such as 2 or 1")
     if not (math.isfinite(tol) and tol >= 0):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nmfuse.kernels._array import AnyArray, Array
+from nmfuse.kernels._array import AnyArray, Array, take
 
 if TYPE_CHECKING:
     from nmfuse.kernels._operations import Operations, Options
@@ -30,14 +31,16 @@ class NmfInfo:
         Whether `tol` was reached before `max_iter`.
     """
 
-    def __init__(self, history: AnyArray, active: AnyArray, checked_at: list[int], batch: tuple[int, ...]) -> None:
-        self._history, self._active = history, active  # (checks, problems), on the device of V
+    def __init__(self, history: Array, active: Array | None, checked_at: list[int], batch: tuple[int, ...]) -> None:
+        self._history, self._active = history, active  # (checks, problems), on the device of V; None: all of them
         self._checked_at, self._batch = checked_at, batch
 
     @cached_property
     def _flags(self) -> np.ndarray:
         """Which problems were active after each check, up to the one that stopped the last: (checks, problems)."""
-        flags = self._active.to_host()[: len(self._checked_at)].astype(bool)
+        if self._active is None:
+            return np.ones((len(self._checked_at), math.prod(self._batch)), bool)
+        flags = take(self._active, "info").to_host()[: len(self._checked_at)].astype(bool)
         return flags[: 1 + int(flags.any(axis=1).sum())]
 
     @cached_property
@@ -48,7 +51,7 @@ class NmfInfo:
     @cached_property
     def objective(self) -> np.ndarray:
         """The objective at the start and at every check."""
-        return self._history.to_host()[: len(self._flags)].reshape((-1, *self._batch))
+        return take(self._history, "info").to_host()[: len(self._flags)].reshape((-1, *self._batch))
 
     @cached_property
     def n_iter(self) -> np.ndarray:
@@ -61,12 +64,21 @@ class NmfInfo:
         """Whether `tol` was reached before `max_iter`, for each problem."""
         return ~np.asarray(self._flags[-1], bool).reshape(self._batch)
 
+    def on_device(self) -> Array:
+        """Return the objective where it was computed, without waiting for it."""
+        return self._history[: len(self._checked_at)].reshape((-1, *self._batch))
+
     def multiply(self, factor: float) -> None:
         """Give the objective another scale, as that of V is given back."""
-        self._history.data[...] *= factor
+        self._history[...] *= factor
 
     def __repr__(self) -> str:
         return f"NmfInfo(n_iter={self.n_iter}, converged={self.converged}, objective={self.objective[-1]})"
+
+
+def checks_of(max_iter: int, check_every: int) -> list[int]:
+    """Return after how many iterations the objective is looked at."""
+    return [0, *range(check_every, max_iter, check_every)] + ([max_iter] if max_iter > 0 else [])
 
 
 class Problem:
@@ -108,10 +120,9 @@ class Problem:
 
     def run(self, max_iter: int, tol: float, check_every: int, inner_iter: int) -> NmfInfo:
         """Iterate; on a device nothing waits: flags of problems that still fall come back while work goes on."""
-        checked_at = [0, *range(check_every, max_iter, check_every)] + ([max_iter] if max_iter > 0 else [])
-        all_history = self.given.empty((len(checked_at), self.count), "float64")
-        all_active = self.given.empty((len(checked_at), self.count), "uint8")
-        history, active = all_history.data, all_active.data
+        checked_at = checks_of(max_iter, check_every)
+        history = self.given.empty((len(checked_at), self.count), "float64").data
+        active = self.given.empty((len(checked_at), self.count), "uint8").data
         active[...] = 1
         readback = self.native.FlagReadback()
         self.objective(history[0])
@@ -127,7 +138,7 @@ class Problem:
                     readback.start(active[done], self.stream)
                 if readback.idle() and not readback.any():
                     break
-        return NmfInfo(all_history, all_active, checked_at[: done + 1], self.batch)
+        return NmfInfo(history, active, checked_at[: done + 1], self.batch)
 
     def objective(self, values: Array, options: Options | None = None) -> None:
         """Write the objective of each problem into `values`, or that of other options."""

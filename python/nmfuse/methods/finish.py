@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from nmfuse.images.scratch import Scratch
+from nmfuse.kernels import hannmean
 from nmfuse.kernels.checks import check_count
 from nmfuse.methods.base import Method, Trace, check_flag, check_number
-from nmfuse.ops import hannmean_layer
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,15 @@ class Finished(Method):
                 scratch.release()
             low, high = (torch.stack(values) for values in zip(*ends, strict=True))
             low, high = low.amin(), high.amax()
-            y, spatial = y.clamp(low, high), y.dim()
+            y = y.clamp(low, high)
             trace.keep(collapsed=y)
-            if self.smooth:
-                y = hannmean_layer(y, self.hannmean_size, spatial=spatial)
-            if self.sharpen > 0:
-                y = y + self.sharpen * (y - hannmean_layer(y, 5, spatial=spatial))
-                y = y.clamp(low, high)
-            return y
+            return self.refined(y, low, high, y.dim())
+
+    def refined(self, y: Tensor, low: Tensor, high: Tensor, spatial: int) -> Tensor:
+        """Smooth and sharpen images or volumes (..., *spatial), which are kept within `low` and `high`."""
+        if self.smooth:
+            y = hannmean(y, self.hannmean_size, spatial=spatial)
+        if self.sharpen > 0:
+            y = y + self.sharpen * (y - hannmean(y, 5, spatial=spatial))
+            y = y.clamp(low, high)
+        return y

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nmfuse import nets
 from nmfuse.images.scratch import Scratch
+from nmfuse.kernels import hannmean
 from nmfuse.methods.base import Trace, check_choice
 from nmfuse.methods.finish import Finished
-from nmfuse.ops import hannmean_layer
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Learned(Finished):
         spatial = sources[0].dim()
         if self.denoise == "all":
             with trace.clock("hannmean"):
-                sources = [hannmean_layer(x, self.hannmean_size, spatial=spatial) for x in sources]
+                sources = [hannmean(x, self.hannmean_size, spatial=spatial) for x in sources]
                 if trace.wanted:
                     trace.keep_each(denoised=torch.stack(list(sources)))
         with trace.clock("network"):
@@ -84,8 +85,32 @@ class Learned(Finished):
         """Return the fused luminances (N, H, W) of (S, N, H, W), in one pass of the network."""
         net = nets.load_fusion(self.weights, sources.device)
         if self.denoise == "all":
-            sources = hannmean_layer(sources, self.hannmean_size)
+            sources = hannmean(sources, self.hannmean_size)
         fused = net(sources[:, :, None])[:, 0]
         return torch.stack(
             [self.finish(y, list(x), Trace(), Scratch()) for y, x in zip(fused, sources.unbind(1), strict=True)]
         )
+
+    def module(self, sources: int) -> LearnedModule:
+        """Return what fuses so many luminances (N, 1, H, W) as a module of torch."""
+        return LearnedModule(self, sources)
+
+
+class LearnedModule(nn.Module):
+    """The learned method as a module: S luminances (N, 1, H, W) in, one out; see `nmfuse.Fuser.module`."""
+
+    def __init__(self, options: Learned, sources: int) -> None:
+        super().__init__()
+        self.options, self.sources = options, sources
+        self.net = copy.deepcopy(nets.load_fusion(options.weights))
+
+    def forward(self, *sources: Tensor) -> Tensor:
+        """Return the fused luminances (N, 1, H, W)."""
+        if len(sources) != self.sources:
+            raise ValueError(f"sources: got {len(sources)}; this module fuses {self.sources}")
+        x = torch.stack(sources)
+        if self.options.denoise == "all":
+            x = hannmean(x, self.options.hannmean_size)
+        y: Tensor = self.net(x)
+        low, high = x.amin((0, 2, 3, 4), keepdim=True)[0], x.amax((0, 2, 3, 4), keepdim=True)[0]
+        return self.options.refined(y.clamp(low, high), low, high, 2)

@@ -13,14 +13,13 @@ from torch.nn import functional
 
 from nmfuse import nets, pyramids
 from nmfuse.images.scratch import Scratch
-from nmfuse.kernels import detect_background, nmf
+from nmfuse.kernels import detect_background, hannmean, nmf
 from nmfuse.kernels.checks import check_count
 from nmfuse.methods.base import Trace, check_choice, check_flag, check_number
 from nmfuse.methods.finish import Finished
 from nmfuse.methods.rules import fuse_pyramids
 from nmfuse.methods.scores import scores, weight_map
 from nmfuse.nets.two_stage import two_stage
-from nmfuse.ops import hannmean_layer
 
 _SILENT = 1e-8  # activity below which no source has a say
 
@@ -151,9 +150,10 @@ class Paper(Finished):
         if self.background:
             on_cpu = images.detach().cpu()
             background = torch.stack([detect_background(x, spatial=spatial) for x in on_cpu]).to(images.device)
-        return hannmean_layer(
+        quiet: Tensor = hannmean(
             images, self.hannmean_size, spatial=spatial, background=background, outliers=self.outliers
         )
+        return quiet
 
     def _weights(self, images: Tensor, trace: Trace) -> Tensor:
         """Return W (S, *spatial), the weights of images of that shape; they sum to one over the sources."""

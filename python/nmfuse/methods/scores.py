@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nmfuse.kernels import aggregate_blocks
 from nmfuse.nets.siamese import PATCH, STRIDE, Siamese
-from nmfuse.ops import aggregate_blocks_layer
 
 
 def scores(features: Tensor, net: Siamese) -> Tensor:
@@ -47,4 +47,5 @@ def weight_map(block_scores: Tensor, rule: str, shape: tuple[int, int]) -> Tenso
     if rule == "hard":
         first = (block_scores == block_scores.amax(0)).to(block_scores.dtype)
         votes = first / first.sum(0)
-    return aggregate_blocks_layer(votes.contiguous(), PATCH, STRIDE, shape)
+    result: Tensor = aggregate_blocks(votes.contiguous(), PATCH, STRIDE, shape)
+    return result

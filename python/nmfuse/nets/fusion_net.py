@@ -13,12 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nmfuse import pyramids
+from nmfuse import ops, pyramids
 from nmfuse.images.scratch import Scratch
 from nmfuse.nets.siamese import PATCH
 from nmfuse.nets.two_stage import others, two_stage
 from nmfuse.nets.weights_file import fit_weights, load_once, read_weights, shipped
-from nmfuse.ops import nmf_layer
 
 FORMAT = "nmfuse.fusion.7"
 LEVELS = 6  # of the pyramid, with its top
@@ -83,6 +82,7 @@ class FusionNet(nn.Module):
         super().__init__()
         self.sizes = {"channels": channels, "hidden": hidden, "rank": rank, "rank2": rank2}
         self.rank, self.rank2, self.context = rank, rank2, context
+        self.factorize: Callable[..., tuple[Tensor, Tensor]] = ops.nmf
         self.branches = nn.ModuleList(_branch(channels) for _ in range(LEVELS))
         detail = [_Head(channels, hidden, _NOTES, _NOTES if level else 0, excess=0.5) for level in range(LEVELS - 1)]
         self.heads = nn.ModuleList([*detail, _Head(channels, hidden, 0, _NOTES, excess=0.0)])  # the last is the top's
@@ -238,7 +238,7 @@ class FusionNet(nn.Module):
         """Return the parts (1, C, r2) of balanced features (S, 1, C, P)."""
 
         def factorize(V: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-            return nmf_layer(V, rank, iterations=20)
+            return self.factorize(V, rank, iterations=20)
 
         def length(A: Tensor) -> Tensor:
             return A.square().sum(-2, keepdim=True).add(_SILENT**2).sqrt()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import Lock
 from typing import TypeVar
 
 import torch
@@ -83,6 +84,7 @@ def fit_weights(net: Net, tensors: Mapping[str, Tensor], path: Path, what: str, 
 # By time and size too: a rewritten file is another one.
 _loaded: dict[tuple[object, Path, int, int, torch.device], nn.Module] = {}
 _MOST_LOADED = 8
+_loading = Lock()
 
 
 def load_once(path: Path, read: Callable[[Path], Net], expected: str, device: str | torch.device) -> Net:
@@ -97,9 +99,10 @@ def load_once(path: Path, read: Callable[[Path], Net], expected: str, device: st
         raise FileNotFoundError(f"{path}: no such weight file; expected {expected}")
     status = path.stat()
     key = read, path.resolve(), status.st_mtime_ns, status.st_size, torch.device(device)
-    if key not in _loaded:
-        if len(_loaded) >= _MOST_LOADED:
-            _loaded.pop(next(iter(_loaded)))
-        with torch.inference_mode(False):  # weights are kept for whoever asks next, who may want gradients
-            _loaded[key] = read(path).to(device)
-    return _loaded[key]  # type: ignore[return-value]
+    with _loading:  # one thread at a time
+        if key not in _loaded:
+            if len(_loaded) >= _MOST_LOADED:
+                _loaded.pop(next(iter(_loaded)))
+            with torch.inference_mode(False):  # weights are kept for whoever asks next, who may want gradients
+                _loaded[key] = read(path).to(device)
+        return _loaded[key]  # type: ignore[return-value]
