@@ -26,7 +26,7 @@ from nmfuse.fuser import Fuser
 from nmfuse.io import SourceSet, check_file, find_brackets, find_sets, is_image, is_one_source, match_sets
 from nmfuse.io.formats import can_be_written, refuse_what_does_not_fit, split_page, split_suffix
 from nmfuse.io.locks import LOCK_FILE, locked
-from nmfuse.io.output import leftovers
+from nmfuse.io.output import leftovers, remove
 from nmfuse.kernels import num_threads
 from nmfuse.processes import run_each
 
@@ -80,7 +80,7 @@ class Work:
                 if not held:
                     return Outcome(BUSY)
                 for path in (path for output in job.outputs for path in self.left.get(str(output), ())):
-                    path.unlink(missing_ok=True)
+                    remove(path)
                 if job.done and not self.overwrite:
                     return Outcome(BEFORE, job.done)
                 first, *instead = job.outputs

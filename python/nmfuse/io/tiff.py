@@ -21,6 +21,7 @@ from nmfuse.io.carried import (
     resolution,
     turned,
 )
+from nmfuse.io.lazy import LazyPixels, MappedArray
 from nmfuse.io.limits import refuse_too_large
 from nmfuse.io.orientation import upright
 
@@ -97,6 +98,52 @@ def read(path: Path, page: int | None = None) -> Image:
     return Image(upright(pixels, orientation), valid, carried=carried)
 
 
+def open_tiff(path: Path, page: int | None = None) -> Image:
+    """Return the image of a file, its pixels still there; see `nmfuse.io.open_image` and `read`.
+
+    Raises
+    ------
+    ValueError
+        As `read`; for a file whose pixels are not those that it stores: palettes, white as 0, alpha, masks, a value for
+        no data, or another orientation; and where a tile, or a strip, is too large.
+    """
+    import tifffile
+    import zarr
+
+    file = tifffile.TiffFile(path, _multifile=False)
+    try:
+        _check_directories(path, file)
+        chosen, mask = _chosen(path, file, page)
+        keyframe = chosen.keyframe
+        described = keyframe if chosen.is_virtual else chosen.aspage()
+        _check_tags(path, file, described)
+        _check(path, chosen, whole=False)
+        orientation = described.tags.valueof(ORIENTATION, 1)
+        carried = _carried(path, file, described, orientation)
+        reasons = {
+            "a palette": int(keyframe.photometric) == _PALETTE,
+            "white as 0": int(keyframe.photometric) == _WHITE_IS_0,
+            f"{keyframe.bitspersample} bits a pixel": keyframe.bitspersample < 8,
+            "channels beside its colours": bool(keyframe.extrasamples),
+            "a mask": mask is not None,
+            "a value for no data": _nodata(carried, keyframe.dtype) is not None,
+            "another orientation": orientation != 1,
+        }
+        if any(reasons.values()):
+            said = " and ".join(reason for reason, found in reasons.items() if found)
+            raise ValueError(f"{path}: has {said}, which is not read by tiles; store plain grey or RGB")
+        if chosen.is_memmappable:  # one strip, or strips in a row
+            dtype = np.dtype(f"{file.byteorder}{keyframe.dtype.char}")
+            array: Any = MappedArray(path, keyframe.shape, dtype, chosen.dataoffsets[0])
+        else:
+            array = zarr.open_array(chosen.aszarr(), mode="r")
+        pixels = LazyPixels(path, array, colours_first=keyframe.axes == "SYX")
+        return Image(pixels.closing(file), carried=carried)
+    except Exception:
+        file.close()
+        raise
+
+
 def _chosen(path: Path, file: Any, number: int | None) -> tuple[Any, Any]:
     """Return a page of a file, and the mask that belongs to it, or None."""
     pages: list[list[Any]] = []  # each with its mask
@@ -167,9 +214,9 @@ def _bytes(file: Any, offset: int, count: int) -> bytes:
     return bytes(file.filehandle.read(count))
 
 
-def _check(path: Path, page: Any) -> None:
-    """Refuse what cannot be read rightly, before any of it is."""
-    _check_size(path, page)
+def _check(path: Path, page: Any, *, whole: bool = True) -> None:
+    """Refuse what cannot be read rightly, before any of it is; as a `whole`, or by its tiles."""
+    _check_size(path, page, whole=whole)
     keyframe = page.keyframe
     kind, samples = int(keyframe.photometric), keyframe.samplesperpixel
     dtype = "bit" if keyframe.bitspersample == 1 else None if keyframe.dtype is None else keyframe.dtype.name
@@ -189,11 +236,15 @@ def _check(path: Path, page: Any) -> None:
         raise ValueError(f"{path}: pixels are {dtype or 'unknown'}; convert them to one of {', '.join(DTYPES)}")
 
 
-def _check_size(path: Path, page: Any) -> None:
-    """Refuse more pixels than the limit, in all or in a tile, and data that lies beyond the end of the file."""
+def _check_size(path: Path, page: Any, *, whole: bool = True) -> None:
+    """Refuse more pixels than the limit, in a tile or in all, and data that lies beyond the end of the file."""
     keyframe = page.keyframe
     of_chunk = int(np.prod(keyframe.chunks, dtype=object)) // (keyframe.samplesperpixel or 1)
-    refuse_too_large(path, max(keyframe.imagewidth * keyframe.imagelength * keyframe.imagedepth, of_chunk))
+    in_all = keyframe.imagewidth * keyframe.imagelength * keyframe.imagedepth
+    if whole:
+        refuse_too_large(path, max(in_all, of_chunk))
+    elif not page.is_memmappable:
+        refuse_too_large(path, of_chunk)
     end = path.stat().st_size
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     if len(segments) != np.prod(keyframe.chunked, dtype=object) or any(at + size > end for at, size in segments):
