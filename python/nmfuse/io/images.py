@@ -20,12 +20,12 @@ def read_image(path: str | Path) -> Image:
     Parameters
     ----------
     path : str or path
-        PNG, JPEG, BMP, WebP, TIFF, GIF, AVIF, HEIF, OpenEXR, .npy, .npz, HDF5, Zarr, NIfTI, NRRD, MetaImage, DICOM (a file,
-        or a folder of one series), or what a package adds (see `Format`). The orientation that EXIF or TIFF says is
-        applied. A palette becomes RGB, 1, 2 and 4 bits become 0 to 255, three channels that are equal become grey.
+        PNG, JPEG, BMP, WebP, TIFF, GIF, AVIF, HEIF, OpenEXR, .npy, .npz, HDF5, Zarr, NIfTI, NRRD, MetaImage, DICOM (a
+        file, or a folder of one series), or what a package adds (see `Format`). The orientation that EXIF or TIFF says
+        is applied. A palette becomes RGB, 1, 2 and 4 bits become 0 to 255, three channels that are equal become grey.
         ``x.tif[3]`` is page 3 of a TIFF file or frame 3 of an animation, the first is 0; ``x.h5:/t1/raw`` and
-        ``x.npz:raw`` are an array of several, ``x.zarr:/0[2]`` is page 2 of one; ``scans[1.2.840.1]`` is the DICOM series of that UID in a folder of
-        several. A file that is so named wins.
+        ``x.npz:raw`` are an array of several, ``x.zarr:/0[2]`` is page 2 of one; ``scans[1.2.840.1]`` is the DICOM
+        series of that UID in a folder of several. A file that is so named wins.
 
     Returns
     -------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ _NODATA = 42113
 _GEO = (33550, 33922, 34264, 34735, 34736, 34737, 42112, _NODATA)  # where it lies, by GeoTIFF 1.1, and what GDAL adds
 _NAMED = {EXIF_IFD: "ExifTag", GPS_IFD: "GPSTag"}  # tifffile takes them by their names alone
 _CLASSIC = 2**32 - 2**25  # bytes of pixels beyond which a file is BigTIFF
+TILE = 512  # rows and columns of a tile, where they are written
 _FIRST = {False: 8, True: 16}  # where the first directory is, in BigTIFF and else
 _INCH = 2  # unit of resolution
 _BYTE, _ASCII, _LONG = 1, 2, 4  # types of tags
@@ -352,11 +354,12 @@ def _equal(pixels: np.ndarray, value: Any) -> np.ndarray:
     return np.asarray(same if same.ndim == 2 else same.all(-1))
 
 
-def write(path: Path, image: Image) -> None:
+def write(path: Path, image: Image, tiles: Iterator[np.ndarray] | None = None) -> None:
     """Write an image and what it carries.
 
     Pixels that are not valid are told by GDAL_NODATA where the image carries one that no valid pixel has, else by an
-    alpha channel.
+    alpha channel. Where `tiles` are given, they are the pixels, row by row of tiles of `TILE` x `TILE`, of an image
+    that is valid everywhere, and of whose own pixels only shape and dtype are looked at.
     """
     import tifffile
 
@@ -386,9 +389,12 @@ def write(path: Path, image: Image) -> None:
         tags.append((_XMP, _BYTE, len(xmp), xmp, True))
     texts, inner = _exif(carried.get("exif"))
     tags += [(code, _ASCII, 0, text, True) for code, text in texts.items()]
-    bigtiff = pixels.nbytes > _CLASSIC
+    bigtiff = tiles is not None or pixels.nbytes > _CLASSIC  # how large tiles become is not known before
+    if tiles is not None:
+        options |= {"shape": image.shape, "dtype": image.dtype, "tile": (TILE, TILE), "compression": "zlib"}
     tags += [(_NAMED[code], _LONG, 1, _FIRST[bigtiff], True) for code in inner]  # a directory, until there is theirs
-    tifffile.imwrite(path, pixels, bigtiff=bigtiff, iccprofile=profile_for(image), extratags=tags, **options)
+    data: Any = pixels if tiles is None else tiles
+    tifffile.imwrite(path, data, bigtiff=bigtiff, iccprofile=profile_for(image), extratags=tags, **options)
     if inner:
         _append_directories(path, inner)
 

@@ -244,10 +244,10 @@ def write(path: Path, image: Image) -> None:
                 halve(finer, coarser, slice(rows, rows + CHUNK), slice(columns, columns + CHUNK))
 
 
-def create(path: Path, image: Image) -> list[Any]:
+def create(path: Path, image: Image, chunk: int = CHUNK) -> list[Any]:
     """Make an OME-Zarr folder for an image, and return the arrays of its levels, (3,) + spatial in colour, all empty.
 
-    Of `image` only shape, dtype, grid and name are looked at.
+    Of `image` only shape, dtype, grid and name are looked at; `chunk` is the side of chunks.
     """
     import zarr
 
@@ -262,7 +262,7 @@ def create(path: Path, image: Image) -> list[Any]:
         group.create_array(
             str(number),
             shape=(*first, *shape),
-            chunks=(*first, *(1,) * (spatial - 2), *(min(CHUNK, n) for n in shape[-2:])),
+            chunks=(*first, *(1,) * (spatial - 2), *(min(chunk, n) for n in shape[-2:])),
             dtype=image.dtype,
             dimension_names=named,
             config={"write_empty_chunks": True},  # so that a chunk that is lost is known to be

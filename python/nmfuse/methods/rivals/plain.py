@@ -8,7 +8,7 @@ import numpy as np
 
 from nmfuse.kernels.checks import check_count
 from nmfuse.methods.base import Plane, Planes, Rival
-from nmfuse.methods.rivals.rules import average, fuse_pyramids, larger, usable_levels
+from nmfuse.methods.rivals.rules import average, fuse_pyramids, larger, pyramid_margin, usable_levels
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,11 @@ class Average(Rival):
     >>> Average().fuse_planes(np.array([[[0.0]], [[0.5]], [[1.0]]]))
     array([[0.5]])
     """
+
+    @property
+    def margin(self) -> int:
+        """Each pixel is fused by itself."""
+        return 0
 
     def fuse_planes(self, x: Planes) -> Plane:
         """Return the mean (H, W) of (S, H, W)."""
@@ -37,6 +42,11 @@ class Maximum(Rival):
     >>> Maximum().fuse_planes(np.array([[[0.0]], [[0.5]], [[1.0]]]))
     array([[1.]])
     """
+
+    @property
+    def margin(self) -> int:
+        """Each pixel is fused by itself."""
+        return 0
 
     def fuse_planes(self, x: Planes) -> Plane:
         """Return the maximum (H, W) of (S, H, W)."""
@@ -68,6 +78,11 @@ class Laplacian(Rival):
     def __post_init__(self) -> None:
         check_count("levels", self.levels, 1)
 
+    @property
+    def margin(self) -> int | None:
+        """See `nmfuse.methods.rivals.rules.pyramid_margin`."""
+        return pyramid_margin(self.levels)
+
     def fuse_planes(self, x: Planes) -> Plane:
         """Return the fused luminance (H, W) of (S, H, W)."""
         return fuse_pyramids(x, "laplacian", usable_levels(x.shape, self.levels), larger, average)
@@ -97,6 +112,11 @@ class Contrast(Rival):
 
     def __post_init__(self) -> None:
         check_count("levels", self.levels, 1)
+
+    @property
+    def margin(self) -> int | None:
+        """See `nmfuse.methods.rivals.rules.pyramid_margin`."""
+        return pyramid_margin(self.levels)
 
     def fuse_planes(self, x: Planes) -> Plane:
         """Return the fused luminance (H, W) of (S, H, W)."""
