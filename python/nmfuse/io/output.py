@@ -50,10 +50,10 @@ def check_file(path: str | Path, *, overwrite: bool, sources: Iterable[str | Pat
     path = Path(path)
     for source in sources:
         file = split_page(source)[0]
-        if file.is_dir() and path.resolve().is_relative_to(file.resolve()):
-            raise ValueError(f"{path}: lies in the source {source}; nothing is written there, choose another folder")
         if _same_file(path, file):
             raise ValueError(f"{path}: is the source {source}; a source is never overwritten, give another file name")
+        if file.is_dir() and path.resolve().is_relative_to(file.resolve()):
+            raise ValueError(f"{path}: lies in the source {source}; nothing is written there, choose another folder")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; create it first")
     if path.is_dir() and not is_folder(path):
