@@ -98,6 +98,18 @@ def test_a_killed_run_goes_on_and_makes_the_same_bytes(large: Path) -> None:
     assert not journal.parent.exists()
 
 
+def test_whole_folders_of_them(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_image(tmp_path / name / "x.zarr", RNG.integers(0, 256, (40, 60), np.uint8))
+    command = ["fuse", str(tmp_path / "a"), str(tmp_path / "b"), "--method", "average"]
+    assert CliRunner().invoke(app, [*command, "-o", str(tmp_path / "out")]).exit_code == 0
+    expected = nmfuse.fuse(*[read_image(tmp_path / name / "x.zarr") for name in "ab"], method="average")
+    np.testing.assert_array_equal(read_image(tmp_path / "out" / "x.zarr").pixels, expected.pixels)
+    into = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "a" / "x.zarr")])
+    assert "is no folder; of whole folders the results go to one" in str(into.exception)
+
+
 def test_a_folder_of_chunks_is_no_stream(large: Path) -> None:
     code, text = fuse(large, "-o", "-", "--suffix", ".zarr")
     assert code != 0

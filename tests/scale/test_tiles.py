@@ -233,3 +233,38 @@ def test_work_of_other_options_or_sources_is_begun_anew(
     assert "begun anew" in begin(method="maximum")
     fuse_tiles(paths, tmp_path / "f.zarr", tile=96, method="maximum")
     np.testing.assert_array_equal(read_image(tmp_path / "f.zarr").pixels, whole(paths, method="maximum"))
+
+
+def test_a_run_that_was_ended_after_its_last_step(
+    sources: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [sources["a"], sources["b"]]
+
+    def put_and_end(made: Path, target: Path) -> None:
+        made.rename(target)
+        raise Killed
+
+    monkeypatch.setattr("nmfuse.scale.tiles.put_in_place", put_and_end)
+    with pytest.raises(Killed):
+        fuse_tiles(paths, tmp_path / "f.zarr", method="average", tile=96)
+    monkeypatch.undo()
+    assert (tmp_path / ".f.zarr.part" / "journal").exists()
+    np.testing.assert_array_equal(read_image(tmp_path / "f.zarr").pixels, whole(paths, method="average"))
+    fuse_tiles(paths, tmp_path / "f.zarr", method="average", tile=96, overwrite=True)
+    np.testing.assert_array_equal(read_image(tmp_path / "f.zarr").pixels, whole(paths, method="average"))
+    assert not (tmp_path / ".f.zarr.part").exists()
+
+
+def test_a_chunk_that_is_broken_ends_the_run_and_is_named(sources: dict[str, Path], tmp_path: Path) -> None:
+    a = np.asarray(open_image(sources["a"]))
+    zarr.create_array(tmp_path / "x.zarr", data=a, chunks=(64, 64))
+    chunk = tmp_path / "x.zarr" / "c" / "2" / "1"
+    kept = chunk.read_bytes()
+    chunk.write_bytes(kept[:-9])
+    paths = [tmp_path / "x.zarr", sources["b"]]
+    with pytest.raises(ValueError, match=r"x\.zarr: not a readable image"):
+        fuse_tiles(paths, tmp_path / "f.zarr", method="average", tile=64)
+    assert not (tmp_path / "f.zarr").exists()
+    chunk.write_bytes(kept)
+    fuse_tiles(paths, tmp_path / "f.zarr", method="average", tile=64)
+    np.testing.assert_array_equal(read_image(tmp_path / "f.zarr").pixels, whole(paths, method="average"))

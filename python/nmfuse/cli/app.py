@@ -289,7 +289,12 @@ def fuse(
         _refuse({"--suffix": suffix}, "is for folders and for -o -; the suffix of --output says the format")
     with files_for_streams(images, output, suffix or ".png") as (paths, target):
         if are_large(paths):
-            in_memory = {"--align": align, "--resample-to": resample_to, "--resize": resize, "--match": match}
+            in_memory: dict[str, Any] = {
+                "--align": align,
+                "--resample-to": resample_to,
+                "--resize": resize,
+                "--match": match,
+            }
             in_memory |= {"--explain": explain, "--report": report, "--profile": profile, "--balance": balance}
             _refuse({**in_memory, "--fill": fill is not None}, "is not for images larger than memory, fused in tiles")
             run_tiles(

@@ -115,7 +115,11 @@ def fuse_tiles(
     with locked(target.parent, target.name, wait=False) as held, torch.no_grad():
         if not held:
             raise RuntimeError(f"{target}: is being made by another process; wait for it, or choose another file name")
-        journal = Journal(target.with_name(f".{target.name}.part"), work)
+        folder = target.with_name(f".{target.name}.part")
+        journal = Journal(folder, work)
+        if journal.has("made") and not (folder / "result.zarr").exists():  # it was put in place before, by its last run
+            remove(folder)
+            journal = Journal(folder, work)
         run = _Run(fuser.options, images, tile, output, journal, report)
         run.survey(window, data_range)
         made = run.fuse(result)
