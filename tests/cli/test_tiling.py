@@ -19,14 +19,14 @@ from nmfuse.cli.app import app
 from nmfuse.io import read_image, write_image
 
 RNG = np.random.default_rng(0)
-A, B = RNG.integers(0, 256, (300, 2100), np.uint8), RNG.integers(0, 256, (300, 2100), np.uint8)
+A, B = RNG.integers(0, 256, (64, 2100), np.uint8), RNG.integers(0, 256, (64, 2100), np.uint8)
 
 
 @pytest.fixture
 def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_image(tmp_path / "a.zarr", A)
     tifffile.imwrite(tmp_path / "b.tif", B, tile=(128, 128))
-    monkeypatch.setenv("NMFUSE_MAX_PIXELS", "500000")
+    monkeypatch.setenv("NMFUSE_MAX_PIXELS", "100000")
     return tmp_path
 
 

@@ -266,6 +266,15 @@ def test_colour_of_a_tiled_tiff_plane_by_plane(tmp_path: Path) -> None:
     assert open_image(tmp_path / "c.tif").carried["dpi"] == (300, 300)
 
 
+def test_a_page_of_several_in_its_file(tmp_path: Path) -> None:
+    stack = RNG.integers(0, 255, (3, 70, 90), np.uint8)
+    for name, options in {"x.ome.tif": {"tile": (32, 32), "metadata": {"axes": "ZYX"}}, "y.tif": {}}.items():
+        tifffile.imwrite(tmp_path / name, stack, photometric="minisblack", **options)
+        np.testing.assert_array_equal(open_image(f"{tmp_path / name}[2]").pixels[5:60, 7:], stack[2, 5:60, 7:])
+        with pytest.raises(ValueError, match=r"has 3 pages.*choose one by its number"):
+            open_image(tmp_path / name)
+
+
 def test_what_is_not_read_in_parts(tmp_path: Path) -> None:
     write_image(tmp_path / "x.png", PIXELS)
     with pytest.raises(ValueError, match=r"PNG is not read in parts; store it as tiled TIFF, Zarr, HDF5 or \.npy"):

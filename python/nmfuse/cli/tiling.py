@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,14 +21,14 @@ def are_large(paths: Sequence[Path]) -> bool:
 
 
 def _pixels(path: Path) -> int:
+    log = logging.getLogger("nmfuse.io")
+    log.disabled = True  # what it says is said when the image is read
     try:
         image = open_image(path)
-    except (
-        ValueError,
-        OSError,
-        ModuleNotFoundError,
-    ):  # reading it as a whole says what is wrong
+    except (ValueError, OSError, ModuleNotFoundError):  # and what is wrong, too
         return 0
+    finally:
+        log.disabled = False
     return math.prod(image.shape[: image.spatial])
 
 

@@ -71,7 +71,7 @@ class LazyPixels:
         place = place if isinstance(place, tuple) else (place,)
         before = (*self.first, slice(None)) if self.colours_first else self.first
         try:
-            pixels = np.asarray(self.array[(*before, *place)] if before or place != (...,) else self.array[...])
+            pixels = np.asarray(self.array[(*before, *place)])
         except Exception as error:  # decoders raise errors of any kind
             raise ValueError(f"{self.path}: not a readable image ({type(error).__name__}: {error})") from error
         if self.colours_first:
