@@ -19,7 +19,7 @@ from nmfuse.images.stack import Stack
 from nmfuse.images.validity import filled, patterns
 from nmfuse.kernels.checks import is_whole
 from nmfuse.methods import make
-from nmfuse.methods.base import Method, Trace
+from nmfuse.methods.base import Method, Streamed, Trace
 from nmfuse.nets.siamese import PATCH
 
 _log = logging.getLogger(__name__)
@@ -222,7 +222,7 @@ class Fuser:
         with _recording(stack.planes):
             if trace.wanted:
                 trace.keep_each(sources=torch.stack(stack.planes))
-            planes = filled(stack.planes, stack.valid)
+            planes = filled(stack.planes, stack.valid, stack.scratch.keep)
             y, seen = self._balanced(planes, stack, trace)
             fused = self._finished(y, stack, planes, seen, fill, trace)
             if trace.wanted:
@@ -254,33 +254,37 @@ class Fuser:
         self, chosen: list[int], planes: list[Tensor], stack: Stack, trace: Trace
     ) -> tuple[Tensor, Tensor | None]:
         """Fuse some of the sources; also return where any of them is valid (None: everywhere)."""
-        some, shown = [planes[k] for k in chosen], patterns([stack.valid[k] for k in chosen])
-        if shown:
-            return self._by_patterns(some, shown, trace, stack)
+        some, valid = [planes[k] for k in chosen], [stack.valid[k] for k in chosen]
+        if any(mask is not None for mask in valid):
+            return self._by_patterns(some, valid, trace, stack)
         return (some[0] if len(some) == 1 else self.options.fuse(some, trace, stack.scratch)), None
 
     def _by_patterns(
-        self, planes: list[Tensor], shown: Sequence[tuple[list[int], Tensor]], trace: Trace, stack: Stack
+        self, planes: list[Tensor], valid: list[Tensor | None], trace: Trace, stack: Stack
     ) -> tuple[Tensor, Tensor | None]:
         """Fuse at each pixel the sources that are valid there, and no others; also return where there are any.
 
         Images are filled where they are invalid, so that the border of what they show is no edge to the method, and
-        fused once for each set of sources that are valid together.
+        fused once for each set of sources that are valid together; where these are many, at once, if the method can.
         """
-        y, seen = torch.zeros_like(planes[0]), torch.ones_like(planes[0], dtype=torch.bool)
-        if (runs := sum(len(places) > 1 for places, _ in shown)) > _MANY_RUNS:
+        sets, which = patterns(valid)
+        assert which is not None  # some source has a mask
+        seen = None if [] not in sets else which != sets.index([])
+        if (runs := sum(len(places) > 1 for places in sets)) > _MANY_RUNS:
+            if isinstance(self.options, Streamed):
+                return self.options.fuse_valid(planes, valid, trace, stack.scratch), seen
             _log.warning("sources: %d sets of them are valid together somewhere, and each is fused by itself", runs)
-        for places, where in sorted(shown, key=lambda pattern: len(pattern[0])):
+        y = torch.zeros_like(planes[0])
+        for number, places in sorted(enumerate(sets), key=lambda each: len(each[1])):
             if not places:
-                seen = ~where
                 continue
             if len(places) == 1:
                 fused = planes[places[0]]
             else:
                 inner = trace if len(places) == len(planes) else Trace()
                 fused = self.options.fuse([planes[k] for k in places], inner, stack.scratch)
-            y = torch.where(where, fused, y)
-        return y, None if bool(seen.all()) else seen
+            y = torch.where(which == number, fused, y)
+        return y, seen
 
     def _finished(
         self,

@@ -9,7 +9,7 @@ greatest at the shift between the images.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import fft, ndimage
@@ -18,33 +18,42 @@ from nmfuse.images import Image
 from nmfuse.images.luma import luminance
 
 _SMOOTHED = 1.0  # standard deviation in pixels, before gradients are taken
+_ROWS = 256  # that are looked at together, for less memory
 _GAP = 4  # pixels around a peak that are not counted as another one
 
 Positions = Callable[[np.ndarray], np.ndarray]  # (2, ...) row and column in the fixed image -> in the moving one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plane:
     """The luminance (H, W) of an image, float32, and where it is valid (1) or not (0), float32."""
 
     values: np.ndarray
     valid: np.ndarray
+    _smaller: dict[int, Plane] = field(default_factory=dict, repr=False)
 
     def smaller(self, factor: int) -> Plane:
         """Return the means of factor x factor pixels; what does not fill such a square at the end is left out."""
         if factor == 1:
             return self
+        if factor in self._smaller:
+            return self._smaller[factor]
         h, w = (n // factor for n in self.values.shape)
 
         def means(x: np.ndarray) -> np.ndarray:
             return np.asarray(x[: h * factor, : w * factor].reshape(h, factor, w, factor).mean((1, 3)))
 
-        return Plane(means(self.values), (means(self.valid) > 1 - 1e-4).astype(np.float32))
+        self._smaller[factor] = Plane(means(self.values), (means(self.valid) > 1 - 1e-4).astype(np.float32))
+        return self._smaller[factor]
 
 
 def plane_of(image: Image | np.ndarray) -> Plane:
     """Return what edges are looked for in: luminance, and where it is finite and valid."""
-    values = np.asarray(luminance(image), np.float32)
+    pixels = image.pixels if isinstance(image, Image) else image
+    colour = pixels.ndim > 2 and pixels.shape[-1] == 3
+    values = np.empty(pixels.shape[:-1] if colour else pixels.shape, np.float32)
+    for start in range(0, len(values), _ROWS):
+        values[start : start + _ROWS] = luminance(pixels[start : start + _ROWS])
     valid = np.isfinite(values)
     if isinstance(image, Image) and image.valid is not None:
         valid &= np.asarray(image.valid)

@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
 from nmfuse.images import Grid, Image
 from nmfuse.kernels import num_threads
 
+Finished = Callable[[np.ndarray], np.ndarray]  # floats -> values of the image's own dtype
 _INTERPOLATIONS = {"linear": "sitkLinear", "bspline": "sitkBSpline", "nearest": "sitkNearestNeighbor"}
 
 
@@ -78,14 +80,21 @@ def onto_grid(image: Image, grid: Grid, matrix: np.ndarray, interpolation: str) 
         raise ValueError(f"grid: has {len(grid.shape)} axes, but {name} has {len(of.shape)}; expected as many")
     indices = np.linalg.solve(of.affine, matrix @ grid.affine)
 
-    def take(pixels: np.ndarray, *, labels: bool) -> np.ndarray:
-        return _interpolated(pixels, indices, grid.shape, "nearest" if labels else interpolation)
+    def take(pixels: np.ndarray, finished: Finished | None) -> np.ndarray:
+        if finished is None:
+            return _interpolated(pixels, indices, grid.shape, "nearest")
+        work = pixels.astype(working_dtype(pixels.dtype))
+        return finished(_interpolated(work, indices, grid.shape, interpolation))
 
     return sampled(image, take, grid.spacing, grid, f"the other grid, {of.difference(grid)}")
 
 
 def sampled(
-    image: Image, take: Callable[..., np.ndarray], spacing: tuple[float, ...] | None, grid: Grid | None, other: str
+    image: Image,
+    take: Callable[[np.ndarray, Finished | None], np.ndarray],
+    spacing: tuple[float, ...] | None,
+    grid: Grid | None,
+    other: str,
 ) -> Image:
     """Return the image that an interpolation makes; what is not valid bleeds nowhere, and is not valid after.
 
@@ -94,7 +103,8 @@ def sampled(
     image : Image
         NumPy pixels, (*spatial) or (*spatial, 3).
     take : callable
-        (pixels, labels=bool) -> pixels at their new places, 0 where there are none; labels are never mixed.
+        (pixels, finished) -> a new array of the pixels at their new places, interpolated as floats of `working_dtype`
+        and passed through `finished`; where that is None they are labels, which are never mixed, and 0 outside.
     spacing, grid
         Of the result.
     other : str
@@ -105,21 +115,27 @@ def sampled(
     if pixels.dtype.kind == "f":
         finite = ~np.isnan(pixels)
         valid = valid & (finite.all(-1) if pixels.ndim > axes else finite)
-    shown = take(valid.astype(np.uint8), labels=True) > 0
+    shown = take(valid.astype(np.uint8), None) > 0
     if not shown.any():
         raise ValueError(f"{name}: shows nothing of {other}; are they of one space?")
-    # single precision holds integers of 16 bits
-    work = np.float64 if pixels.dtype.itemsize > 4 or pixels.dtype.name == "int32" else np.float32
-    values = take(_continued(pixels, valid).astype(work), labels=False)
-    if pixels.dtype.kind in "iu":
-        limits = np.iinfo(pixels.dtype)
-        values = np.rint(values).clip(limits.min, limits.max)
-    elif pixels.dtype.kind == "b":
-        values = values >= 0.5
+    if not valid.all():  # the nearest valid value, so that nothing bleeds in from there
+        nearest = distance_transform_edt(~valid, return_distances=False, return_indices=True)
+        pixels = pixels[tuple(nearest)]
+
+    def finished(values: np.ndarray) -> np.ndarray:
+        if pixels.dtype.kind in "iu":
+            limits = np.iinfo(pixels.dtype)
+            values = np.rint(values).clip(limits.min, limits.max)
+        return (values >= 0.5 if pixels.dtype.kind == "b" else values).astype(pixels.dtype)
+
+    values = take(pixels, finished)
     values[~shown] = 0
-    return replace(
-        image, pixels=values.astype(pixels.dtype), valid=None if shown.all() else shown, spacing=spacing, grid=grid
-    )
+    return replace(image, pixels=values, valid=None if shown.all() else shown, spacing=spacing, grid=grid)
+
+
+def working_dtype(dtype: np.dtype) -> type[np.floating[Any]]:
+    """Return the type of floats that values of this one are interpolated in: single holds integers of 16 bits."""
+    return np.float64 if dtype.itemsize > 4 or dtype.name == "int32" else np.float32
 
 
 def _check(image: Image) -> None:
@@ -133,16 +149,6 @@ def _check(image: Image) -> None:
         raise ValueError(
             f"{name}: shape {pixels.shape}, but its grid has {image.grid.shape}; give it a grid of its own"
         )
-
-
-def _continued(pixels: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Return the pixels with the nearest valid value where they are not valid, so that nothing bleeds in from there."""
-    if valid.all() or not valid.any():
-        return pixels
-    from scipy import ndimage
-
-    nearest = ndimage.distance_transform_edt(~valid, return_distances=False, return_indices=True)
-    return np.asarray(pixels[tuple(nearest)])
 
 
 def _interpolated(pixels: np.ndarray, indices: np.ndarray, shape: tuple[int, ...], interpolation: str) -> np.ndarray:

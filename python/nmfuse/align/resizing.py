@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nmfuse.align.resampling import sampled
+from nmfuse.align.resampling import Finished, sampled, working_dtype
 from nmfuse.images import Image
 
 _PROPORTIONS = 0.01  # share by which those of two images may differ
@@ -56,15 +56,17 @@ def resize(image: Image, like: Image) -> Image:
             "register them (register, --align similarity)"
         )
 
-    def take(pixels: np.ndarray, *, labels: bool) -> np.ndarray:
+    def take(pixels: np.ndarray, finished: Finished | None) -> np.ndarray:
         import torch
         from torch.nn import functional
 
-        planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.atleast_3d(pixels), 2, 0)))[None]
-        if labels:
+        values = pixels if finished is None else pixels.astype(working_dtype(pixels.dtype))
+        planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.atleast_3d(values), 2, 0)))[None]
+        if finished is None:
             found = functional.interpolate(planes, shape, mode="nearest-exact")
         else:
             found = functional.interpolate(planes, shape, mode="bicubic", antialias=True)
-        return found[0].movedim(0, -1).reshape(*shape, *pixels.shape[2:]).numpy()
+        resized = found[0].movedim(0, -1).reshape(*shape, *pixels.shape[2:]).numpy()
+        return resized if finished is None else finished(resized)
 
     return sampled(image, take, like.spacing, like.grid, "it")

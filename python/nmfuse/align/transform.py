@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,16 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from nmfuse.align.interpolation import interpolated, spline_coefficients
 from nmfuse.align.models import MODELS
-from nmfuse.align.resampling import onto_grid, sampled, simple_itk
+from nmfuse.align.resampling import Finished, onto_grid, sampled, simple_itk, working_dtype
 from nmfuse.images import Image
 from nmfuse.io import new_file
 from nmfuse.io.orientation import LPS_TO_RAS
+from nmfuse.kernels import num_threads
 
 _FORMAT = "nmfuse transform 1"
-_SLAB = 1 << 21  # pixels that are interpolated at once
+_SLAB = 1 << 18  # pixels that are interpolated at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,26 +182,43 @@ class Transform:
         if (order := orders.get(interpolation or "bspline")) is None:
             raise ValueError(f"interpolation: got {interpolation!r}; expected one of {', '.join(orders)}")
 
-        def take(pixels: np.ndarray, *, labels: bool) -> np.ndarray:
-            return self._interpolated(pixels, like.shape[:2], 0 if labels else order)
+        def take(pixels: np.ndarray, finished: Finished | None) -> np.ndarray:
+            if finished is None:
+                return self._interpolated(pixels, like.shape[:2], 0, lambda values: values)
+            return self._interpolated(pixels, like.shape[:2], order, finished)
 
         return sampled(image, take, like.spacing, like.grid, "the fixed image")
 
-    def _interpolated(self, pixels: np.ndarray, shape: tuple[int, ...], order: int) -> np.ndarray:
-        """Return the pixels (H, W) or (H, W, C) at the places of a fixed image of this shape, 0 outside."""
-        last = np.array(pixels.shape[:2])[:, None, None] - 1
+    def _interpolated(self, pixels: np.ndarray, shape: tuple[int, ...], order: int, finished: Finished) -> np.ndarray:
+        """Return the pixels (H, W) or (H, W, C) at the places of a fixed image of this shape; order 0: 0 outside."""
+        work = working_dtype(pixels.dtype)
         planes = np.moveaxis(np.atleast_3d(pixels), 2, 0)
-        ready = [ndimage.spline_filter(plane, order, mode="mirror") if order > 1 else plane for plane in planes]
+        ready = planes.astype(work)
+        if order == 3:
+            ready = spline_coefficients(ready)
         result = np.empty((*shape, len(planes)), pixels.dtype)
         rows = max(1, _SLAB // shape[1])
-        for start in range(0, shape[0], rows):
-            part = slice(start, start + rows)
-            places = self(np.mgrid[start : min(start + rows, shape[0]), : shape[1]].astype(np.float64))
-            outside = ((places < -1e-6) | (places > last + 1e-6)).any(0)
-            for k, plane in enumerate(ready):
-                result[part, :, k] = ndimage.map_coordinates(plane, places, order=order, mode="mirror", prefilter=False)
-            result[part][outside] = 0
+
+        def fill(start: int) -> None:
+            part = result[start : start + rows]
+            places = self._places(start, len(part), shape[1])
+            values = interpolated(ready, places, order).movedim(0, -1).numpy()
+            if order == 0:
+                last = np.array(pixels.shape[:2])[:, None, None] - 1
+                values[((places < -1e-6) | (places > last + 1e-6)).any(0)] = 0
+            part[...] = finished(values)
+
+        with ThreadPoolExecutor(num_threads()) as pool:
+            list(pool.map(fill, range(0, shape[0], rows)))
         return result.reshape(*shape, *pixels.shape[2:])
+
+    def _places(self, start: int, rows: int, columns: int) -> np.ndarray:
+        """Return where the pixels of some rows of the fixed image lie in the moving one, (2, rows, columns)."""
+        row, column = np.arange(start, start + rows, dtype=np.float64)[:, None], np.arange(columns, dtype=np.float64)
+        if self.field is not None or (self.matrix[2, :2] != 0).any():
+            return self(np.stack(np.broadcast_arrays(row, column)))
+        matrix = self.matrix / self.matrix[2, 2]
+        return np.stack([(down * row + shift) + right * column for down, right, shift in matrix[:2]])
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write it to a file: JSON in pixels, ITK's .tfm in mm (from the fixed image's places to the moving one's).

@@ -403,7 +403,7 @@ def stack(
         str, typer.Option(help="How they are registered with the first, as in nmfuse align; none leaves them.")
     ] = "similarity",
     match: Annotated[bool, typer.Option("--match", help="Bring exposure and white balance to the first's.")] = False,
-    method: Method = "learned",
+    method: Method = "laplacian",
     config: ConfigFile = None,
     overwrite: Overwrite = False,
     debug: Debug = False,

@@ -2,53 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from nmfuse import pyramids
 
+_BITS = 32  # sources whose masks are packed into one number
 
-def patterns(valid: Sequence[Tensor | None]) -> list[tuple[list[int], Tensor]]:
-    """Return which sources are valid together, and where: a list of (places, bool mask (*spatial)).
 
-    Empty where all sources are valid everywhere. Only what occurs is listed; ``[]`` are the places of no source.
+def patterns(valid: Sequence[Tensor | None]) -> tuple[list[list[int]], Tensor | None]:
+    """Return which sources are valid together somewhere, and which of these sets is the one of each pixel.
+
+    The sets are lists of places, ``[]`` where no source is valid; only those that occur are listed. The second is the
+    number of each pixel's set (*spatial), int64; None, with no sets, where all sources are valid everywhere.
     """
     masks = [mask for mask in valid if mask is not None]
     if not masks:
-        return []
+        return [], None
     code = torch.zeros(masks[0].shape, dtype=torch.int64, device=masks[0].device)
-    found: list[tuple[int, ...]] = [()]
-    for place, mask in enumerate(valid):  # codes are renumbered at each source, so that any number of them will do
-        shown = torch.ones_like(code) if mask is None else mask.to(torch.int64)
-        used, code = torch.unique(2 * code + shown, return_inverse=True)
-        found = [(*found[int(value) // 2], place) if int(value) % 2 else found[int(value) // 2] for value in used]
-    return [(list(places), code == number) for number, places in enumerate(found)]
+    found: list[list[int]] = [[]]
+    for start in range(0, len(valid), _BITS):  # codes are numbered anew in between, so that any number of them will do
+        some = valid[start : start + _BITS]
+        for mask in some:
+            code.mul_(2).add_(1 if mask is None else mask)
+        used, code = torch.unique(code, return_inverse=True)
+        found = [
+            found[value >> len(some)] + [start + k for k in range(len(some)) if value >> (len(some) - 1 - k) & 1]
+            for value in used.tolist()
+        ]
+    return found, code
 
 
-def filled(planes: Sequence[Tensor], valid: Sequence[Tensor | None]) -> list[Tensor]:
+def filled(
+    planes: Sequence[Tensor],
+    valid: Sequence[Tensor | None],
+    keep: Callable[[Tensor, int], Tensor] = lambda plane, _: plane,
+) -> list[Tensor]:
     """Return the planes with something plausible where they are invalid, so that no edge is seen at their border.
 
     There a source shows the mean of the valid others, shifted by what it differs from them by at the border: their
-    details, its own brightness. Where no source is valid, the nearest values go on.
+    details, its own brightness. Where no source is valid, the nearest values go on. `keep` is given each new plane and
+    its place, and returns what is kept of it.
     """
     if all(mask is None for mask in valid):
         return list(planes)
-    everywhere = torch.ones_like(planes[0], dtype=torch.bool)
-    shown = [everywhere if mask is None else mask for mask in valid]
-    anywhere = torch.stack(shown).any(0)
-    result = []
-    for place, plane in enumerate(planes):
-        if valid[place] is None:
+    total = torch.zeros_like(planes[0], dtype=torch.float64)  # in which a sum less one of its terms is exact
+    count = torch.zeros_like(planes[0], dtype=torch.int16)
+    for plane, mask in zip(planes, valid, strict=True):
+        total += plane if mask is None else torch.where(mask, plane, 0.0)
+        count += 1 if mask is None else mask
+    anywhere, result = count > 0, []
+    for place, (plane, mask) in enumerate(zip(planes, valid, strict=True)):
+        if mask is None:
             result.append(plane)
             continue
-        others = [k for k in range(len(planes)) if k != place]
-        count = torch.stack([shown[k] for k in others]).sum(0)
-        mean = torch.stack([torch.where(shown[k], planes[k], 0.0) for k in others]).sum(0) / count.clamp_min(1)
-        there = mean + extend(plane - mean, shown[place] & (count > 0))
-        nowhere = extend(torch.where(shown[place], plane, there), anywhere)
-        result.append(torch.where(shown[place], plane, torch.where(count > 0, there, nowhere).clamp(0, 1)))
+        others = count - mask.to(count.dtype)
+        mean = ((total - torch.where(mask, plane, 0.0)) / others.clamp_min(1)).to(plane.dtype)
+        there = mean + extend(plane - mean, mask & (others > 0))
+        if not bool(anywhere.all()):
+            nowhere = extend(torch.where(mask, plane, there), anywhere)
+            there = torch.where(others > 0, there, nowhere)
+        result.append(keep(torch.where(mask, plane, there.clamp(0, 1)), place))
     return result
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ from nmfuse.kernels.checks import is_number
 
 Planes = NDArray[np.float64]  # (S, H, W), luminances of the sources, 0 to 1
 Plane = NDArray[np.float64]  # (H, W)
+Mask = NDArray[np.bool_]  # (H, W)
 
 
 @dataclass
@@ -102,20 +103,63 @@ class Rival(Method):
     def fuse_planes(self, x: Planes) -> Plane:
         """Return the fused luminance (H, W) of (S, H, W), S at least 2; it need not lie within 0 to 1."""
 
-    def fuse(self, sources: Sequence[Tensor], trace: Trace, scratch: Scratch) -> Tensor:  # noqa: ARG002
+    def fuse(self, sources: Sequence[Tensor], trace: Trace, scratch: Scratch) -> Tensor:
         """Fuse on the CPU, each plane by itself; the result lies within 0 to 1."""
         if torch.is_grad_enabled() and any(x.requires_grad for x in sources):
             raise TypeError(
                 f"sources: require grad, which {type(self).__name__} does not record; pass x.detach(), or use "
                 "method='learned' or 'paper'"
             )
+        return self._by_planes(sources, [None] * len(sources), trace, scratch)
+
+    def _by_planes(
+        self, sources: Sequence[Tensor], valid: Sequence[Tensor | None], trace: Trace, scratch: Scratch
+    ) -> Tensor:
         with trace.clock("fuse"):
-            x = torch.stack(list(sources)).detach().cpu().double().numpy()
-            if x.ndim == 3:
-                fused = self.fuse_planes(x)
+            if sources[0].dim() == 2:
+                fused = self._fused(sources, valid, scratch)
             else:
-                fused = np.stack([self.fuse_planes(x[:, z]) for z in range(x.shape[1])])
+                fused = np.stack(
+                    [
+                        self._fused([x[z] for x in sources], [None if m is None else m[z] for m in valid], scratch)
+                        for z in range(len(sources[0]))
+                    ]
+                )
             return torch.from_numpy(np.clip(fused, 0, 1)).to(sources[0])
+
+    def _fused(self, planes: Sequence[Tensor], valid: Sequence[Tensor | None], scratch: Scratch) -> Plane:  # noqa: ARG002
+        return self.fuse_planes(torch.stack(list(planes)).detach().cpu().double().numpy())
+
+
+@dataclass(frozen=True)
+class Streamed(Rival):
+    """A method of the literature that looks at one source after the other, in float32: their number costs no memory."""
+
+    @abstractmethod
+    def fuse_stream(self, planes: Iterable[tuple[Plane, Mask | None]]) -> Plane:
+        """Return the fused luminance (H, W) of two or more (H, W), each looked at once.
+
+        With each comes where it is valid, None: everywhere. Elsewhere it holds something plausible that does not count,
+        but for pixels where none is valid.
+        """
+
+    def fuse_planes(self, x: Planes) -> Plane:
+        """Return the fused luminance (H, W) of (S, H, W)."""
+        return self.fuse_stream((plane, None) for plane in x)
+
+    def fuse_valid(
+        self, sources: Sequence[Tensor], valid: Sequence[Tensor | None], trace: Trace, scratch: Scratch
+    ) -> Tensor:
+        """As `fuse`; a source does not count where its mask is False."""
+        return self._by_planes(sources, valid, trace, scratch)
+
+    def _fused(self, planes: Sequence[Tensor], valid: Sequence[Tensor | None], scratch: Scratch) -> Plane:
+        def each() -> Iterator[tuple[Plane, Mask | None]]:
+            for x, mask in zip(planes, valid, strict=True):
+                yield x.detach().cpu().numpy(), None if mask is None else mask.cpu().numpy()
+                scratch.release()
+
+        return self.fuse_stream(each())
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
 from nmfuse.kernels.checks import check_count
-from nmfuse.methods.base import Plane, Planes, Rival
-from nmfuse.methods.rivals.rules import average, fuse_pyramids, larger, pyramid_margin, usable_levels
+from nmfuse.methods.base import Mask, Plane, Streamed
+from nmfuse.methods.rivals.rules import fuse_largest, pyramid_margin
 
 
 @dataclass(frozen=True)
-class Average(Rival):
+class Average(Streamed):
     """The mean of all images.
 
     Examples
@@ -27,13 +29,13 @@ class Average(Rival):
         """Each pixel is fused by itself."""
         return 0
 
-    def fuse_planes(self, x: Planes) -> Plane:
-        """Return the mean (H, W) of (S, H, W)."""
-        return average(x)
+    def fuse_stream(self, planes: Iterable[tuple[Plane, Mask | None]]) -> Plane:
+        """Return the mean."""
+        return fuse_largest(planes, "laplacian", 1)
 
 
 @dataclass(frozen=True)
-class Maximum(Rival):
+class Maximum(Streamed):
     """The greatest of all images, pixel by pixel.
 
     Examples
@@ -48,13 +50,13 @@ class Maximum(Rival):
         """Each pixel is fused by itself."""
         return 0
 
-    def fuse_planes(self, x: Planes) -> Plane:
-        """Return the maximum (H, W) of (S, H, W)."""
-        return np.asarray(x.max(axis=0))
+    def fuse_stream(self, planes: Iterable[tuple[Plane, Mask | None]]) -> Plane:
+        """Return the maximum."""
+        return reduce(np.maximum, (x if mask is None else np.where(mask, x, 0) for x, mask in planes))
 
 
 @dataclass(frozen=True)
-class Laplacian(Rival):
+class Laplacian(Streamed):
     """Laplacian pyramids: the detail of the largest magnitude of all images, the mean of their tops.
 
     Parameters
@@ -83,13 +85,13 @@ class Laplacian(Rival):
         """See `nmfuse.methods.rivals.rules.pyramid_margin`."""
         return pyramid_margin(self.levels)
 
-    def fuse_planes(self, x: Planes) -> Plane:
-        """Return the fused luminance (H, W) of (S, H, W)."""
-        return fuse_pyramids(x, "laplacian", usable_levels(x.shape, self.levels), larger, average)
+    def fuse_stream(self, planes: Iterable[tuple[Plane, Mask | None]]) -> Plane:
+        """Return the fused luminance."""
+        return fuse_largest(planes, "laplacian", self.levels)
 
 
 @dataclass(frozen=True)
-class Contrast(Rival):
+class Contrast(Streamed):
     """Contrast pyramids: the contrast of the largest magnitude of all images, the mean of their tops.
 
     Parameters
@@ -118,6 +120,6 @@ class Contrast(Rival):
         """See `nmfuse.methods.rivals.rules.pyramid_margin`."""
         return pyramid_margin(self.levels)
 
-    def fuse_planes(self, x: Planes) -> Plane:
-        """Return the fused luminance (H, W) of (S, H, W)."""
-        return fuse_pyramids(x, "contrast", usable_levels(x.shape, self.levels), larger, average)
+    def fuse_stream(self, planes: Iterable[tuple[Plane, Mask | None]]) -> Plane:
+        """Return the fused luminance."""
+        return fuse_largest(planes, "contrast", self.levels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from nmfuse import pyramids
 from nmfuse.images.part import ALIGNED
-from nmfuse.methods.base import Plane, Planes, check_number
+from nmfuse.methods.base import Mask, Plane, Planes, check_number
 
 _PYRAMIDS: dict[str, tuple[Callable[..., list[torch.Tensor]], Callable[..., torch.Tensor]]] = {
     "laplacian": (pyramids.laplacian_pyramid, pyramids.collapse_laplacian),
@@ -80,6 +80,33 @@ def fuse_pyramids(
     return np.asarray(join([torch.from_numpy(level) for level in fused]).numpy())
 
 
+def fuse_largest(planes: Iterable[tuple[Plane, Mask | None]], kind: str, levels: int) -> Plane:
+    """Fuse by "laplacian" or "contrast" pyramids: the detail of the largest magnitude, ties their mean, the mean top.
+
+    It is `fuse_pyramids` with `larger` and `average`, for images that come one after the other, each with where it is
+    valid (None: everywhere). A coefficient is as valid as the pixel at its place.
+    """
+    split, join = _PYRAMIDS[kind]
+    total: list[torch.Tensor] = []  # of each level: the sum of the details of the largest magnitude (of all tops),
+    most: list[torch.Tensor] = []  # that magnitude, 0 of tops, -1 where no source is valid so far,
+    ties: list[torch.Tensor] = []  # and how many there are
+    for plane, mask in planes:
+        levels = usable_levels(plane.shape, levels)
+        pyramid = split(torch.from_numpy(np.array(plane)), levels)
+        for level, x in enumerate(pyramid):
+            size = x.abs() if level < levels - 1 else torch.zeros_like(x)
+            if mask is not None:
+                size[~torch.from_numpy(mask[:: 2**level, :: 2**level])] = -1
+            if len(total) == level:
+                total, most, ties = [*total, x], [*most, size], [*ties, torch.ones_like(x, dtype=torch.int16)]
+                continue
+            more, as_much = size > most[level], size == most[level]
+            total[level] = torch.where(more, x, total[level].addcmul_(x, as_much.to(x.dtype)))
+            ties[level] = (ties[level] + as_much).masked_fill_(more, 1)
+            torch.maximum(most[level], size, out=most[level])
+    return np.asarray(join([x / n for x, n in zip(total, ties, strict=True)]).numpy())
+
+
 def usable_levels(shape: tuple[int, ...], wanted: int) -> int:
     """Return as many of the wanted levels as the image has room for."""
     return min(wanted, pyramids.max_levels((shape[-2], shape[-1])))
@@ -88,7 +115,8 @@ def usable_levels(shape: tuple[int, ...], wanted: int) -> int:
 def pyramid_margin(levels: int) -> int | None:
     """Return how far `fuse_pyramids` looks, in pixels; None where parts of an image do not halve as all of it does.
 
-    Of the top a pixel looks at three on each side, of the levels below at less; and each of the top's at four halvings.
+    A pixel depends on two pixels of the top on each side, and each of these, by the halvings, on two of its own width
+    around it; the fifth is for parts that end in between.
 
     Examples
     --------
