@@ -1,6 +1,6 @@
-"""Kill `nmfuse fuse` of folders, or `nmfuse compare`, at random moments, and see that nothing is ever half-written.
+"""Kill a command at random moments, and see that nothing is ever half-written: fuse, compare, stack or train.
 
-Usage: python tests/cli/kills.py fuse|jobs|compare [KILLS [SEED]]
+Usage: python tests/cli/kills.py fuse|jobs|compare|stack|train [KILLS [SEED]]
 
 A run is ended by SIGTERM, SIGINT or SIGKILL and started again until it is done; then the next begins in a new folder.
 After each kill every file that is there under its final name has the bytes that a run without kills writes, and no
@@ -40,6 +40,15 @@ def command(what: str, sources: Path, out: Path) -> list[str]:
         rows = [f"pairs/{k:02d}_A.png,pairs/{k:02d}_B.png,{k}" for k in range(6)]
         few.write_text("\n".join(["a,b,name", *rows]))
         return ["compare", str(few), "-o", str(out), "--methods", "average,maximum,pca", "--metrics", "EN,SD,Q_abf"]
+    if what == "stack":
+        images = [str(sources / "pairs" / f"{k:02d}_A.png") for k in range(4)]
+        out.mkdir(exist_ok=True)
+        results = ("-o", str(out / "sharp.png"), "--depth", str(out / "depth.png"), "--overwrite")
+        return ["stack", *images, *results, "--model", "none"]
+    if what == "train":
+        out.mkdir(exist_ok=True)
+        results = ("-o", str(out / "net.safetensors"), "--checkpoint", str(out / "net.checkpoint"), "--overwrite")
+        return ["train", "focus", "--images", str(sources / "pairs"), "--steps", "120", *results]
     patterns = ("--pattern", "{name}_A", "--pattern", "{name}_B")
     jobs = ("--jobs", "2") if what == "jobs" else ()
     return ["fuse", str(sources / "pairs"), *patterns, "-o", str(out), "--method", "average", *jobs]
@@ -88,8 +97,11 @@ def left_of_group(group: int) -> list[str]:
     return found
 
 
+RESULTS = {"compare": 18, "stack": 2, "train": 2}  # files; of folders one for each pair
+
+
 def images(out: Path) -> dict[str, bytes]:
-    found = sorted(out.rglob("*.png"))
+    found = sorted(path for suffix in ("png", "safetensors") for path in out.rglob(f"*.{suffix}"))
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in found if not path.name.startswith(".")}
 
 
@@ -108,7 +120,8 @@ def rows(out: Path) -> list[tuple[str, ...]]:
 
 def main(what: str, kills: int = 10, seed: int = 0) -> None:
     import nmfuse.cli.comparing
-    import nmfuse.cli.folders  # noqa: F401  so that it is imported once, and not by each run
+    import nmfuse.cli.folders
+    import nmfuse.cli.stacking  # noqa: F401  so that they are imported once, and not by each run
 
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
@@ -118,7 +131,7 @@ def main(what: str, kills: int = 10, seed: int = 0) -> None:
         wait_for(start(command(what, folder, folder / "whole")))
         lasts = time.perf_counter() - begun
         expected, table = images(folder / "whole"), rows(folder / "whole")
-        assert len(expected) == (18 if what == "compare" else PAIRS), sorted(expected)
+        assert len(expected) == RESULTS.get(what, PAIRS), sorted(expected)
         done, killed, partly = 0, dict.fromkeys(SIGNALS, 0), 0
         while sum(killed.values()) < kills:
             out, clean = folder / f"{done}", True
@@ -144,7 +157,8 @@ def main(what: str, kills: int = 10, seed: int = 0) -> None:
                     time.sleep(0.02)
                 assert not left, f"processes outlive the run: {left}"
                 there = images(out)
-                assert there.items() <= expected.items(), f"{what}: half-written after {number!r}"
+                wrong = [name for name, data in there.items() if data != expected.get(name)]
+                assert not wrong, f"{what}: {', '.join(wrong)} half-written after {number!r}"
                 partly += 0 < len(there) < len(expected)
                 assert not (clean and temporary(out)), f"left behind by {number!r}: {temporary(out)}"
                 if code == 0:

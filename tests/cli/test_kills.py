@@ -12,7 +12,10 @@ import pytest
 KILLS = int(os.environ.get("NMFUSE_KILLS", "8"))  # 100 for a long look
 
 
-@pytest.mark.parametrize(("what", "kills"), [("fuse", KILLS), ("jobs", 1 + KILLS // 10), ("compare", 1 + KILLS // 10)])
+@pytest.mark.parametrize(
+    ("what", "kills"),
+    [("fuse", KILLS), ("jobs", 1 + KILLS // 10), ("compare", 1 + KILLS // 10), ("stack", 1 + KILLS // 10)],
+)
 def test_killed_runs_leave_nothing_half_written_and_go_on(what: str, kills: int) -> None:
     script = Path(__file__).with_name("kills.py")
     command = [sys.executable, script, what, str(kills)]

@@ -86,6 +86,8 @@ void check_hannmean(const shape& s, int size, bool masked, int64_t pad = 0) {
   const auto mask = masked ? image_view<const uint8_t>(codes.view) : image_view<const uint8_t>{};
   run_alike(out, what, [&] { hannmean<T>(x.view, mask, size, s.depth, out.view, nullptr); });
 
+  std::vector<double> taps(static_cast<std::size_t>(size));
+  for (int i = 0; i < size; ++i) taps[i] = hann(size, i);
   double worst = 0;
   for (int64_t b = 0; b < s.batch; ++b) {
     for (int64_t y = 0; y < s.rows; ++y) {
@@ -93,7 +95,7 @@ void check_hannmean(const shape& s, int size, bool masked, int64_t pad = 0) {
         double sum = 0, weight = 0;
         for_each_neighbour(s, size, b, y, c, [&](int64_t plane, int64_t row, int64_t col, int k, int i, int j) {
           if (masked && codes.at(plane, row, col) != kReliable) return;
-          const double w = hann(size, i) * hann(size, j) * (s.depth > 1 ? hann(size, k) : 1);
+          const double w = taps[i] * taps[j] * (s.depth > 1 ? taps[k] : 1);
           sum += w * static_cast<double>(x.at(plane, row, col));
           weight += w;
         });

@@ -80,6 +80,14 @@ def test_tensors_and_metadata_come_back(tmp_path):
         assert torch.equal(tensors[name], value), name
 
 
+def test_the_same_makes_the_same_bytes(tmp_path):
+    metadata = {name: name for name in "qwertyuiopasdfgh"}
+    files = [tmp_path / f"{k}.safetensors" for k in range(4)]
+    for path in files:
+        write_weights(path, some_tensors(), "nmfuse.test.1", metadata)
+    assert len({path.read_bytes() for path in files}) == 1
+
+
 def test_parameters_that_require_grad_are_written(tmp_path):
     path = tmp_path / "x.safetensors"
     write_weights(path, dict(Siamese("lite").named_parameters()), FORMAT, {"variant": "lite"})

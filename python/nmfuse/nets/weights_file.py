@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +20,17 @@ _REMEDY = "give a file that `nmfuse train` wrote"
 def write_weights(path: Path, tensors: Mapping[str, Tensor], tag: str, metadata: Mapping[str, str]) -> None:
     """Write float32 tensors by name, with `tag` under the metadata key "format"."""
     contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    path.write_bytes(save(contiguous, metadata={"format": tag, **metadata}))
+    path.write_bytes(_sorted(save(contiguous, metadata={"format": tag, **metadata})))
+
+
+def _sorted(data: bytes) -> bytes:
+    """Return a safetensors file with its metadata in order: the library writes them in another order each time."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors stay aligned
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def read_weights(path: Path, tag: str) -> tuple[dict[str, Tensor], dict[str, str]]:
