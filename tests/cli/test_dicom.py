@@ -95,3 +95,22 @@ def test_evaluate_knows_suv(pair: tuple[Path, Path], capsys: pytest.CaptureFixtu
     in_suv = capsys.readouterr().out
     fused = nmfuse.fuse(*(to_suv(read_image(path)) for path in (one, other)), method="average", window="suv")
     assert f"{nmfuse.metrics.measure(fused, [fused, fused], ['EN'], window='suv')['EN']:.4f}" in in_suv
+
+
+def test_folders_of_dicom_files_that_are_no_series(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    """A folder of DICOM files is one series, unless a pattern says that each file is an image."""
+    for folder, source in zip("AB", pair, strict=True):
+        (tmp_path / folder).mkdir()
+        for k, file in enumerate(sorted(source.iterdir())[:2]):
+            dataset = pydicom.dcmread(file)
+            dataset.SeriesInstanceUID += f".{k}"
+            dataset.Rows = dataset.Columns = 32
+            dataset.PixelData = dataset.PixelData[: 2 * 32 * 32]
+            dataset.save_as(tmp_path / folder / f"{k}.dcm")
+    folders, out = (tmp_path / "A", tmp_path / "B"), tmp_path / "F"
+    with pytest.raises(
+        ValueError, match=r"A: holds several series; choose one by its SeriesInstanceUID: .*A\[.*\] \(PT"
+    ):
+        shell(*folders, "-o", tmp_path / "f.dcm", "--window", "auto")
+    shell(*folders, "-o", out, "--window", "auto", "--pattern", "{name}.dcm", "--pattern", "{name}.dcm")
+    assert sorted(path.name for path in out.glob("*.dcm")) == ["0.dcm", "1.dcm"]

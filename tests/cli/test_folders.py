@@ -256,7 +256,7 @@ def test_a_full_disk_ends_the_run(folders: tuple[Path, Path], tmp_path: Path, mo
         with pytest.raises(RuntimeError, match="3 of 3 sets have no result; the same command tries these again"):
             shell("fuse", *folders, "-o", tmp_path / "out", *AVERAGE)
     said = capfd.readouterr()
-    assert "failed: a: [Errno 28] No space left on device" in said.err
+    assert "out/a.png: cannot be written: No space left on device" in said.err
     assert "│ not begun                │ 2      │" in said.out
     assert results(tmp_path / "out") == []
     shell("fuse", *folders, "-o", tmp_path / "out", *AVERAGE)

@@ -104,3 +104,48 @@ def test_what_is_refused(pair: tuple[Path, ...], tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=message):
             shell("-o", out, *arguments)
         assert not out.exists()
+
+
+def test_evaluate_of_volumes(pair: tuple[Path, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shell(*pair[:2], "-o", tmp_path / "f.nii.gz", "--method", "laplacian", "--window", "auto")
+    capsys.readouterr()
+    paths = [str(tmp_path / "f.nii.gz"), *map(str, pair[:2])]
+    app(["evaluate", *paths, "--metrics", "EN,MS_SSIM", "--window", "auto"], standalone_mode=False)
+    said = capsys.readouterr().out
+    fused, *sources = map(read_image, paths)
+    assert f"{nmfuse.metrics.measure(fused, sources, ['EN'], window='auto')['EN']:.4f}" in said
+    assert "Not defined for 2 sources of 64 x 64: MS_SSIM" in said
+    assert "Of volumes: means over the slices in which a source shows something." in said
+    with pytest.raises(ValueError, match=r"mri\.nii\.gz: is a volume, and --transfer is for images; take slices"):
+        app(["evaluate", *paths[1:], "--method", "average", "--transfer"], standalone_mode=False)
+
+
+def test_compare_of_volumes_says_that_it_is_for_images(
+    pair: tuple[Path, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pairs").mkdir()
+    for letter, path in zip("AB", pair[:2], strict=False):
+        (tmp_path / "pairs" / f"01_{letter}{''.join(path.suffixes)}").write_bytes(path.read_bytes())
+    report = str(tmp_path / "report")
+    with pytest.raises(RuntimeError, match="1 of 1 failed"):
+        app(["compare", str(tmp_path / "pairs"), "-o", report, "--methods", "average"], standalone_mode=False)
+    said = capsys.readouterr().out
+    assert (
+        "failed: average on pairs/01: ValueError: 01_A.nii.gz: is a volume, and comparisons are of images; take" in said
+    )
+    with pytest.raises(ValueError, match=r"01_A\.nii\.gz: is a volume, and comparisons are of images"):
+        app(["ablate", str(tmp_path / "pairs"), "-o", str(tmp_path / "a.md")], standalone_mode=False)
+    assert not (tmp_path / "a.md").exists()
+
+
+def test_one_volume_of_several(pair: tuple[Path, ...], tmp_path: Path) -> None:
+    mri = nibabel.load(pair[0])
+    both = np.stack([mri.dataobj, np.asarray(mri.dataobj)[::-1]], axis=-1)
+    nibabel.save(nibabel.Nifti1Image(both, mri.affine), tmp_path / "both.nii.gz")
+    with pytest.raises(
+        ValueError, match=r"both\.nii\.gz: holds 2 volumes .*; choose one by its number, .*\[0\] to .*\[1\]"
+    ):
+        shell(tmp_path / "both.nii.gz", pair[1], "-o", tmp_path / "f.nii.gz", *AVERAGE)
+    shell(f"{tmp_path / 'both.nii.gz'}[0]", pair[1], "-o", tmp_path / "f.nii.gz", *AVERAGE)
+    shell(pair[0], pair[1], "-o", tmp_path / "g.nii.gz", *AVERAGE)
+    np.testing.assert_array_equal(read_image(tmp_path / "f.nii.gz"), read_image(tmp_path / "g.nii.gz"))

@@ -162,8 +162,18 @@ def test_tiffs_that_store_colours_otherwise(tmp_path: Path) -> None:
             {"photometric": "separated"},
             "its colours are CMYK; expected grey, RGB or a palette",
         ),
-        ((20, 30, 4), "uint8", {"photometric": "rgb", "extrasamples": [0]}, "says of none that it is alpha; remove"),
-        ((20, 30, 5), "uint8", {"photometric": "rgb", "extrasamples": [2, 0]}, "expected alpha alone, remove"),
+        (
+            (20, 30, 4),
+            "uint8",
+            {"photometric": "rgb", "extrasamples": [0]},
+            "not say that it is alpha; choose one",
+        ),
+        (
+            (20, 30, 5),
+            "uint8",
+            {"photometric": "rgb", "extrasamples": [2, 0]},
+            "has 5 channels; expected grey",
+        ),
         ((20, 30), "uint32", {"photometric": "minisblack"}, "pixels are uint32; convert them to one of uint8, uint16"),
         ((20, 30), "complex64", {"photometric": "minisblack"}, "pixels are complex64; convert them"),
     ],
@@ -246,3 +256,34 @@ def test_images_of_folders_below(tmp_path: Path) -> None:
     assert [path.name for path in list_images(tmp_path, below=True)] == ["a.tif", "b.PNG", "d.jpg"]
     with pytest.raises(NotADirectoryError, match=r"a\.tif: is not a folder; expected one of images"):
         list_images(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(("dtype", "nodata"), [("uint8", 0), ("int16", -9999), ("float32", -1e39), ("float32", np.nan)])
+def test_nodata(tmp_path: Path, dtype: str, nodata: float) -> None:
+    grey = np.random.default_rng(0).integers(1, 100, (16, 20)).astype(dtype)
+    colour = np.dstack([grey, grey + 1, grey])
+    with np.errstate(over="ignore"):
+        empty = np.asarray(nodata).astype(dtype)
+    grey[:3] = colour[:3] = empty
+    colour[5, 5, 0] = empty  # in one channel alone
+    for pixels in (grey, colour):
+        tifffile.imwrite(tmp_path / "x.tif", pixels, photometric="rgb" if pixels.ndim == 3 else "minisblack")
+        assert read_image(tmp_path / "x.tif").valid is None
+        expected = np.ones((16, 20), bool)
+        expected[:3] = False
+        np.testing.assert_array_equal(read_image(tmp_path / "x.tif", nodata=nodata).valid, expected)
+    assert read_image(tmp_path / "x.tif", nodata=77.0 + 30).valid is None
+
+
+def test_nodata_that_cannot_be(tmp_path: Path) -> None:
+    write_image(tmp_path / "x.png", np.zeros((16, 20), np.uint8))
+    for nodata in (-9999, 0.5, 256, np.nan):
+        with pytest.raises(ValueError, match=r"nodata: got .*; .*x\.png has uint8, which is never that"):
+            read_image(tmp_path / "x.png", nodata=nodata)
+
+
+def test_nodata_of_a_volume(tmp_path: Path) -> None:
+    volume = np.random.default_rng(0).integers(1, 9, (4, 5, 6), np.int16)
+    volume[1] = 0
+    write_image(tmp_path / "x.nii", volume)
+    np.testing.assert_array_equal(read_image(tmp_path / "x.nii", nodata=0).valid, volume != 0)

@@ -173,6 +173,11 @@ def test_cut_off_and_sizes_that_lie(tmp_path: Path, suffix: str) -> None:
         if image is not None:  # all is there but the checksum
             assert end >= len(data) - 16
             np.testing.assert_array_equal(image.pixels, read_image(whole).pixels)
+    SimpleITK.WriteImage(stored(), whole, False)
+    uncompressed = whole.read_bytes()
+    path.write_bytes(uncompressed.replace(b"5 7 9", b"5 7 99"))  # where nothing is packed, that is too much
+    with pytest.raises(ValueError, match=r"its header promises .* pixels, more than the file holds"):
+        read_image(path)
     for size, why in ((b"99999 99999 9", "may be an attack"), (b"9999 9999 1", "not a readable image")):
         path.write_bytes(data.replace(b"5 7 9", size))
         with pytest.raises(ValueError, match=why):

@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 
+import nmfuse
 from nmfuse.images import Grid, Image
 from nmfuse.io import check_output, is_image, list_images, read_image, write_image
 
@@ -97,16 +98,94 @@ def test_what_is_not_the_pixels_is_kept_where_they_change(tmp_path: Path) -> Non
             assert y.header[name].tobytes() == x.header[name].tobytes(), name
 
 
-def test_a_scale_is_applied_and_not_written(tmp_path: Path) -> None:
-    save(tmp_path / "x.nii", VOXELS.astype(np.uint8), np.eye(4))
-    stored = bytearray((tmp_path / "x.nii").read_bytes())
-    stored[112:120] = np.array([0.5, -3], "<f4").tobytes()  # nibabel would choose a scale of its own
-    (tmp_path / "x.nii").write_bytes(stored)
+def save_scaled(path: Path, voxels: np.ndarray, slope: float, inter: float) -> None:
+    save(path, voxels, np.eye(4))
+    stored = bytearray(bytes_of(path))
+    stored[112:120] = np.array([slope, inter], "<f4").tobytes()  # nibabel would choose a scale of its own
+    path.write_bytes(gzip.compress(stored) if path.suffix == ".gz" else stored)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "slope", "inter", "read_as"),
+    [
+        ("uint8", 0.5, -3, "float32"),
+        ("int16", 1, -1024, "int16"),
+        ("uint16", 1, -1024, "int16"),
+        ("int16", 300, 0, "int32"),
+        ("int16", 1e9, 0, "float32"),
+        ("uint8", -1, 255, "uint8"),
+        ("int32", 0.5, 0, "float64"),
+        ("float32", 2, 1, "float32"),
+        ("float64", 0.1, 0, "float64"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_scale_is_applied_and_comes_back(
+    tmp_path: Path, dtype: str, slope: float, inter: float, read_as: str, suffix: str
+) -> None:
+    path, back = tmp_path / f"x{suffix}", tmp_path / f"y{suffix}"
+    save_scaled(path, VOXELS.astype(dtype), slope, inter)
+    image = read_image(path)
+    assert image.dtype == read_as
+    np.testing.assert_allclose(image, nibabel.load(path).get_fdata().T, rtol=1e-7)
+    write_image(back, image)
+    if np.dtype(dtype).kind == "f":  # whose scale is no more than a factor
+        np.testing.assert_array_equal(read_image(back), image)
+    else:
+        assert bytes_of(back) == bytes_of(path)
+
+
+def test_a_scale_is_kept_where_the_result_fits(tmp_path: Path) -> None:
+    save_scaled(tmp_path / "x.nii", np.tile(VOXELS, (4, 3, 1)).astype(np.uint8), 0.5, -3)
     image = read_image(tmp_path / "x.nii")
-    assert image.dtype == np.float32
-    np.testing.assert_array_equal(image, (VOXELS * 0.5 - 3).T)
-    write_image(tmp_path / "y.nii", image)
-    np.testing.assert_array_equal(nibabel.load(tmp_path / "y.nii").get_fdata(), VOXELS * 0.5 - 3)
+    valid = np.ones(image.shape, bool)
+    valid[0] = False
+    fused = nmfuse.fuse(image, image, method="average", window=(-3, 100))
+    for result, dtype, step in (
+        (fused, "uint8", 0.5),
+        (nmfuse.fuse(image, image, method="average", window=(-3, 100), output="float32"), "float32", 0),
+        (image.with_pixels(image.pixels + np.float32(0.1)), "uint8", 0.5),
+        (image.with_pixels(image.pixels * 2), "float32", 0),  # 125 or more is beyond 0.5 * 255 - 3
+        (image.with_pixels(image.pixels, valid), "float32", 0),
+        (image.with_pixels(image.pixels.astype(np.int16)), "uint8", 0),  # whole numbers are two steps
+    ):
+        write_image(tmp_path / "y.nii", result, overwrite=True)
+        stored = nibabel.load(tmp_path / "y.nii")
+        assert stored.get_data_dtype() == dtype
+        expected = result.pixels if result.valid is None else np.where(result.valid, result.pixels, np.nan)
+        np.testing.assert_allclose(stored.get_fdata().T, expected, atol=step / 2 + 1e-6)
+
+
+def test_whole_numbers_that_the_scale_cannot_give_are_stored_as_they_are(tmp_path: Path) -> None:
+    save_scaled(tmp_path / "x.nii", VOXELS.astype(np.int16), 2, -1024)
+    image = read_image(tmp_path / "x.nii")
+    odd = image.with_pixels(image.pixels + np.int16(1))
+    write_image(tmp_path / "y.nii", odd)
+    np.testing.assert_array_equal(nibabel.load(tmp_path / "y.nii").get_fdata().T, odd)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_one_of_several_volumes(tmp_path: Path, suffix: str) -> None:
+    path, affine = tmp_path / f"x{suffix}", affine_of((0, 2, 1), (-1, 1, 1))
+    voxels = np.random.default_rng(0).integers(-99, 99, (*SHAPE, 2, 3)).astype(np.int16)
+    save(path, voxels, affine, descrip=b"mine")
+    with pytest.raises(ValueError, match=r"x\.nii.*: holds 6 volumes \(shape .*\); choose one .*\[0\] to .*\[5\]$"):
+        read_image(path)
+    with pytest.raises(ValueError, match=r"x\.nii.*: has no volume 6; it has 6, the first is .*\[0\]"):
+        read_image(f"{path}[6]")
+    for page in (0, 3):
+        save(tmp_path / "one.nii", voxels[..., page % 2, page // 2], affine, descrip=b"mine")
+        found, expected = read_image(f"{path}[{page}]"), read_image(tmp_path / "one.nii")
+        assert found.name == f"x{suffix}[{page}]"
+        np.testing.assert_array_equal(found, expected)
+        write_image(tmp_path / "y.nii", found, overwrite=True)
+        assert bytes_of(tmp_path / "y.nii") == bytes_of(tmp_path / "one.nii")
+    np.testing.assert_array_equal(read_image(f"{tmp_path / 'one.nii'}[0]"), expected)
+    save_scaled(tmp_path / "scaled.nii", voxels[..., 0], 0.5, 1)
+    np.testing.assert_array_equal(read_image(f"{tmp_path / 'scaled.nii'}[1]"), (voxels[..., 1, 0] * 0.5 + 1).T)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ValueError, match=r"x\.nii.*: not a readable image"):
+        read_image(f"{path}[5]")
 
 
 def test_units_are_millimetres_inside_and_their_own_outside(tmp_path: Path) -> None:
@@ -178,9 +257,6 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=message):
             read_image(tmp_path / "x.nii")
 
-    refused(
-        r"x\.nii: holds 6 volumes \(shape \(4, 5, 6, 2, 3\)\); pick one .*slicer\[", np.zeros((4, 5, 6, 2, 3), "f4")
-    )
     refused(r"voxels are int64; convert them to one of uint8", np.zeros((4, 5, 6), "i8"))
     refused(r"voxels are complex64", np.zeros((4, 5, 6), "c8"))
     refused(r"voxels are RGB;", np.zeros((4, 5, 6), [("R", "u1"), ("G", "u1"), ("B", "u1")]))
@@ -216,11 +292,10 @@ def test_real_volumes_come_back(shared_dir: Path, tmp_path: Path, name: str) -> 
     path = shared_dir / "data" / "volumes" / f"{name}.nii.gz"
     write_image(tmp_path / "back.nii.gz", read_image(path))
     was, now = nibabel.load(path), nibabel.load(tmp_path / "back.nii.gz")
-    scaled = was.dataobj.slope != 1  # SPM stores most of its templates so; they come back as floats
+    assert (now.dataobj.slope, now.dataobj.inter) == (was.dataobj.slope, was.dataobj.inter)  # as most of SPM's have
     for field in was.header:
-        if not (scaled and field in ("datatype", "bitpix")):
-            assert now.header[field].tobytes() == was.header[field].tobytes(), field
-    np.testing.assert_array_equal(now.get_fdata(dtype=np.float32), was.get_fdata(dtype=np.float32))
+        assert now.header[field].tobytes() == was.header[field].tobytes(), field
+    np.testing.assert_array_equal(now.dataobj.get_unscaled(), was.dataobj.get_unscaled())
 
 
 def test_without_nibabel_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +97,17 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
         fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_that_is_full_is_said_of_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    """A limit for the size of files, which the system tells as it tells a full disk."""
+    command = [sys.executable, "-m", "tests.io.full_disk", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 14, lines
+    for line in lines:
+        name = line.split()[0]
+        assert f"{tmp_path / name}: cannot be written: " in line
+        assert f"-{name}" not in line  # no temporary name
+    assert sum("File too large" in line for line in lines) >= 10

@@ -186,3 +186,18 @@ def test_patterns_that_fit_nothing_or_too_much(tmp_path: Path, patterns: list[st
 def test_folders_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError, match="no: is not a folder; expected one of images"):
         match_sets([tmp_path, tmp_path / "no"])
+
+
+def test_suffixes_of_two_parts(tmp_path: Path) -> None:
+    folder = empty(
+        tmp_path / "x", "01_A.nii.gz", "01_B.nii", "02_A.ome.tif", "02_B.OME.TIFF", "a.b_A.nii.gz", "a.b_B.nii.gz"
+    )
+    assert [one.name for one in find_sets(folder)] == ["01", "02", "a.b"]
+    table = tmp_path / "t.csv"
+    table.write_text("a,b\nx/01_A.nii.gz,x/01_B.nii\n")
+    assert [one.label for one in find_sets(table)] == ["t/01"]
+    one, other = empty(tmp_path / "one", "p.nii.gz", "q.ome.tif"), empty(tmp_path / "two", "p.nii", "q.tif")
+    assert [found.name for found in match_sets([one, other])[0]] == ["p", "q"]
+    empty(one, "p.nii")
+    with pytest.raises(ValueError, match=r"choose one by the suffix in its pattern, such as '\{name\}\.nii'"):
+        match_sets([one, other])

@@ -64,6 +64,31 @@ def test_the_start_of_the_scan_that_ge_stores(tmp_path: Any) -> None:
     np.testing.assert_allclose(to_suv(read_image(save(tmp_path / "x", files))).pixels, 10.0)
 
 
+@pytest.mark.parametrize(
+    ("factors", "suv"),
+    [
+        ({0x00: "0.0004"}, 5.0),  # 12500 counts * 0.0004
+        ({0x00: "0.0004", 0x09: "2"}, 5.0),  # the factor to SUV goes first
+        ({0x09: "2"}, 10.0),  # 25000 Bq/ml, where half of the dose is left
+        ({0x00: "0", 0x09: "2"}, 10.0),
+    ],
+)
+@pytest.mark.parametrize("vr", ["DS", "UN"])
+def test_counts_of_philips(tmp_path: Any, factors: dict[int, str], suv: float, vr: str) -> None:
+    tags = PET | {"Units": "CNTS", "RescaleSlope": "0.5", "RescaleIntercept": "0"}
+    files = series(ACTIVITY, "PT", **tags, RadiopharmaceuticalInformationSequence=[dose()])
+    for dataset in files:
+        block = dataset.private_block(0x7053, "Philips PET Private Group", create=True)
+        for element, value in factors.items():
+            block.add_new(element, vr, value if vr == "DS" else f"{value} ".encode())
+    stored = read_image(save(tmp_path / "x", files))
+    assert stored.carried["unit"] == "CNTS"
+    np.testing.assert_allclose(to_suv(stored).pixels, suv, rtol=1e-6)
+    files[0].private_block(0x7053, "Philips PET Private Group").add_new(0x00, "UN", b"-1")
+    with pytest.raises(ValueError, match=r"y: \(7053,xx00\) is -1; expected a number above 0"):
+        to_suv(read_image(save(tmp_path / "y", files[:1])))
+
+
 def test_the_mean_of_a_frame_is_later_for_short_lives(tmp_path: Any) -> None:
     """A frame of ten half-lives: its mean activity is 0.1443 of the first, that of 2.793 half-lives."""
     start = {"RadiopharmaceuticalStartTime": "100000", "RadionuclideHalfLife": "100"}
@@ -80,14 +105,20 @@ def test_the_mean_of_a_frame_is_later_for_short_lives(tmp_path: Any) -> None:
         (
             {"RadionuclideTotalDose": "", "RadionuclideHalfLife": ""},
             {"CorrectedImage": None},
-            "needs CorrectedImage, RadionuclideTotalDose, RadionuclideHalfLife, which",
+            "needs CorrectedImage, which",
+        ),
+        (
+            {"RadionuclideTotalDose": "", "RadionuclideHalfLife": ""},
+            {},
+            "needs RadionuclideTotalDose, Radio",
         ),
         (
             {},
             {"RadiopharmaceuticalInformationSequence": []},
             "needs RadionuclideTotalDose, RadionuclideHalfLife, which",
         ),
-        ({}, {"Units": "CNTS"}, "Units is CNTS; expected BQML"),
+        ({}, {"Units": "PROPCNTS"}, "Units is PROPCNTS; expected BQML, or CNTS of Philips"),
+        ({}, {"Units": "CNTS"}, r"Units is CNTS, and Philips' factors \(7053,xx00\) to SUV and .* are missing"),
         ({}, {"CorrectedImage": "DECY"}, "CorrectedImage is DECY; expected ATTN and DECY among it"),
         ({}, {"DecayCorrection": "NONE"}, "DecayCorrection is NONE; expected START or ADMIN"),
         ({}, {"SeriesTime": None}, "needs SeriesDate, SeriesTime, AcquisitionDate and AcquisitionTime"),
@@ -112,7 +143,7 @@ def test_what_is_not_enough(tmp_path: Any, given: dict[str, Any], tags: dict[str
 
 def test_images_that_are_no_pet(tmp_path: Any) -> None:
     image(ACTIVITY[0], "CT").save_as(tmp_path / "x.dcm", enforce_file_format=True)
-    with pytest.raises(ValueError, match=r"x\.dcm: SUV needs Units, CorrectedImage, DecayCorrection, PatientWeight"):
+    with pytest.raises(ValueError, match=r"x\.dcm: SUV needs Units, CorrectedImage, DecayCorrection, which"):
         to_suv(read_image(tmp_path / "x.dcm"))
 
 

@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -289,3 +290,123 @@ def test_a_directory_that_points_to_itself(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(ValueError, match="pages follow each other in a circle"):
         read_image(path)
+
+
+MANY = RNG.integers(1, 1000, (37, 23, 5), np.uint16)
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_bands_of_many(tmp_path: Path, planar: str, compression: str | None) -> None:
+    path = tmp_path / "x.tif"
+    stored = MANY if planar == "contig" else np.moveaxis(MANY, -1, 0)
+    tifffile.imwrite(path, stored, photometric="minisblack", planarconfig=planar, compression=compression)
+    with pytest.raises(
+        ValueError, match=r"x\.tif: has 5 channels; expected grey .*: bands=\(4, 3, 2\), in the shell --b"
+    ):
+        read_image(path)
+    for bands in ((4, 3, 2), (1, 1, 5)):
+        np.testing.assert_array_equal(read_image(path, bands=bands), MANY[..., [band - 1 for band in bands]])
+    np.testing.assert_array_equal(read_image(path, bands=(5,)), MANY[..., 4])
+    for bands in ((1, 2), (0,), (6,), ()):
+        with pytest.raises(
+            ValueError, match=r"x\.tif: has no bands .*; expected one, or three \(red, green, blue\), of 1"
+        ):
+            read_image(path, bands=bands)
+
+
+def test_bands_beside_alpha(tmp_path: Path) -> None:
+    path, pixels = tmp_path / "x.tif", MANY.copy()
+    pixels[:5, :, 4] = 0
+    for kind in (["unspecified", "unassalpha"], [0, 0]):
+        tifffile.imwrite(path, pixels, photometric="rgb", extrasamples=kind)
+        found = read_image(path, bands=(4,))
+        np.testing.assert_array_equal(found, MANY[..., 3])
+        assert (found.valid is None) == (kind == [0, 0])
+    tifffile.imwrite(path, pixels, photometric="rgb", extrasamples=["unspecified", "unassalpha"])
+    np.testing.assert_array_equal(read_image(path, bands=(4,)).valid, pixels[..., 4] > 0)
+    assert read_image(path, bands=(5,)).valid is None  # alpha itself is looked at
+    tifffile.imwrite(path, pixels[..., :4], photometric="rgb", extrasamples=[0])  # red, green, blue and near infrared
+    with pytest.raises(ValueError, match="a channel beside its colours, and does not say that it is alpha; choose one"):
+        read_image(path)
+    np.testing.assert_array_equal(read_image(path, bands=(1, 2, 3)), MANY[..., :3])
+
+
+def test_bands_where_there_are_none(tmp_path: Path) -> None:
+    Image.fromarray(GREY).convert("P").save(tmp_path / "x.tif")
+    with pytest.raises(ValueError, match=r"x\.tif: is of a palette, whose colours are no bands"):
+        read_image(tmp_path / "x.tif", bands=(1,))
+    Image.fromarray(GREY).save(tmp_path / "x.png")
+    with pytest.raises(
+        ValueError, match=r"bands: .*x\.png is PNG, which has no such choice; leave it out for this file"
+    ):
+        read_image(tmp_path / "x.png", bands=(1,))
+    Image.fromarray(GREY).save(tmp_path / "grey.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "grey.tif", bands=(1,)), GREY)
+
+
+def test_many_bands_count_as_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NMFUSE_MAX_PIXELS", str(37 * 23))
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, MANY[..., :4], photometric="rgb", extrasamples=["unassalpha"])
+    assert read_image(path).shape == (37, 23, 3)
+    tifffile.imwrite(path, MANY, photometric="minisblack", planarconfig="contig")
+    with pytest.raises(ValueError, match="has 1702 pixels, more than 851"):
+        read_image(path, bands=(1,))
+
+
+def _at(data: bytes, mark: bytes, offset: int, layout: str, *numbers: int) -> bytes:
+    """Return a compressed stream with other numbers behind a mark."""
+    at = data.index(mark) + offset
+    new = struct.pack(layout, *numbers)
+    return data[:at] + new + data[at + len(new) :]
+
+
+SQUARE = np.kron(GREY[:8, :8], np.ones((8, 8), np.uint8))
+LIES = {
+    "jpeg": (imagecodecs.jpeg8_encode(SQUARE), b"\xff\xc0", 5, ">HH", 60000, 60000),
+    "jpeg2000": (imagecodecs.jpeg2k_encode(SQUARE, reversible=True), b"\xff\x51", 6, ">II", 60000, 60000),
+    "png": (imagecodecs.png_encode(SQUARE), b"IHDR", 4, ">II", 60000, 60000),
+    "webp": (imagecodecs.webp_encode(np.dstack([SQUARE] * 3), lossless=False), b"\x9d\x01\x2a", 3, "<HH", 16000, 16000),
+    "lerc": (imagecodecs.lerc_encode(SQUARE), b"Lerc2 ", 14, "<ii", 60000, 60000),
+}
+
+
+@pytest.mark.parametrize("compression", LIES)
+def test_parts_that_say_a_larger_size_of_themselves(tmp_path: Path, compression: str) -> None:
+    path, (stream, *lie) = tmp_path / "x.tif", LIES[compression]
+    shape, photometric = ((64, 64, 3), "rgb") if compression == "webp" else ((64, 64), "minisblack")
+    options = {"dtype": np.uint8, "compression": compression, "rowsperstrip": 64, "photometric": photometric}
+    tifffile.imwrite(path, iter([stream]), shape=shape, **options)
+    assert read_image(path).shape[:2] == (64, 64)
+    tifffile.imwrite(path, iter([_at(stream, *lie)]), shape=shape, **options)
+    message = (
+        r"x\.tif: not a readable image \(it has 64 x 64 pixels for each of its parts, one of which says \d{5} x \d{5}"
+    )
+    with pytest.raises(ValueError, match=message):
+        read_image(path)
+    tifffile.imwrite(path, iter([bytes(100)]), shape=shape, **options)
+    with pytest.raises(ValueError, match="one of which says none that can be found"):
+        read_image(path)
+
+
+def test_compressions_that_nothing_here_checks(tmp_path: Path) -> None:
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, SQUARE, compression="jpegxl", photometric="minisblack")
+    with pytest.raises(ValueError, match=r"x\.tif: its compression is JPEGXL, which is not read; convert it"):
+        read_image(path)
+
+
+def test_what_tifffile_says_of_a_broken_file_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, GREY, photometric="minisblack", metadata=None)
+    with tifffile.TiffFile(path) as file:
+        at = file.pages.first.tags[282].offset + 8
+    data = path.read_bytes()
+    path.write_bytes(data[:at] + struct.pack("<I", 2**31) + data[at + 4 :])  # its resolution lies beyond the end
+    with caplog.at_level("INFO", "nmfuse.io"):
+        np.testing.assert_array_equal(read_image(path), GREY)
+    assert "x.tif: <TiffTag.fromfile> raised TiffFileError" in caplog.text
+    assert capfd.readouterr().err == ""

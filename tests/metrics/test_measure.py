@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from nmfuse.images import Image
+from nmfuse.images import Grid, Image
 from nmfuse.images.luma import grey
 from nmfuse.metrics import METRICS, evaluate, measure, white_of
 
@@ -58,3 +58,50 @@ def test_white_is_that_of_the_valid_pixels() -> None:
     assert white_of([Image(pixels, np.zeros((1, 2), bool))]) == 1.0
     with pytest.raises(ValueError, match=r"floats of 0\.5 to 9"):
         white_of([Image(pixels)])
+
+
+VOLUMES = np.random.default_rng(2).integers(-900, 900, (3, 5, 50, 60)).astype(np.int16)
+
+
+def test_volumes_are_measured_slice_by_slice() -> None:
+    volumes = VOLUMES.copy()
+    volumes[:, 3] = 7  # a slice that shows nothing
+    shown = [0, 1, 2, 4]
+    values = measure(volumes[0], list(volumes[1:]), ["EN", "VIF", "MS_SSIM"], window=(-900, 900))
+    each = [measure(*_slices(volumes, k), ["EN", "VIF"], window=(-900, 900)) for k in shown]
+    for name in ("EN", "VIF"):
+        assert values[name] == pytest.approx(np.mean([row[name] for row in each]))
+    assert math.isnan(values["MS_SSIM"])
+    assert measure(volumes[0], list(volumes[1:]), ["EN"], data_range=(-900, 900))["EN"] == pytest.approx(values["EN"])
+    assert math.isnan(measure(volumes[0, 3:4], list(volumes[1:, 3:4]), ["EN"], window=(-900, 900))["EN"])
+
+
+def _slices(volumes: np.ndarray, k: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    return volumes[0, k], list(volumes[1:, k])
+
+
+def test_the_window_of_a_volume_is_one() -> None:
+    volumes = VOLUMES.copy()
+    volumes[:, 1] //= 100
+    low, high = int(volumes.min()), int(volumes.max())
+    found = measure(volumes[0], list(volumes[1:]), ["SD"], window="minmax")
+    assert found == pytest.approx(measure(volumes[0], list(volumes[1:]), ["SD"], window=(low, high)), rel=1e-2)
+    by_slice = np.mean([measure(*_slices(volumes, k), ["SD"], window="minmax")["SD"] for k in range(5)])
+    assert by_slice > 1.1 * found["SD"]
+
+
+def test_what_is_not_valid_of_a_volume_is_black() -> None:
+    valid = np.ones(VOLUMES[0].shape, bool)
+    valid[:, :16] = False
+    masked = [Image(x, valid) for x in VOLUMES]
+    black = [np.where(valid, x, -900) for x in VOLUMES]
+    options = {"window": (-900, 900), "metrics": ["EN", "VIF"]}
+    assert measure(masked[0], masked[1:], **options) == measure(black[0], black[1:], **options)
+
+
+def test_volumes_of_unlike_places_are_refused() -> None:
+    here, there = (Image(x, grid=Grid(x.shape, np.diag([k, 1, 1, 1.0]))) for k, x in zip((1, 2), VOLUMES, strict=False))
+    with pytest.raises(ValueError, match="is not on the grid of fused: spacing 2 x 1 x 1 mm against 1 x 1 x 1"):
+        measure(here, [here, there], ["EN"], window="auto")
+    with pytest.raises(ValueError, match=r"shape .*, and fused has .*; metrics compare volumes on one grid"):
+        measure(VOLUMES[0], [VOLUMES[0], VOLUMES[1][:4]], ["EN"], window="auto")

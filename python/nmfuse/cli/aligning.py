@@ -11,8 +11,8 @@ import numpy as np
 
 from nmfuse.align import Transform, check, match, register, resize
 from nmfuse.images import Image
-from nmfuse.io import check_file, check_output, read_image, to_profile_of, write_image
-from nmfuse.io.formats import format_of, split_page
+from nmfuse.io import check_file, check_output, read_image, read_like, write_image
+from nmfuse.io.formats import format_of, split_page, split_suffix
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def run_align(
     for path, name in zip(paths, names, strict=True):
         image, found = first, None
         if path != paths[0]:
-            image = to_profile_of(read_image(path), first)
+            image = read_like(path, first)
             found = given or register(image, first, model=model, method=method)
             image = found.apply(image, first)
             say_how_far(image, first, aligned=True)
@@ -50,8 +50,8 @@ def run_align(
         if fill is not None and image.valid is not None:
             image = _filled(image, fill)
         target = folder / name
-        if image.valid is not None and image.spatial == 2 and not format_of(target).holds(transparent=True):
-            target = target.with_suffix(".tif")  # which holds what is not valid
+        if image.spatial == 2 and not format_of(target).holds(image.dtype.name, transparent=image.valid is not None):
+            target = folder / f"{split_suffix(name)[0]}.tif"  # which holds all dtypes, and what is not valid
         check_output(
             target,
             overwrite=overwrite,

@@ -74,6 +74,20 @@ Windows = Annotated[
         "ct-lung, suv (to which a DICOM PET is converted); once for all images, or again for each, in their order.",
     ),
 ]
+Bands = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Of a TIFF of many channels: the one to read as grey, or three as red, green and blue, such as 4,3,2; the "
+        "first is 1; once for all images, or again for each, in their order; all leaves a file as it is.",
+    ),
+]
+NoData = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--nodata",
+        help="Value of pixels that show nothing; once for all images, or again for each; none: no value.",
+    ),
+]
 FOLDERS = "Whole folders"  # heading of their options
 STREAM = Path("-")  # standard input or output
 Pattern = Annotated[
@@ -134,6 +148,8 @@ def fuse(
     method: Method = "learned",
     config: ConfigFile = None,
     window: Windows = None,
+    bands: Bands = None,
+    nodata: NoData = None,
     data_range: DataRange = None,
     dtype: Annotated[
         str | None, typer.Option(help="Of the result, which then has its range; by default as the first image.")
@@ -245,6 +261,8 @@ def fuse(
         "resize": resize,
         "align": align,
         "match": match,
+        "bands": [None if text == "all" else _whole_numbers(text, "--bands") for text in bands or ()],
+        "nodata": [None if text == "none" else _number(text, "--nodata") for text in nodata or ()],
         "slice_axis": slice_axis,
         "data_range": _pair_of_numbers(data_range, "--range"),
         "output_dtype": dtype,
@@ -257,7 +275,7 @@ def fuse(
     from nmfuse.cli.streams import files_for_streams
     from nmfuse.cli.tiling import are_large, run_tiles
 
-    if groups is not None or is_of_folders(images):
+    if groups is not None or is_of_folders(images) or (pattern and all(path.is_dir() for path in images)):
         _refuse(
             {"--explain": explain, "--report": report, "--profile": profile}, "is of one result, and not of folders"
         )
@@ -296,7 +314,8 @@ def fuse(
                 "--match": match,
             }
             in_memory |= {"--explain": explain, "--report": report, "--profile": profile, "--balance": balance}
-            _refuse({**in_memory, "--fill": fill is not None}, "is not for images larger than memory, fused in tiles")
+            in_memory |= {"--bands": bands, "--nodata": nodata is not None, "--fill": fill is not None}
+            _refuse(in_memory, "is not for images larger than memory, fused in tiles")
             run_tiles(
                 fuser,
                 paths,
@@ -822,6 +841,20 @@ def _windows(given: list[str] | None, images: int) -> Any:
     if windows == [None]:
         return windows * images  # None alone would be as if nothing had been said
     return windows[0] if len(windows) == 1 else windows
+
+
+def _number(text: str, option: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"got {text!r}; expected a number such as -9999", param_hint=option) from error
+
+
+def _whole_numbers(text: str, option: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"got {text!r}; expected numbers such as 4,3,2", param_hint=option) from error
 
 
 def _range_or_name(text: str) -> Any:

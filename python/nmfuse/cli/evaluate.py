@@ -45,12 +45,18 @@ def run_evaluate(
             )
     Console(width=None if Console().is_terminal else 160).print(table)
     if undefined:
-        print(f"Not defined for {len(sources)} sources of {image.shape[0]} x {image.shape[1]}: {', '.join(undefined)}")
+        height, width = image.shape[image.spatial - 2 : image.spatial]
+        print(f"Not defined for {len(sources)} sources of {height} x {width}: {', '.join(undefined)}")
+    if image.spatial == 3:
+        print("Of volumes: means over the slices in which a source shows something.")
 
 
 def run_transfer(method: str, paths: list[Path]) -> None:
     """Print what a method shows of signals that were put into one image at a time, or into two with unlike signs."""
     fuser, images = Fuser(method), [read_image(path) for path in paths]
+    for image in images:
+        if image.spatial == 3:
+            raise ValueError(f"{image.name}: is a volume, and --transfer is for images; take slices")
     found, opposed = transfer(fuser, images), contradiction(fuser, images)
     table = Table("signals", "number", "mean", "5th percentile", "lost", "wrong sign", "visibility", "below half")
     for k, path in enumerate(paths):

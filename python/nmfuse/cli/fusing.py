@@ -16,7 +16,7 @@ from nmfuse.cli.page import write_page
 from nmfuse.cli.panel import write_steps
 from nmfuse.fuser import Fuser
 from nmfuse.images import Grid, Image
-from nmfuse.io import check_file, check_output, read_image, to_profile_of, write_image
+from nmfuse.io import check_file, check_output, read_image, read_like, write_image
 from nmfuse.io.formats import format_of
 from nmfuse.io.suv import as_asked
 
@@ -38,11 +38,14 @@ def run_fuse(
     resize: str | None,
     align: str | None,
     match: bool,
+    bands: Sequence[Sequence[int] | None],
+    nodata: Sequence[float | None],
     **options: Any,
 ) -> Path:
     """Refuse what cannot be written, fuse, write the image, and what was asked for besides; return where it is.
 
-    `instead` are further paths: the image goes to the first of all whose format can hold it.
+    `instead` are further paths: the image goes to the first of all whose format can hold it. `bands` and
+    `nodata` are those of `read_image`, none, one for all sources or one for each.
     """
     for path in (output, *instead):
         check_output(path, overwrite=overwrite, sources=paths)
@@ -50,10 +53,12 @@ def run_fuse(
         check_file(explain / "explain.png", overwrite=overwrite)
     if report is not None:
         check_file(report, overwrite=overwrite, sources=paths)
-    first = as_asked(read_image(paths[0]), options["window"], 0)
+    of_each = zip(_of_each("--bands", bands, len(paths)), _of_each("--nodata", nodata, len(paths)), strict=True)
+    reading: list[dict[str, Any]] = [{"bands": one, "nodata": other} for one, other in of_each]
+    first = as_asked(read_image(paths[0], **reading[0]), options["window"], 0)
 
     def read(place: int) -> Image:
-        return to_profile_of(as_asked(read_image(paths[place]), options["window"], place), first)
+        return as_asked(read_like(paths[place], first, **reading[place]), options["window"], place)
 
     images = [first, *map(read, range(1, len(paths))[: _HELD - 1])]
     spatial = first.spatial
@@ -118,6 +123,13 @@ def run_fuse(
     if profile:
         print_timings(fuser.explain(sources(), output=output_dtype, **options))
     return output
+
+
+def _of_each(option: str, given: Sequence[Any], count: int) -> Sequence[Any]:
+    """Return what an option says for each source; None where it says nothing."""
+    if len(given) not in (0, 1, count):
+        raise ValueError(f"{option}: given {len(given)} times, for {count} images; give it once, or once for each")
+    return given if len(given) == count else [given[0] if given else None] * count
 
 
 def _image_to_take(

@@ -12,7 +12,7 @@ from nmfuse.cli.progress import progress_bar
 from nmfuse.fuser import Fuser
 from nmfuse.images import Image
 from nmfuse.images.depth import depth_map
-from nmfuse.io import check_output, list_images, read_image, to_profile_of, write_image
+from nmfuse.io import check_output, list_images, read_image, read_like, write_image
 
 
 def run_stack(
@@ -45,7 +45,7 @@ def run_stack(
             yield first
             for number, path in enumerate(paths[1:], start=1):
                 report(before + number, passes * len(paths), path.name)
-                yield brought(to_profile_of(read_image(path), first), path)
+                yield brought(read_like(path, first), path)
 
         fused = fuser.fuse(images(0))
         write_image(output, fused, overwrite=overwrite)

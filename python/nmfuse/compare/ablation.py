@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nmfuse.compare.run import refuse_volumes
 from nmfuse.fuser import Fuser
 from nmfuse.io import SourceSet, find_sets, new_file
 from nmfuse.io.tables import markdown
@@ -82,6 +83,7 @@ def ablate(
         table: dict[tuple[str, str], dict[str, float]] = {}
         for pair in pairs:
             sources = pair.luminances()
+            refuse_volumes(sources)
             for name, fuser in variants.items():
                 if pair is pairs[0]:
                     fuser.fuse(*sources)  # weights are loaded, memory is touched

@@ -148,7 +148,7 @@ def _plot(comparison: Comparison, kind: str) -> str:
 def _wall(comparison: Comparison, pair: SourceSet) -> dict[str, Any]:
     """Pictures of one pair: sources, and of every method the fused image and its differences to them."""
     try:
-        sources = [image.pixels for image in pair.images()]
+        sources = [image.pixels for image in pair.images() if image.spatial == 2]
     except (OSError, ValueError):  # said among the errors
         return {"label": pair.label, "kind": pair.kind, "tiles": []}
     tiles = [

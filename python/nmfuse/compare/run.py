@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any
 
 from nmfuse.fuser import fuse
+from nmfuse.images import Image
 from nmfuse.io import SourceSet, find_sets, new_file, write_image
 from nmfuse.io.formats import split_page
 from nmfuse.io.locks import locked
@@ -236,6 +237,7 @@ def _work(pair: SourceSet, method: str, params: dict[str, Any], folder: Path, me
     path.unlink(missing_ok=True)
     try:
         sources = pair.images()
+        refuse_volumes(sources)
         fused = fuse(*sources, method=method, **params)
         fits = fused.dtype == "uint8" or (fused.dtype == "uint16" and fused.ndim == 2)
         path = path.with_suffix(".png" if fits else ".tif")
@@ -244,6 +246,16 @@ def _work(pair: SourceSet, method: str, params: dict[str, Any], folder: Path, me
         return {"error": "", **measure(fused, sources, metrics)}
     except Exception as error:  # one method's failure on one pair must not end the others
         return {"error": f"{type(error).__name__}: {error}"}
+
+
+def refuse_volumes(sources: Iterable[Image]) -> None:
+    """Refuse volumes, whose results and pictures no table of a comparison is made for."""
+    for source in sources:
+        if source.spatial == 3:
+            raise ValueError(
+                f"{source.name}: is a volume, and comparisons are of images; take slices, or measure each method by "
+                "nmfuse evaluate --method NAME"
+            )
 
 
 def _time(

@@ -560,9 +560,10 @@ def _form_of_result(forms: Sequence[Form], wanted: Sequence[bool], output: str |
     coloured = next((form for form in forms if form.channels == 3), forms[0])
     form = replace(forms[0], layout=coloured.layout)
     if form.carrier is not None:
-        form = replace(
-            form, carrier=_made_of(form.carrier, [x.carrier for x, is_in in zip(forms, wanted, strict=True) if is_in])
-        )
+        made = _made_of(form.carrier, [x.carrier for x, is_in in zip(forms, wanted, strict=True) if is_in])
+        if output is not None:
+            made.carried.pop("scale", None)  # the dtype that was asked for, and not the one that the first is stored in
+        form = replace(form, carrier=made)
     if output is not None:
         output = str(output)
         if output not in DTYPES:

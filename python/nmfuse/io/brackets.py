@@ -8,7 +8,7 @@ from math import log2
 from pathlib import Path
 from typing import Any
 
-from nmfuse.io import pillow
+from nmfuse.io import pillow, raw
 from nmfuse.io.carried import EXIF_IFD, ORIENTATION, exif_of
 from nmfuse.io.formats import split_suffix
 from nmfuse.io.images import list_images
@@ -41,7 +41,7 @@ def find_brackets(folder: str | Path, *, gap: float = 2.0) -> tuple[list[SourceS
     Parameters
     ----------
     folder : str or path
-        JPEG, TIFF, PNG, WebP or AVIF files as cameras and raw converters write them.
+        Raw, JPEG, TIFF, PNG, WebP or AVIF files as cameras and raw converters write them.
     gap : float
         Seconds, by DateTimeOriginal and SubSecTimeOriginal; the exposure time is not counted.
 
@@ -117,9 +117,14 @@ def _is_same(a: _Shot, b: _Shot) -> bool:
 
 
 def _shot(path: Path) -> _Shot:
-    with pillow.opened(path, "TIFF") as picture:
-        exif = exif_of(path, picture)
-        inner, (width, height) = exif.get_ifd(EXIF_IFD), picture.size
+    if split_suffix(path)[1].lower() in raw.SUFFIXES:
+        exif = raw.exif_of_raw(path)
+        width, height = raw.size_of(path)
+    else:
+        with pillow.opened(path, "TIFF") as picture:
+            exif, (width, height) = exif_of(path, picture), picture.size
+            exif.get_ifd(EXIF_IFD)  # while the file is open
+    inner = exif.get_ifd(EXIF_IFD)
     text = next((str(inner[code]) for code in _TIMES if code in inner), "")
     if not text:
         raise ValueError("neither DateTimeOriginal nor DateTimeDigitized")

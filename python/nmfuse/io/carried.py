@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import logging
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +37,31 @@ _TAKEN = {
 }
 _SEGMENT = 65000  # bytes that a JPEG has for EXIF, and for XMP
 _TURNED_XMP = re.compile(rb'\s*tiff:Orientation="[0-9]"|<tiff:Orientation>[0-9]</tiff:Orientation>')
+
+
+@contextmanager
+def warnings_logged(path: Path, library: str) -> Iterator[None]:
+    """Log what a library warns of or logs: most files break their standard somewhere in what is no part of the image.
+
+    Examples
+    --------
+    >>> with warnings_logged(Path("x.tif"), "tifffile"):
+    ...     warnings.warn("said in the log of nmfuse.io", stacklevel=1)
+    """
+    theirs, said = logging.getLogger(library), []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    propagate, theirs.propagate = theirs.propagate, False
+    theirs.addHandler(handler)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield
+    finally:
+        theirs.removeHandler(handler)
+        theirs.propagate = propagate
+        for text in dict.fromkeys([*said, *(str(warning.message) for warning in caught)]):
+            log.info("%s: %s", path, text)
 
 
 def exif_of(path: Path, picture: Picture) -> Exif:

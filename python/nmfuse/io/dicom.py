@@ -7,13 +7,9 @@ right (RAS+, the closest to it where the slices are oblique). A single slice is 
 
 from __future__ import annotations
 
-import logging
-import struct
-import warnings
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -22,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from nmfuse.images import Grid, Image
-from nmfuse.io.carried import log
+from nmfuse.io.carried import log, warnings_logged
+from nmfuse.io.codestreams import j2k_sizes, jpeg_sizes
+from nmfuse.io.dicom_codecs import decoder_for
 from nmfuse.io.limits import max_pixels, refuse_too_large
 from nmfuse.io.orientation import LPS_TO_RAS, to_ras
 
@@ -148,32 +146,13 @@ def read(path: Path, page: int | str | None = None) -> Image:
     >>> image.shape, image.dtype.name, int(image.pixels.min())
     ((3, 4), 'int16', -5)
     """
-    with warnings_logged(path):
+    with warnings_logged(path, "pydicom"):
         slices = _of_folder(path, page) if path.is_dir() else _of_file(path, page)
         _check_alike(path, slices)
         affine = None
         if len(slices) > 1:
             slices, affine = _in_space(path, slices)
         return _image(slices, affine)
-
-
-@contextmanager
-def warnings_logged(path: Path) -> Iterator[None]:
-    """Log what pydicom warns of: most files break the standard somewhere in what is no part of the image."""
-    pydicom_log, said = logging.getLogger("pydicom"), []
-    handler = logging.Handler()
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
-    propagate, pydicom_log.propagate = pydicom_log.propagate, False
-    pydicom_log.addHandler(handler)
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            yield
-    finally:
-        pydicom_log.removeHandler(handler)
-        pydicom_log.propagate = propagate
-        for text in dict.fromkeys([*said, *(str(warning.message) for warning in caught)]):
-            log.info("%s: %s", path, text)
 
 
 def _of_file(path: Path, page: Any) -> list[_Slice]:
@@ -567,7 +546,8 @@ def _stored(slices: Sequence[_Slice]) -> Iterator[tuple[_Slice, np.ndarray]]:
         _check_bits(path, dataset)
         _check_streams(path, dataset)
         try:
-            frames = iter_pixels(dataset, indices=[each.index for each in wanted])
+            by = decoder_for(dataset.file_meta.TransferSyntaxUID)
+            frames = iter_pixels(dataset, indices=[each.index for each in wanted], decoding_plugin=by)
             for each, pixels in zip(wanted, frames, strict=True):
                 colours = _coloured(dataset, pixels)
                 yield each, colours.astype(colours.dtype.newbyteorder("="), copy=False)
@@ -587,41 +567,18 @@ def _check_bits(path: Path, dataset: Any) -> None:
 def _check_streams(path: Path, dataset: Any) -> None:
     """Refuse compressed frames of another size than the header says, before decoders make room for them."""
     from pydicom.encaps import generate_frames
-    from pydicom.pixels.decoders.base import get_decoder
 
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_encapsulated or syntax.name.startswith("RLE"):
         return
-    if not get_decoder(syntax).is_available:
-        raise ModuleNotFoundError(f"{path}: is {syntax.name}, which pydicom cannot decode alone", name="pylibjpeg")
     expected = (int(dataset.Rows), int(dataset.Columns))
     for frame in generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames") or 1)):
-        sizes = _j2k_sizes(frame) if "2000" in syntax.name else _jpeg_sizes(frame)
+        sizes = j2k_sizes(frame) if "2000" in syntax.name else jpeg_sizes(frame)
         if sizes != {expected}:
             found = " and ".join("{} x {}".format(*size) for size in sorted(sizes)) or "none that can be found"
             raise ValueError(
                 f"{path}: not a readable image (its header says {expected[0]} x {expected[1]} pixels, its data {found})"
             )
-
-
-def _jpeg_sizes(frame: bytes) -> set[tuple[int, int]]:
-    """Return the rows and columns that the frame headers of JPEG or JPEG-LS say, up to the first scan."""
-    sizes, at = set(), 2
-    while at + 9 <= len(frame) and frame[at] == 0xFF and frame[at + 1] != 0xDA:
-        marker, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4], "big")
-        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            sizes.add(struct.unpack_from(">HH", frame, at + 5))
-        at += 1 if marker == 0xFF else 2 + length
-    return sizes
-
-
-def _j2k_sizes(frame: bytes) -> set[tuple[int, int]]:
-    """Return the rows and columns that a JPEG 2000 codestream says, in a JP2 file or not; nothing where it is none."""
-    at = frame.find(b"\xff\x4f\xff\x51")
-    if at < 0 or len(frame) < at + 24:
-        return set()
-    x, y, x0, y0 = struct.unpack_from(">4I", frame, at + 8)
-    return {(y - y0, x - x0)}
 
 
 def _coloured(dataset: Any, pixels: np.ndarray) -> np.ndarray:

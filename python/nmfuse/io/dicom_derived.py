@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from nmfuse.images import Grid, Image
-from nmfuse.io.carried import log
-from nmfuse.io.dicom import Frame, Source, warnings_logged
+from nmfuse.io.carried import log, warnings_logged
+from nmfuse.io.dicom import Frame, Source
 from nmfuse.io.orientation import LPS_TO_RAS
 
 DTYPES = ("uint8", "uint16", "int16", "float32")  # of grey images
@@ -60,7 +60,7 @@ def write(path: Path, image: Image) -> None:
     sources: tuple[Source, ...] = image.carried.get("sources", ())
     frames, valid, affine = _frames(image, sources)
     dataset = pydicom.Dataset()
-    with warnings_logged(path):
+    with warnings_logged(path, "pydicom"):
         _identify(dataset, sources, image.name or "image")
         _describe(dataset, sources)
         _place(dataset, image, affine, len(frames))

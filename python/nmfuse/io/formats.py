@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nmfuse.images import Image
-from nmfuse.io import arrays, dicom, dicom_derived, exr, itk, nifti, pillow, tiff, zarr
+from nmfuse.io import arrays, dicom, dicom_derived, exr, itk, nifti, pillow, raw, tiff, zarr
 
 _PAGE = re.compile(r"(?P<file>.+)\[(?P<page>[0-9]+(\.[0-9]+)*)\]", re.DOTALL)  # a page of a file, or a series
 _NAMED = re.compile(r"(?P<file>.+\.(npz|h5|hdf5|zarr)):(?P<name>/?[^:]+)", re.DOTALL | re.IGNORECASE)  # an array of it
@@ -51,6 +51,8 @@ class Format:
         Whether a file may have several pages or frames, of which `read` takes the number, from 0.
     named : bool
         Whether a file may have several arrays, of which `read` takes the name.
+    options : tuple of str
+        Which options of `nmfuse.io.read_image` `read` takes, by name: "bands", "white_balance".
     needs, extra : str
         The package beyond nmfuse's own that reads and writes it, by import name, and the extra that brings it.
 
@@ -73,6 +75,7 @@ class Format:
     named: bool = False
     open: Callable[..., Image] | None = None
     folder: bool = False
+    options: tuple[str, ...] = ()
     needs: str = ""
     extra: str = ""
 
@@ -149,7 +152,9 @@ _OURS = (
         tiff.DTYPES,
         paged=True,
         open=tiff.open_tiff,
+        options=("bands",),
     ),
+    Format("OME-TIFF", (".ome.tif", ".ome.tiff"), tiff.read, paged=True, open=tiff.open_tiff, options=("bands",)),
     Format("GIF", (".gif",), pillow.read, paged=True),
     _by_pillow("AVIF", ".avif", transparent=True, quality=95),
     Format(
@@ -181,6 +186,7 @@ _OURS = (
         needs="zarr",
         extra="big",
     ),
+    Format("Raw photograph", raw.SUFFIXES, raw.read, options=("white_balance",), needs="rawpy", extra="photo"),
     Format("HEIF", (".heic", ".heif"), pillow.read_heif, paged=True, needs="pillow_heif", extra="photo"),
     Format(
         "OpenEXR",
@@ -203,6 +209,7 @@ _OURS = (
         (),
         nifti.FLOATS,
         (3,),
+        paged=True,
         needs="nibabel",
         extra="medical",
     ),

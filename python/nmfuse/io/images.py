@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,40 +15,57 @@ from nmfuse.images import Image
 from nmfuse.io.formats import format_of, format_to_read, is_folder, is_image, refuse_what_does_not_fit, split_page
 from nmfuse.io.limits import VARIABLE
 from nmfuse.io.output import new_file
+from nmfuse.io.profiles import to_profile_of
+
+_AT_ONCE = 1 << 20  # pixels
+_FULL = 1 << 16  # bytes: a disk that has fewer is taken for full
 
 
-def read_image(path: str | Path) -> Image:
-    """Read a grey or RGB image.
+def read_image(
+    path: str | Path,
+    *,
+    bands: Sequence[int] | None = None,
+    nodata: float | None = None,
+    white_balance: Sequence[float] | None = None,
+) -> Image:
+    """Read a grey or RGB image, or a volume.
 
     Parameters
     ----------
     path : str or path
-        PNG, JPEG, BMP, WebP, TIFF, GIF, AVIF, HEIF, OpenEXR, .npy, .npz, HDF5, Zarr, NIfTI, NRRD, MetaImage, DICOM (a
-        file, or a folder of one series), or what a package adds (see `Format`). The orientation that EXIF or TIFF says
-        is applied. A palette becomes RGB, 1, 2 and 4 bits become 0 to 255, three channels that are equal become grey.
-        ``x.tif[3]`` is page 3 of a TIFF file or frame 3 of an animation, the first is 0; ``x.h5:/t1/raw`` and
-        ``x.npz:raw`` are an array of several, ``x.zarr:/0[2]`` is page 2 of one; ``scans[1.2.840.1]`` is the DICOM
-        series of that UID in a folder of several. A file that is so named wins.
+        PNG, JPEG, BMP, WebP, TIFF, GIF, AVIF, HEIF, OpenEXR, raw photographs (.dng, .cr2, .nef, .arw, ...), .npy, .npz,
+        HDF5, Zarr, NIfTI, NRRD, MetaImage, DICOM (a file, or a folder of one series), or what a package adds (see
+        `Format`). The orientation that EXIF or TIFF says is applied. A palette becomes RGB, 1, 2 and 4 bits become 0 to
+        255, three channels that are equal become grey. ``x.tif[3]`` is page 3 of a TIFF file, frame 3 of an animation
+        or volume 3 of NIfTI, the first is 0; ``x.h5:/t1/raw`` and ``x.npz:raw`` are an array of several,
+        ``x.zarr:/0[2]`` is page 2 of one; ``scans[1.2.840.1]`` is the DICOM series of that UID in a folder of several.
+        A file that is so named wins.
+    bands : sequence of int, optional
+        Of a TIFF of many channels: which one is read as grey, or which three as red, green and blue, the first is 1.
+    nodata : float, optional
+        The value of pixels that show nothing, in all channels; beside what the file says of that itself.
+    white_balance : sequence of four float, optional
+        Of a raw photograph: ``carried["white_balance"]`` of the one that it is fused with, instead of its own.
 
     Returns
     -------
     Image
-        ``pixels`` (H, W) or (H, W, 3) as stored: uint8; uint16 of PNG, TIFF and .npy; of the last two int16, int32,
-        float16, float32 and float64 too. CMYK becomes sRGB, which is logged. ``valid`` is False where the file is
-        wholly transparent, by its alpha channel, its palette, the one colour that a PNG may declare so, or the mask or
-        GDAL_NODATA of a TIFF; None where that is nowhere. What is partly transparent counts as shown. ``name`` is the
-        file's name, ``carried`` has its ICC profile, EXIF (less orientation and thumbnail), XMP, resolution, and the
-        tags of GeoTIFF. NIfTI, NRRD, MetaImage, and DICOM of several slices, give volumes (D, H, W) with their `grid`;
-        see `nmfuse.io.nifti` and `nmfuse.io.dicom`.
+        ``pixels`` (H, W) or (H, W, 3) as stored: uint8; uint16 of PNG, raw photographs, TIFF and .npy; of the last two
+        int16, int32, float16, float32 and float64 too. CMYK becomes sRGB, which is logged. ``valid`` is False where the
+        file is wholly transparent, by its alpha channel, its palette, the one colour that a PNG may declare so, or the
+        mask or GDAL_NODATA of a TIFF, and at `nodata`; None where that is nowhere. What is partly transparent counts as
+        shown. ``name`` is the file's name, ``carried`` has its ICC profile, EXIF (less orientation and thumbnail), XMP,
+        resolution, and the tags of GeoTIFF. NIfTI, NRRD, MetaImage, and DICOM of several slices, give volumes (D, H, W)
+        with their `grid`; see `nmfuse.io.nifti` and `nmfuse.io.dicom`.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        For an unknown suffix, or if the file is not a readable image, is truncated, is of a kind that would lose
-        something, has several pages and none is chosen, or more than 2**27 pixels; the environment variable
-        NMFUSE_MAX_PIXELS sets another limit.
+        For an unknown suffix, an option that is nothing for the file, or if the file is not a readable image, is
+        truncated, is of a kind that would lose something, has several pages and none is chosen, or more than 2**27
+        pixels; the environment variable NMFUSE_MAX_PIXELS sets another limit.
     ModuleNotFoundError
         If the format needs a package that is not there.
 
@@ -59,14 +79,17 @@ def read_image(path: str | Path) -> Image:
     ('x.png', (16, 20), None)
     """
     name = Path(path).name
-    image = _opened(path, lazily=False)
+    image = _opened(path, lazily=False, bands=bands, white_balance=white_balance)
     pixels, valid = image.pixels, image.valid
+    if pixels.size == 0:
+        raise ValueError(f"{path}: not a readable image (it says shape {pixels.shape}, which has no pixels)")
+    if nodata is not None:
+        there = ~_is_nodata(Path(path), image, nodata)
+        valid = there if valid is None else valid & there
     if valid is not None and valid.all():
         valid = None
-    if image.grid is None and pixels.ndim == 3 and pixels.shape[2] == 3:
-        same = pixels == pixels[..., :1]
-        if (same if valid is None else same[valid]).all():
-            pixels = np.ascontiguousarray(pixels[..., 0])  # three equal channels are grey
+    if image.grid is None and pixels.ndim == 3 and pixels.shape[2] == 3 and _is_grey(pixels, valid):
+        pixels = np.ascontiguousarray(pixels[..., 0])  # three equal channels are grey
     return replace(image, pixels=pixels, valid=valid, name=name)
 
 
@@ -103,7 +126,7 @@ def open_image(path: str | Path) -> Image:
     return replace(_opened(path, lazily=True), name=Path(path).name)
 
 
-def _opened(path: str | Path, *, lazily: bool) -> Image:
+def _opened(path: str | Path, *, lazily: bool, **given: Any) -> Image:
     """Return the image of a file, its pixels in memory or not; what decoders say becomes one error of ours."""
     path, page = split_page(path)
     if not path.exists():
@@ -116,8 +139,12 @@ def _opened(path: str | Path, *, lazily: bool) -> Image:
     if lazily and chosen.open is None:
         raise ValueError(f"{path}: {chosen.name} is not read in parts; store it as tiled TIFF, Zarr, HDF5 or .npy")
     read = chosen.open if lazily and chosen.open is not None else chosen.read
+    options = {option: value for option, value in given.items() if value is not None}
+    for option in options:
+        if option not in chosen.options:
+            raise ValueError(f"{option}: {path} is {chosen.name}, which has no such choice; leave it out for this file")
     try:
-        return read(path) if page is None else read(path, page)
+        return read(path, **options) if page is None else read(path, page, **options)
     except ModuleNotFoundError as error:
         if not chosen.extra:
             raise
@@ -129,6 +156,31 @@ def _opened(path: str | Path, *, lazily: bool) -> Image:
         if isinstance(error, ValueError) and str(error).startswith((f"{path}:", f"{path}/", VARIABLE)):
             raise  # it says what is wrong
         raise ValueError(f"{path}: not a readable image ({type(error).__name__}: {error})") from error
+
+
+def read_like(path: str | Path, first: Image, **options: Any) -> Image:
+    """Read an image to be fused with another: a raw photograph with its white balance, and in its colour profile.
+
+    Parameters
+    ----------
+    path, options
+        See `read_image`.
+    first : Image
+        The first source.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "x.png"
+    >>> write_image(path, np.zeros((16, 20), np.uint8))
+    >>> read_like(path, read_image(path)).shape
+    (16, 20)
+    """
+    balance = first.carried.get("white_balance")
+    file = split_page(path)[0]
+    if balance is not None and file.exists() and "white_balance" in format_to_read(file).options:
+        options["white_balance"] = balance
+    return to_profile_of(read_image(path, **options), first)
 
 
 def write_image(path: str | Path, image: Image | np.ndarray, *, overwrite: bool = False, valid: Any = None) -> None:
@@ -158,6 +210,8 @@ def write_image(path: str | Path, image: Image | np.ndarray, *, overwrite: bool 
         If the file exists and `overwrite` is False.
     FileNotFoundError, PermissionError
         If its folder does not, or cannot be written to.
+    OSError
+        If the file cannot be written, such as to a full disk.
     ValueError
         For an unknown suffix, pixels that the format cannot hold, or a `valid` or a `grid` of another size.
     ModuleNotFoundError
@@ -197,7 +251,45 @@ def write_image(path: str | Path, image: Image | np.ndarray, *, overwrite: bool 
     assert write is not None  # or it would not have fit
     native = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
     with new_file(path, overwrite=overwrite) as temporary:
-        write(temporary, replace(image, pixels=native, valid=valid))
+        try:
+            write(temporary, replace(image, pixels=native, valid=valid))
+        except Exception as error:
+            raise _not_written(Path(path), temporary, error) from error
+
+
+def _not_written(path: Path, temporary: Path, error: Exception) -> Exception:
+    """Return the error of a writer as one of the file that was asked for; not all libraries say that a disk is full."""
+    text = str(error).replace(str(temporary), str(path))
+    if isinstance(error, (ValueError, TypeError, ModuleNotFoundError)):
+        return type(error)(text)
+    space = os.statvfs(path.parent)
+    number = errno.ENOSPC if space.f_bavail * space.f_frsize < _FULL else getattr(error, "errno", None)
+    why = os.strerror(number) if number else text.strip().splitlines()[-1] if text.strip() else type(error).__name__
+    said = OSError(f"{path}: cannot be written: {why}")
+    said.errno = number
+    return said
+
+
+def _is_grey(pixels: np.ndarray, valid: np.ndarray | None) -> bool:
+    """Return whether the channels are equal wherever pixels are valid; some rows at a time, as most images are not."""
+    step = max(1, _AT_ONCE // pixels.shape[1])
+    for rows in (slice(start, start + step) for start in range(0, len(pixels), step)):
+        same = pixels[rows] == pixels[rows, :, :1]
+        if not (same if valid is None else same[valid[rows]]).all():
+            return False
+    return True
+
+
+def _is_nodata(path: Path, image: Image, nodata: float) -> np.ndarray:
+    """Return where an image has, in all channels, the value that stands for nothing."""
+    pixels, dtype = image.pixels, image.pixels.dtype
+    info = None if dtype.kind == "f" else np.iinfo(dtype)
+    if info is not None and not (float(nodata).is_integer() and info.min <= nodata <= info.max):
+        raise ValueError(f"nodata: got {nodata:g}; {path} has {dtype}, which is never that")
+    with np.errstate(over="ignore"):  # -1e39 is -inf in float32
+        value = dtype.type(nodata)
+    same = np.isnan(pixels) if np.isnan(value) else pixels == value
+    return np.asarray(same.all(-1) if pixels.ndim > image.spatial else same)
 
 
 def _checked_valid(valid: Any, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -13,7 +13,7 @@ from nmfuse.io.orientation import LPS_TO_RAS, from_ras, to_ras
 
 FLOATS = ("float32", "float64")
 DTYPES = ("uint8", "int16", "uint16", "int32", *FLOATS)
-_PACKED = 1100  # pixels of one byte that a packed byte can hold, at most (deflate: 1032)
+_PACKED = 1100  # bytes that a packed one can hold, at most (deflate: 1032)
 _OWN = ("ITK_", "NRRD_", "Modality")  # entries that the library makes itself
 _DATA_FILE = ("elementdatafile", "data file", "datafile")
 
@@ -68,6 +68,7 @@ def read(path: Path) -> Image:
     """
     import SimpleITK
 
+    _check_axes(path)
     _check_data_file(path)
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
@@ -82,7 +83,9 @@ def read(path: Path) -> Image:
         )
     refuse_too_large(path, int(np.prod(size, dtype=object)))
     held = sum(file.stat().st_size for file in {path, *_data_files(path)})
-    if int(np.prod(size, dtype=object)) > held * _PACKED:
+    packed = set(_said(path, "encoding", "compresseddata")) - {"raw", "False"}
+    itemsize = SimpleITK.Image([1] * len(size), reader.GetPixelID(), channels).GetSizeOfPixelComponent()
+    if int(np.prod(size, dtype=object)) * channels * itemsize > held * (_PACKED if packed else 1):
         raise ValueError(f"{path}: not a readable image (its header promises {size} pixels, more than the file holds)")
     stored = reader.Execute()
     voxels = SimpleITK.GetArrayFromImage(stored)
@@ -98,14 +101,25 @@ def read(path: Path) -> Image:
     return Image(np.ascontiguousarray(pixels), spacing=grid.spacing, carried={"itk": said}, grid=grid)
 
 
-def _data_files(path: Path) -> list[Path]:
-    """Return the files that a header names for its data, where it is a header alone."""
-    if path.suffix.lower() not in (".nhdr", ".mhd"):
-        return []
+def _said(path: Path, *keys: str) -> list[str]:
+    """Return what a header says under some keys, which are in lower case."""
     with path.open("rb") as file:
         lines = file.read(2**16).decode("utf-8", "replace").splitlines()
     said = [line.replace("=", ":", 1).split(":", 1) for line in lines if "=" in line or ":" in line]
-    names = [value.strip() for key, value in said if key.strip().lower() in _DATA_FILE]
+    return [value.strip() for key, value in said if key.strip().lower() in keys]
+
+
+def _check_axes(path: Path) -> None:
+    """Refuse a MetaImage of a number of axes that the library would count for ever."""
+    if path.suffix.lower() in (".mha", ".mhd"):
+        for number in _said(path, "ndims"):
+            if number not in ("2", "3", "4"):
+                raise ValueError(f"{path}: not a readable image (it says that it has {number[:20]!r} axes)")
+
+
+def _data_files(path: Path) -> list[Path]:
+    """Return the files that a header names for its data, where it is a header alone."""
+    names = _said(path, *_DATA_FILE) if path.suffix.lower() in (".nhdr", ".mhd") else []
     return [path.parent / name for name in names if name.upper() != "LOCAL"]
 
 

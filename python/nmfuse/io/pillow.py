@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ import numpy as np
 
 from nmfuse.images import Image
 from nmfuse.io.carried import ORIENTATION, exif_of, for_pillow, log, of_picture
-from nmfuse.io.limits import refuse_too_large
+from nmfuse.io.limits import max_pixels, refuse_too_large
 from nmfuse.io.orientation import upright
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ _DECODERS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "AVIF", "HEIF")  # of what a f
 _LIMIT = threading.Lock()
 _WITH_ALPHA = {"1": "LA", "L": "LA", "RGB": "RGBA", "P": "RGBA", "PA": "RGBA"}  # what shows a transparent colour
 _SIGNATURE, _CHUNK = 8, 12  # bytes of PNG: in front of all, and of a chunk beside its data
+_AT_ONCE = 1 << 20  # pixels
+_SMALL = 1 << 22  # pixels up to which nobody asks what they are stored in
+_A_BYTE = {"JPEG": 1024, "MPO": 1024, "GIF": 2800}  # pixels that a byte stands for at most: 8 blocks, 2/3 of a code
 _HEADER = 33  # where that of PNG ends
 
 
@@ -39,8 +44,10 @@ def read(path: Path, page: int | None = None) -> Image:
     """
     with opened(path) as file:
         refuse_too_large(path, file.width * file.height)
+        _refuse_what_cannot_be_held(path, file)
         _refuse_lost_bits(path, file)
         _choose(path, file, page)
+        refuse_too_large(path, file.width * file.height)  # frames of GIF may be larger than the first
         deep = _is_deep(file)
         file.load()  # some of what a file carries stands behind its pixels
         exif = exif_of(path, file)
@@ -67,7 +74,9 @@ def read_heif(path: Path, page: int | None = None) -> Image:
 
 @contextmanager
 def opened(path: Path, *others: str) -> Iterator[Picture]:
-    """Open a file of our formats, or of others of Pillow, without its limit, which is one for the whole process.
+    """Open a file of our formats, or of others of Pillow, with our limit, which is one for the whole process there.
+
+    GIF makes room for its first frame when it is opened.
 
     Examples
     --------
@@ -82,9 +91,14 @@ def opened(path: Path, *others: str) -> Iterator[Picture]:
 
     Pillow.init()
     with _LIMIT:
-        theirs, Pillow.MAX_IMAGE_PIXELS = Pillow.MAX_IMAGE_PIXELS, None
+        theirs, Pillow.MAX_IMAGE_PIXELS = Pillow.MAX_IMAGE_PIXELS, max_pixels()
         try:
-            file = Pillow.open(path, formats=[name for name in (*_DECODERS, *others) if name in Pillow.OPEN])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # up to twice the limit
+                file = Pillow.open(path, formats=[name for name in (*_DECODERS, *others) if name in Pillow.OPEN])
+        except Pillow.DecompressionBombError as error:
+            refuse_too_large(path, int(re.findall("[0-9]+", str(error))[0]))
+            raise
         finally:
             Pillow.MAX_IMAGE_PIXELS = theirs
     with file:
@@ -100,12 +114,23 @@ def _image(path: Path, picture: Picture) -> Image:
         picture = picture.convert(_WITH_ALPHA.get(picture.mode, picture.mode))
     elif picture.mode in ("P", "1"):
         picture = picture.convert("RGB")
-    pixels = np.asarray(picture)
+    pixels = _array(picture)
     if picture.mode in ("L", "RGB"):
         return Image(pixels)
     if picture.mode in ("LA", "RGBA"):
         return _without_alpha(pixels)
     raise ValueError(f"{path}: colour mode {picture.mode} is not supported; convert it to grey or RGB")
+
+
+def _array(picture: Picture) -> np.ndarray:
+    """Return the pixels of a picture, copied some rows at a time: NumPy would take three times their memory."""
+    rows = max(1, _AT_ONCE // picture.width)
+    first = np.asarray(picture.crop((0, 0, picture.width, min(rows, picture.height))))
+    pixels = np.empty((picture.height, *first.shape[1:]), first.dtype)
+    for start in range(0, picture.height, rows):
+        end = min(start + rows, picture.height)
+        pixels[start:end] = np.asarray(picture.crop((0, start, picture.width, end)))
+    return pixels
 
 
 def _without_alpha(pixels: np.ndarray) -> Image:
@@ -143,6 +168,13 @@ def _deep(path: Path, file: Picture) -> Image:
     if pixels.shape[2] in (2, 4):
         return _without_alpha(pixels)
     return Image(pixels, None if key is None else (pixels != np.array(key, np.uint16)).any(-1))
+
+
+def _refuse_what_cannot_be_held(path: Path, file: Picture) -> None:
+    """Refuse a large picture of few bytes, for which decoders would make room, and fill what is missing with grey."""
+    pixels, size = file.width * file.height, path.stat().st_size
+    if pixels > max(_SMALL, size * _A_BYTE.get(file.format or "", pixels)):
+        raise ValueError(f"{path}: not a readable image (its header promises {pixels} pixels, in {size} bytes)")
 
 
 def _refuse_lost_bits(path: Path, file: Picture) -> None:
@@ -188,7 +220,9 @@ def write(path: Path, image: Image, name: str, **options: Any) -> None:
     if pixels.dtype == np.uint16 and pixels.ndim == 3:
         _write_deep(path, pixels, options)
     else:
-        Pillow.fromarray(pixels).save(path, name, **options)
+        encoded = io.BytesIO()  # into a file on a full disk Pillow writes some of it, and says nothing
+        Pillow.fromarray(pixels).save(encoded, name, **options)
+        path.write_bytes(encoded.getbuffer())
 
 
 def _write_deep(path: Path, pixels: np.ndarray, options: dict[str, Any]) -> None:

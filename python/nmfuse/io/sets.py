@@ -178,7 +178,7 @@ def match_sets(folders: Sequence[str | Path], patterns: Sequence[str] = ()) -> t
             if len(paths) > 1:
                 raise ValueError(
                     f"{paths[1]}: is {called(k, name)}, and so is {paths[0]}; choose one by the suffix in "
-                    f"its pattern, such as '{{name}}{paths[0].suffix}', or rename one of them"
+                    f"its pattern, such as '{{name}}{split_suffix(paths[0])[1]}', or rename one of them"
                 )
         lacking = [k for k, paths in enumerate(files) if not paths]
         if lacking:
@@ -232,7 +232,7 @@ def is_one_source(folder: str | Path) -> bool:
 def _in_folder(folder: Path) -> list[SourceSet]:
     named: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))  # name -> letter -> files
     for path in list_images(folder):
-        if lettered := _LETTERED.fullmatch(path.stem):
+        if lettered := _LETTERED.fullmatch(split_suffix(path)[0]):
             named[lettered[1]][lettered[2]].append(path)
     sets = []
     for name, files in named.items():
@@ -273,7 +273,7 @@ def _in_table(path: Path) -> list[SourceSet]:
         for file_ in files:
             if not split_page(file_)[0].exists():
                 raise FileNotFoundError(f"{file_}: no such file, named in {path}")
-        kind, name = row.get("kind") or path.stem, row.get("name") or files[0].stem.removesuffix("_A")
+        kind, name = row.get("kind") or path.stem, row.get("name") or split_suffix(files[0])[0].removesuffix("_A")
         for column, value in (("kind", kind), ("name", name)):
             if "/" in value or value in (".", ".."):
                 raise ValueError(f"{path}: line {line} has the {column} {value!r}; expected one without a folder")

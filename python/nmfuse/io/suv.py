@@ -20,8 +20,8 @@ def to_suv(image: Image) -> Image:
     Parameters
     ----------
     image : Image
-        Read from DICOM, in Bq/ml, corrected for attenuation, and for decay to the start of the scan (START) or to the
-        injection (ADMIN).
+        Read from DICOM, in Bq/ml, or in counts with Philips' factor to SUV or Bq/ml, corrected for attenuation, and for
+        decay to the start of the scan (START) or to the injection (ADMIN).
 
     Returns
     -------
@@ -36,7 +36,8 @@ def to_suv(image: Image) -> Image:
     References
     ----------
     QIBA, "SUV: vendor-neutral pseudo-code" (2012), the version that always works: SUVbw = activity * weight / dose, the
-    dose decayed from the injection to the time that the activity is corrected to. Kinahan & Fletcher, Semin. Ultrasound
+    dose decayed from the injection to the time that the activity is corrected to; counts of Philips times its private
+    factor. Kinahan & Fletcher, Semin. Ultrasound
     CT MR 31 (2010) 496-505.
 
     Examples
@@ -75,42 +76,31 @@ def as_asked(image: Image, windows: Any, place: int) -> Image:
 
 
 def _factor(name: str, header: Any) -> float:
-    """Return what makes SUV of Bq/ml: grams of body weight over Bq that were left."""
+    """Return what makes SUV of the values: grams of body weight over Bq that were left, or what Philips says."""
+    _check_corrected(name, header)
+    to_bq_ml = 1.0
+    if header.Units == "CNTS":
+        factor, to_activity = (_of_philips(name, header, element) for element in (0x00, 0x09))
+        if factor is not None:
+            return factor
+        if to_activity is None:
+            raise ValueError(
+                f"{name}: Units is CNTS, and Philips' factors (7053,xx00) to SUV and (7053,xx09) to Bq/ml are missing; "
+                "choose another window than 'suv' to fuse it as it is"
+            )
+        to_bq_ml = to_activity
     item = (header.get("RadiopharmaceuticalInformationSequence") or [{}])[0]
-    weight, dose, half_life = (
-        _number(name, keyword, of.get(keyword))
+    needed = {
+        keyword: _number(name, keyword, of.get(keyword))
         for of, keyword in (
             (header, "PatientWeight"), (item, "RadionuclideTotalDose"), (item, "RadionuclideHalfLife"),
         )
-    )  # fmt: skip
-    needed = {
-        "Units": header.get("Units"),
-        "CorrectedImage": header.get("CorrectedImage"),
-        "DecayCorrection": header.get("DecayCorrection"),
-        "PatientWeight": weight,
-        "RadionuclideTotalDose": dose,
-        "RadionuclideHalfLife": half_life,
-    }
-    missing = [keyword for keyword, value in needed.items() if value in (None, "", 0)]
-    if missing:
-        raise ValueError(
-            f"{name}: SUV needs {', '.join(missing)}, which the DICOM header does not have; choose another window than "
-            "'suv' to fuse it as it is"
-        )
-    assert weight is not None
-    assert dose is not None
-    assert half_life is not None
-    corrected = header.CorrectedImage
-    corrected = {corrected} if isinstance(corrected, str) else set(corrected)
-    for what, got, is_right, expected in (
-        ("Units", header.Units, header.Units == "BQML", "BQML"),
-        ("CorrectedImage", "\\".join(sorted(corrected)), {"ATTN", "DECY"} <= corrected, "ATTN and DECY among it"),
-        ("DecayCorrection", header.DecayCorrection, header.DecayCorrection in ("START", "ADMIN"), "START or ADMIN"),
-    ):
-        if not is_right:
-            raise ValueError(f"{name}: {what} is {got}; expected {expected}, or nothing is known of its SUV")
+    }  # fmt: skip
+    _refuse_missing(name, needed)
+    weight, dose, half_life = (value or 0.0 for value in needed.values())
+    per_dose = to_bq_ml * weight * 1000 / dose
     if header.DecayCorrection == "ADMIN":
-        return weight * 1000 / dose
+        return per_dose
     scan = _scan(name, header, half_life)
     injection = _injection(name, item, scan)
     passed = (scan - injection).total_seconds()
@@ -119,16 +109,50 @@ def _factor(name: str, header: Any) -> float:
             f"{name}: was injected at {injection} and scanned from {scan}; expected a scan after it, within {_LONGEST} "
             f"half-lives of {half_life:g} s (were its dates changed?)"
         )
-    return float(weight * 1000 / (dose * 2 ** (-passed / half_life)))
+    return float(per_dose * 2 ** (passed / half_life))
+
+
+def _check_corrected(name: str, header: Any) -> None:
+    """Refuse values that are no activity, or are not corrected as SUV needs it."""
+    _refuse_missing(name, {keyword: header.get(keyword) for keyword in ("Units", "CorrectedImage", "DecayCorrection")})
+    corrected = header.CorrectedImage
+    corrected = {corrected} if isinstance(corrected, str) else set(corrected)
+    for what, got, is_right, expected in (
+        ("Units", header.Units, header.Units in ("BQML", "CNTS"), "BQML, or CNTS of Philips"),
+        ("CorrectedImage", "\\".join(sorted(corrected)), {"ATTN", "DECY"} <= corrected, "ATTN and DECY among it"),
+        ("DecayCorrection", header.DecayCorrection, header.DecayCorrection in ("START", "ADMIN"), "START or ADMIN"),
+    ):
+        if not is_right:
+            raise ValueError(f"{name}: {what} is {got}; expected {expected}, or nothing is known of its SUV")
+
+
+def _refuse_missing(name: str, needed: dict[str, Any]) -> None:
+    if missing := [keyword for keyword, value in needed.items() if value in (None, "", 0)]:
+        raise ValueError(
+            f"{name}: SUV needs {', '.join(missing)}, which the DICOM header does not have; choose another window than "
+            "'suv' to fuse it as it is"
+        )
+
+
+def _of_philips(name: str, header: Any, element: int) -> float | None:
+    """Return a factor that Philips stores in a group of its own; None where it is missing, or 0."""
+    try:
+        value = header.private_block(0x7053, "Philips PET Private Group")[element].value
+    except KeyError:
+        return None
+    text = value.decode("ascii", "replace").strip("\0 ") if isinstance(value, bytes) else value
+    return _number(name, f"(7053,xx{element:02x})", text)
 
 
 def _number(name: str, keyword: str, value: Any) -> float | None:
     """Return the number of a tag, which is above 0; None where it is missing, or 0, as some write instead."""
-    if value in (None, "") or float(value) == 0:
-        return None
-    if not 0 < float(value) < np.inf:
+    try:
+        number = float(value or 0)
+    except (TypeError, ValueError):
+        number = np.nan
+    if number and not 0 < number < np.inf:
         raise ValueError(f"{name}: {keyword} is {value}; expected a number above 0")
-    return float(value)
+    return number or None
 
 
 def _scan(name: str, header: Any, half_life: float) -> datetime:

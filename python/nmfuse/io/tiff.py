@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from nmfuse.io.carried import (
     profile_for,
     resolution,
     turned,
+    warnings_logged,
 )
+from nmfuse.io.codestreams import j2k_sizes, jpeg_sizes, lerc_sizes, png_sizes, webp_sizes
 from nmfuse.io.lazy import LazyPixels, MappedArray
 from nmfuse.io.limits import refuse_too_large
 from nmfuse.io.orientation import upright
@@ -42,6 +44,7 @@ _OTHERS = {
     51177: "a depth map",
 }
 _JPEG = 7  # compression
+_CHOOSE = "choose one or three channels, the first is 1: bands=(4, 3, 2), in the shell --bands 4,3,2"
 _UNKNOWN, _PREMULTIPLIED = 0, 1  # extra samples: of which the file does not say what they are; by which colours shrank
 _DESCRIPTION, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _XMP, _ICC = 270, 282, 283, 296, 700, 34675  # tags
 _OF_PIXELS = frozenset(
@@ -50,6 +53,13 @@ _OF_PIXELS = frozenset(
 _NODATA = 42113
 _GEO = (33550, 33922, 34264, 34735, 34736, 34737, 42112, _NODATA)  # where it lies, by GeoTIFF 1.1, and what GDAL adds
 _NAMED = {EXIF_IFD: "ExifTag", GPS_IFD: "GPSTag"}  # tifffile takes them by their names alone
+_BOUNDED = (1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 50000)  # compressions that fill what room they are given
+_OF_THEIR_OWN = {  # compressions that say a size of their own -> what finds it
+    _JPEG: jpeg_sizes, 33003: j2k_sizes, 33004: j2k_sizes, 33005: j2k_sizes, 34712: j2k_sizes, 34887: lerc_sizes,
+    34933: png_sizes, 50001: webp_sizes,
+}  # fmt: skip
+_HEAD = 1 << 16  # bytes in which it is looked for
+_PADDED = 15  # rows and columns that a part may be filled up with
 _CLASSIC = 2**32 - 2**25  # bytes of pixels beyond which a file is BigTIFF
 TILE = 512  # rows and columns of a tile, where they are written
 _FIRST = {False: 8, True: 16}  # where the first directory is, in BigTIFF and else
@@ -57,8 +67,8 @@ _INCH = 2  # unit of resolution
 _BYTE, _ASCII, _LONG = 1, 2, 4  # types of tags
 
 
-def read(path: Path, page: int | None = None) -> Image:
-    """Return the image of a file; see `nmfuse.io.read_image`.
+def read(path: Path, page: int | None = None, bands: Sequence[int] | None = None) -> Image:
+    """Return the image of a file, or of some of its bands, from 1; see `nmfuse.io.read_image`.
 
     Reduced copies of an image (overviews) are no pages of their own, and a mask beside one says where it is valid.
 
@@ -66,27 +76,30 @@ def read(path: Path, page: int | None = None) -> Image:
     ------
     ValueError
         For several pages of which none is chosen, one that is not there, other colours than grey, RGB and palettes,
-        channels that are none of these, a dtype that nothing here takes, or too many pixels.
+        channels that are none of these where no `bands` are chosen, bands that are not there, a dtype that nothing here
+        takes, or too many pixels.
     """
     import tifffile
 
-    with tifffile.TiffFile(path, _multifile=False) as file:
+    with warnings_logged(path, "tifffile"), tifffile.TiffFile(path, _multifile=False) as file:
         _check_directories(path, file)
         chosen, mask = _chosen(path, file, page)
         keyframe = chosen.keyframe
         described = keyframe if chosen.is_virtual else chosen.aspage()  # by tags of its own, or those of the first
         _check_tags(path, file, described)
-        _check(path, chosen)
+        _check(path, chosen, bands)
+        _check_streams(path, file, chosen)
         pixels: np.ndarray = chosen.asarray()
         seen = None
         if mask is not None:
             _check_size(path, mask)
+            _check_streams(path, file, mask)
             seen = mask.asarray() > 0
         orientation = described.tags.valueof(ORIENTATION, 1)
         carried = _carried(path, file, described, orientation)
     if keyframe.axes == "SYX":
         pixels = np.moveaxis(pixels, 0, -1)  # stored plane by plane
-    pixels, valid = _without_alpha(path, pixels, tuple(int(sample) for sample in keyframe.extrasamples))
+    pixels, valid = _picked(path, pixels, _extra(keyframe), bands)
     if (nodata := _nodata(carried, pixels.dtype)) is not None:
         there = ~_equal(pixels, nodata)
         seen = there if seen is None else seen & there
@@ -119,7 +132,8 @@ def open_tiff(path: Path, page: int | None = None) -> Image:
         keyframe = chosen.keyframe
         described = keyframe if chosen.is_virtual else chosen.aspage()
         _check_tags(path, file, described)
-        _check(path, chosen, whole=False)
+        _check(path, chosen, None, whole=False)
+        _check_streams(path, file, chosen)
         orientation = described.tags.valueof(ORIENTATION, 1)
         carried = _carried(path, file, described, orientation)
         reasons = {
@@ -216,7 +230,7 @@ def _bytes(file: Any, offset: int, count: int) -> bytes:
     return bytes(file.filehandle.read(count))
 
 
-def _check(path: Path, page: Any, *, whole: bool = True) -> None:
+def _check(path: Path, page: Any, bands: Sequence[int] | None, *, whole: bool = True) -> None:
     """Refuse what cannot be read rightly, before any of it is; as a `whole`, or by its tiles."""
     _check_size(path, page, whole=whole)
     keyframe = page.keyframe
@@ -231,9 +245,13 @@ def _check(path: Path, page: Any, *, whole: bool = True) -> None:
         )
     if keyframe.axes not in ("YX", "YXS", "SYX"):
         raise ValueError(f"{path}: shape {keyframe.shape}; expected a grey or RGB image")
-    colours = samples - len(keyframe.extrasamples)
-    if colours != (3 if kind in (_RGB, _YCBCR) else 1) or (kind == _PALETTE and keyframe.colormap is None):
-        raise ValueError(f"{path}: has {colours} channels, none of them alpha; expected grey or RGB, choose among them")
+    extra = _extra(keyframe)
+    if bands is not None:
+        _check_bands(path, bands, samples, palette=kind == _PALETTE)
+    elif (samples - len(extra) != (3 if kind in (_RGB, _YCBCR) else 1)) or len(extra) > 1:
+        raise ValueError(f"{path}: has {samples} channels; expected grey or RGB, and maybe alpha; {_CHOOSE}")
+    elif kind == _PALETTE and keyframe.colormap is None:
+        raise ValueError(f"{path}: not a readable image (it has a palette without colours)")
     if dtype not in ("bit", *DTYPES):
         raise ValueError(f"{path}: pixels are {dtype or 'unknown'}; convert them to one of {', '.join(DTYPES)}")
 
@@ -243,34 +261,77 @@ def _check_size(path: Path, page: Any, *, whole: bool = True) -> None:
     keyframe = page.keyframe
     of_chunk = int(np.prod(keyframe.chunks, dtype=object)) // (keyframe.samplesperpixel or 1)
     in_all = keyframe.imagewidth * keyframe.imagelength * keyframe.imagedepth
-    if whole:
-        refuse_too_large(path, max(in_all, of_chunk))
-    elif not page.is_memmappable:
-        refuse_too_large(path, of_chunk)
+    pixels = max(in_all, of_chunk) if whole else 0 if page.is_memmappable else of_chunk
+    refuse_too_large(path, pixels * -(-keyframe.samplesperpixel // 4))  # of more bands than colours and alpha each four
     end = path.stat().st_size
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     if len(segments) != np.prod(keyframe.chunked, dtype=object) or any(at + size > end for at, size in segments):
         raise ValueError(f"{path}: not a readable image (it is truncated, or its size is not that of its data)")
 
 
-def _without_alpha(path: Path, pixels: np.ndarray, extra: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the pixels without their alpha channel, and where they are valid."""
-    if pixels.ndim == 2 or not extra:
-        return pixels, None
-    alpha = pixels[..., -1]
-    opaque = 1.0 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
-    if len(extra) > 1 or (extra[0] == _UNKNOWN and not (alpha == opaque).all()):
+def _check_streams(path: Path, file: Any, page: Any) -> None:
+    """Refuse parts that say a larger size than the page has for them, before decoders make room for it."""
+    keyframe = page.keyframe
+    compression = int(keyframe.compression)
+    if compression in _BOUNDED:
+        return
+    if compression not in _OF_THEIR_OWN:
+        raise ValueError(f"{path}: its compression is {keyframe.compression.name}, which is not read; convert it")
+    rows, columns = (
+        (keyframe.tilelength, keyframe.tilewidth)
+        if keyframe.is_tiled
+        else (min(keyframe.rowsperstrip, keyframe.imagelength), keyframe.imagewidth)
+    )
+    room = (rows + _PADDED) * (columns + _PADDED)
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        sizes = _OF_THEIR_OWN[compression](_bytes(file, offset, min(count, _HEAD))) if count else set()
+        if count and (
+            len(sizes) != 1 or any(height * width > room or min(height, width) < 1 for height, width in sizes)
+        ):
+            found = " and ".join("{} x {}".format(*size) for size in sizes) or "none that can be found"
+            raise ValueError(
+                f"{path}: not a readable image (it has {rows} x {columns} pixels for each of its parts, one of which "
+                f"says {found})"
+            )
+
+
+def _extra(keyframe: Any) -> tuple[int, ...]:
+    """Return what the channels beside the colours are, by ExtraSamples."""
+    return tuple(int(sample) for sample in keyframe.extrasamples)
+
+
+def _check_bands(path: Path, bands: Sequence[int], count: int, *, palette: bool) -> None:
+    if palette:
+        raise ValueError(f"{path}: is of a palette, whose colours are no bands; leave out bands=, --bands")
+    if len(bands) not in (1, 3) or not all(1 <= band <= count for band in bands):
         raise ValueError(
-            f"{path}: has {len(extra)} channel(s) beside its colours, and says of none that it is alpha; remove them"
-            if extra[0] == _UNKNOWN
-            else f"{path}: has {len(extra)} channels beside its colours; expected alpha alone, remove the others"
+            f"{path}: has no bands {', '.join(map(str, bands))}; expected one, or three (red, green, blue), of 1 to "
+            f"{count}"
         )
-    shown = pixels[..., 0] if pixels.shape[-1] == 2 else pixels[..., :-1]
-    if extra[0] == _PREMULTIPLIED and ((alpha != opaque) & (alpha != 0)).any():
+
+
+def _picked(
+    path: Path, pixels: np.ndarray, extra: tuple[int, ...], bands: Sequence[int] | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the colours of pixels, or the chosen bands, without an alpha channel, and where they are valid."""
+    if pixels.ndim == 2:
+        return pixels, None
+    colours = pixels.shape[-1] - len(extra)
+    chosen = [band - 1 for band in bands or ()]
+    shown = pixels[..., chosen] if chosen else pixels[..., :colours]
+    shown = np.ascontiguousarray(shown[..., 0] if shown.shape[-1] == 1 else shown)
+    alphas = [k for k, kind in enumerate(extra, colours) if k not in chosen and not (chosen and kind == _UNKNOWN)]
+    if not alphas:
+        return shown, None
+    alpha, kind = pixels[..., alphas[0]], extra[alphas[0] - colours]
+    opaque = 1.0 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
+    if kind == _UNKNOWN and not (alpha == opaque).all():
+        raise ValueError(f"{path}: has a channel beside its colours, and does not say that it is alpha; {_CHOOSE}")
+    if kind == _PREMULTIPLIED and ((alpha != opaque) & (alpha != 0)).any():
         share = (alpha if shown.ndim == 2 else alpha[..., None]).astype(np.float64) / opaque
         whole = np.divide(shown, share, out=np.zeros(shown.shape), where=share > 0)
         shown = (whole if pixels.dtype.kind == "f" else np.rint(np.minimum(whole, opaque))).astype(pixels.dtype)
-    return np.ascontiguousarray(shown), alpha > 0
+    return shown, alpha > 0
 
 
 def _coloured(colormap: np.ndarray, indices: np.ndarray) -> np.ndarray:

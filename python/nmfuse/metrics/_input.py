@@ -134,7 +134,7 @@ def take_images(fused: Any, sources: Any, *, window: Any = None, data_range: Any
             for x, valid, name in zip(tensors, valids, names, strict=True)
         ]
     else:
-        specs = _specs(window, len(tensors))
+        specs = windows_of(window, len(tensors))
         planes = [
             _windowed(x, valid, name, spec) for x, valid, name, spec in zip(tensors, valids, names, specs, strict=True)
         ]
@@ -217,7 +217,7 @@ def _dtype_range(x: Tensor) -> tuple[float, float]:
     return 0.0, _IMPLIED_RANGE[x.dtype]
 
 
-def _specs(window: Any, count: int) -> list[Any]:
+def windows_of(window: Any, count: int) -> list[Any]:
     """Return the window of each image: one for all, or one for each."""
     if (
         isinstance(window, str)

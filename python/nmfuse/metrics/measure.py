@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from nmfuse.images import Image
 from nmfuse.images.luma import grey
+from nmfuse.images.window import resolve
+from nmfuse.metrics._input import windows_of
 from nmfuse.metrics.evaluate import METRICS, evaluate
 
 
@@ -24,8 +27,10 @@ def measure(
 
     Parameters
     ----------
-    fused : Image or array, shape (H, W) or (H, W, 3)
-        As read or written. What an `Image` says is not valid counts as black.
+    fused : Image or array, shape (H, W) or (H, W, 3), or a volume (D, H, W)
+        As read or written. What an `Image` says is not valid counts as black. Of a volume each metric is the mean over
+        its slices (axial where they are read from files) in which any source shows something: metrics are defined in
+        two axes. A window such as "auto" is taken of the whole volume.
     sources : sequence of images like `fused`
         Two or more; their dtypes may differ.
     metrics : sequence of str, optional
@@ -41,7 +46,7 @@ def measure(
     Raises
     ------
     TypeError, ValueError
-        See `evaluate`; by default also for floats that are not within 0 to 1.
+        See `evaluate`; by default also for floats that are not within 0 to 1. For volumes that lie in unlike places.
 
     Examples
     --------
@@ -52,15 +57,49 @@ def measure(
     images = [_grey(x) for x in (fused, *sources)]
     names = list(METRICS) if metrics is None else list(metrics)
     defined = [
-        name for name in names if name not in METRICS or METRICS[name].defined(len(sources), min(images[0].shape))
+        name for name in names if name not in METRICS or METRICS[name].defined(len(sources), min(images[0].shape[-2:]))
     ]
     if window is None and data_range is None:
         if len({image.dtype for image in images}) > 1:
             window = [None if white_of([image]) is None else (0, 1) for image in images]
         else:
             data_range = white_of(images[1:])
-    values = evaluate(images[0], images[1:], window=window, data_range=data_range, metrics=defined)
+    if images[0].ndim == 3:
+        values = _mean_over_slices(images, window=window, data_range=data_range, metrics=defined)
+    else:
+        values = evaluate(images[0], images[1:], window=window, data_range=data_range, metrics=defined)
     return {name: float(values.get(name, np.nan)) for name in names}
+
+
+def _mean_over_slices(
+    images: Sequence[Image], *, window: Any, data_range: Any, metrics: Sequence[str]
+) -> dict[str, float]:
+    """Return the means of metrics over the slices of volumes in which any source shows something."""
+    first = images[0]
+    for image in images[1:]:
+        if image.shape != first.shape:
+            raise ValueError(
+                f"{image.name or 'a source'}: shape {image.shape}, and {first.name or 'fused'} has {first.shape}; "
+                "metrics compare volumes on one grid: resample one of them"
+            )
+        if image.grid is not None and first.grid is not None and (said := image.grid.difference(first.grid)):
+            raise ValueError(
+                f"{image.name or 'a source'}: is not on the grid of {first.name or 'fused'}: {said}; resample one of "
+                "them (nmfuse.align.resample)"
+            )
+    if window is not None:
+        specs = windows_of(window, len(images))
+        window = [resolve(spec, *map(_tensor, (x.pixels, x.valid))) for spec, x in zip(specs, images, strict=True)]
+    rows: list[dict[str, float]] = []
+    for k in range(first.shape[0]):
+        each = [Image(x.pixels[k], None if x.valid is None else x.valid[k]) for x in images]
+        if any(seen.size and seen.min() < seen.max() for seen in map(_seen, each[1:])):
+            rows.append(evaluate(each[0], each[1:], window=window, data_range=data_range, metrics=metrics))
+    return {name: float(np.mean([row[name] for row in rows])) if rows else np.nan for name in metrics}
+
+
+def _tensor(array: Any) -> Any:
+    return None if array is None else torch.as_tensor(array)
 
 
 def white_of(sources: Sequence[Image | np.ndarray]) -> float | None:
