@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --dur
 SOURCES := $(shell find cmake csrc python CMakeLists.txt pyproject.toml constraints.txt -type f -not -name '*.pyc' 2>/dev/null)
 NATIVE := $(shell find csrc tests/native -name '*.h' -o -name '*.cpp' -o -name '*.cu' 2>/dev/null)
 
-.PHONY: demo test lint format sanitize isas bench gpu-check weights wheel clean
+.PHONY: demo test docs lint format sanitize isas bench gpu-check weights wheel clean
 
 demo: $(VENV)/installed  ## fuse a sample pair (or A=path B=path) into demo/
 	$(BIN)/nmfuse demo $(if $(A),"$(A)" "$(B)",) --output demo
@@ -20,6 +20,10 @@ demo: $(VENV)/installed  ## fuse a sample pair (or A=path B=path) into demo/
 test: $(VENV)/installed  ## the whole suite, with what this build is first
 	$(BIN)/nmfuse info
 	$(PYTEST) $(TESTS)
+
+docs: $(VENV)/installed  ## the site, in build/docs
+	$(PIP) install --quiet -c constraints.txt -r requirements-docs.txt
+	$(BIN)/python -m sphinx -W --keep-going docs build/docs
 
 lint: $(VENV)/tools  ## style, types, floors
 	$(BIN)/ruff check .

@@ -143,7 +143,7 @@ def _collapse(
 
 
 def local_range(sources: Tensor, size: int = 3) -> tuple[Tensor, Tensor]:
-    """Return the least and the greatest value of any source (S, *spatial) around each pixel: two of (*spatial)."""
+    """Return the least and the greatest value of any source around each pixel, (S, H, W) or (S, D, H, W)."""
     pool = functional.max_pool2d if sources.dim() == 3 else functional.max_pool3d
     least, greatest = (
         pool(x[None, None], size, stride=1, padding=size // 2)[0, 0] for x in (-sources.amin(0), sources.amax(0))

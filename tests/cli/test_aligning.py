@@ -87,3 +87,44 @@ def test_unlike_sizes(folder: Path, tmp_path: Path) -> None:
         shell("fuse", *sources, "-o", tmp_path / "f.png", "--resize", "3")
     first = read_image(sources[0])
     assert check(Image(read_image(tmp_path / "3.png").pixels), first).shift < 0.5
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return T1 and FLAIR of one head as NIfTI of int16, registered by their headers."""
+    pytest.importorskip("SimpleITK")
+    pytest.importorskip("nibabel")
+    from tests.data.make_nifti import t1_and_flair
+
+    return t1_and_flair(tmp_path_factory.mktemp("volumes"), 64, 12)
+
+
+def test_volumes_are_registered_rigidly_by_default(volumes: tuple[Path, Path], tmp_path: Path) -> None:
+    shell("align", *volumes, "-o", tmp_path / "out", "--fill", "0")
+    found = Transform.load(tmp_path / "out" / "flair.tfm")
+    np.testing.assert_allclose(np.linalg.det(found.matrix[:3, :3]), 1, atol=1e-6)  # no scale
+    t1, flair = (read_image(tmp_path / "out" / path.name) for path in volumes)
+    assert check(flair, t1).shift < 0.5
+
+
+def test_volumes_that_could_not_be_written_are_refused_before_the_work(
+    volumes: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nmfuse.cli.aligning.register", lambda *_, **__: pytest.fail("was registered"))
+    with pytest.raises(ValueError, match=r"flair\.nii\.gz: NIfTI cannot hold int16 .*not valid.*--fill"):
+        shell("align", *volumes, "-o", tmp_path / "out")
+
+
+def test_dicom_series_are_written_as_dicom(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
+    from tests.data.make_dicom import pet_and_ct
+
+    ct = pet_and_ct(tmp_path, 32)[1]
+    moved = tmp_path / "moved"
+    ct.rename(tmp_path / "still")
+    pet_and_ct(tmp_path, 32)[1].rename(moved)
+    Transform(np.eye(4), "rigid", "mm").save(tmp_path / "same.tfm")
+    shell(
+        "align", tmp_path / "still", moved, "-o", tmp_path / "out", "--transform", tmp_path / "same.tfm", "--fill", "0"
+    )
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["moved.dcm", "still.dcm"]

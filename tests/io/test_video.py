@@ -134,7 +134,7 @@ def main_exit(code: int) -> None:
         (["a.mkv", "none.mkv", "-o", "f.mp4"], "none.mkv: no such file"),
         (["a.mkv", "text.mp4", "-o", "f.mp4"], "text.mp4: not a readable video"),
         (["a.mkv", "b.mkv", "-o", "f.mp4", "--window", "auto"], "--window: auto changes from frame to frame"),
-        (["a.mkv", "b.mkv", "-o", "f.mp4"], "sources"),  # of unlike size
+        (["a.mkv", "b.mkv", "-o", "f.mp4"], "b.mkv: size "),  # of unlike size
     ],
 )
 def test_what_is_refused(

@@ -25,7 +25,7 @@ _NODES = 12  # of the field of a deformable transform along the longer side
 _LEAST = 6  # blocks without which nothing is fitted
 
 
-def register(moving: Image, fixed: Image, *, model: str = "similarity", method: str = "auto") -> Transform:
+def register(moving: Image, fixed: Image, *, model: str | None = None, method: str = "auto") -> Transform:
     """Return where each place of one image lies in another.
 
     Parameters
@@ -33,8 +33,9 @@ def register(moving: Image, fixed: Image, *, model: str = "similarity", method: 
     moving, fixed : Image
         NumPy pixels; colour by its luminance. Both with a grid, or both of two axes without one; without one they may
         differ in size. What is not valid is not looked at.
-    model : str
-        What may differ: "translation"; "rigid" (and rotation); "similarity" (and scale: focus breathing); "affine";
+    model : str, optional
+        What may differ; by default "similarity", and with grids in mm, which say how large things are, "rigid". One of
+        "translation"; "rigid" (and rotation); "similarity" (and scale: focus breathing); "affine";
         "homography" (a plane seen from two places); "deformable" (a smooth field on top of an affine one). The last
         two for images without a grid alone.
     method : str
@@ -80,6 +81,8 @@ def register(moving: Image, fixed: Image, *, model: str = "similarity", method: 
         if not isinstance(image, Image) or not isinstance(image.pixels, np.ndarray):
             got = type(image).__name__ if not isinstance(image, Image) else f"Image of {type(image.pixels).__name__}"
             raise TypeError(f"{name}: got {got}; expected an nmfuse.Image of a NumPy array")
+    if model is None:
+        model = "similarity" if fixed.grid is None else "rigid"
     if model not in MODELS:
         raise ValueError(f"model: got {model!r}; expected one of {', '.join(MODELS)}")
     if method not in METHODS:

@@ -25,8 +25,8 @@ def resample(image: Image, grid: Grid, *, interpolation: str = "linear") -> Imag
     Parameters
     ----------
     image : Image
-        With a grid; pixels a NumPy array (*grid.shape) or (*grid.shape, 3), any dtype that `nmfuse.fuse` takes. NaN is
-        not valid.
+        With a grid; pixels a NumPy array of the grid's shape, or with three colours at its end, of any dtype that
+        `nmfuse.fuse` takes. NaN is not valid.
     grid : Grid
         Of as many axes: that of another image, ``other.grid``, or one of your own.
     interpolation : str

@@ -251,7 +251,7 @@ def calibration(
     count : array, shape (bins,)
         int64, the images in each bin.
     ece : float
-        The mean over all images of their bin's |share_unhealthy - mean_predicted|; 0 is perfect.
+        The mean over all images of ``|share_unhealthy - mean_predicted|`` of their bin; 0 is perfect.
 
     Raises
     ------

@@ -12,7 +12,7 @@ import numpy as np
 from nmfuse.align import Transform, check, match, register, resize
 from nmfuse.images import Image
 from nmfuse.io import check_file, check_output, read_image, read_like, write_image
-from nmfuse.io.formats import format_of, split_page, split_suffix
+from nmfuse.io.formats import format_of, refuse_what_does_not_fit, split_page, split_suffix
 
 _log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ def run_align(
     paths: Sequence[Path],
     folder: Path,
     *,
-    model: str,
+    model: str | None,
     method: str,
     transform: Path | None,
     matched: bool,
@@ -29,7 +29,7 @@ def run_align(
     overwrite: bool,
 ) -> None:
     """Write every source on the pixels of the first, and the transforms; print the files."""
-    names = [split_page(path)[0].name for path in paths]
+    names = [_file_name(path) for path in paths]
     if len(paths) < 2:
         raise ValueError(f"sources: got {len(paths)}; expected two or more images")
     if twice := {name for name in names if names.count(name) > 1}:
@@ -43,12 +43,20 @@ def run_align(
         image, found = first, None
         if path != paths[0]:
             image = read_like(path, first)
+            if image.spatial == 3 and fill is None:  # hardly ever is all of it seen: known before the work
+                refuse_what_does_not_fit(
+                    folder / name, image.dtype, image.ndim, colour=image.ndim > 3, transparent=True
+                )
             found = given or register(image, first, model=model, method=method)
             image = found.apply(image, first)
             say_how_far(image, first, aligned=True)
             image = match(image, first) if matched else image
         if fill is not None and image.valid is not None:
             image = _filled(image, fill)
+        if found is not None and given is None:
+            kept = folder / f"{name.partition('.')[0]}{'.tfm' if found.unit == 'mm' else '.json'}"
+            found.save(kept, overwrite=overwrite)
+            print(kept)
         target = folder / name
         if image.spatial == 2 and not format_of(target).holds(image.dtype.name, transparent=image.valid is not None):
             target = folder / f"{split_suffix(name)[0]}.tif"  # which holds all dtypes, and what is not valid
@@ -61,12 +69,14 @@ def run_align(
             transparent=image.valid is not None,
             sources=paths,
         )
-        if found is not None and given is None:
-            kept = folder / f"{name.partition('.')[0]}{'.tfm' if found.unit == 'mm' else '.json'}"
-            found.save(kept, overwrite=overwrite)
-            print(kept)
         write_image(target, image, overwrite=overwrite)
         print(target)
+
+
+def _file_name(path: Path) -> str:
+    """Return the name of the file that a source is written to: its own; of a folder or a file of DICOM, .dcm."""
+    name = split_page(path)[0].name
+    return name if split_suffix(name)[1] else f"{name}.dcm"
 
 
 def run_check(paths: Sequence[Path]) -> None:

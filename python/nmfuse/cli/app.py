@@ -20,7 +20,6 @@ app = typer.Typer(
     name="nmfuse",
     help="Fuse registered images of different kinds. A research tool, not a medical device.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 train_app = typer.Typer(help="Train the networks.", no_args_is_help=True)
@@ -114,7 +113,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
-        app()
+        app(prog_name="nmfuse")
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
@@ -356,7 +355,14 @@ def video(
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Fuse registered videos into one: frames are paired by their time stamps, sound is copied (nmfuse[video])."""
+    """Fuse registered videos into one (needs the extra video).
+
+    nmfuse video infrared.mp4 visible.mp4 -o fused.mp4
+
+    nmfuse video thermal.mkv visible.mp4 -o fused.mp4 --window 27000,31000 --window dtype
+
+    Frames are paired by their time stamps. The sound of the first video that has any is copied.
+    """
     fuser = _fuser(method, config)
     from nmfuse.cli.videos import run_video
 
@@ -377,9 +383,12 @@ def align(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to (made if missing).")],
     model: Annotated[
-        str,
-        typer.Option(help="What may differ: translation, rigid, similarity, affine, homography, deformable."),
-    ] = "similarity",
+        str | None,
+        typer.Option(
+            help="What may differ: translation, rigid, similarity, affine, homography, deformable; by default "
+            "similarity, of volumes rigid."
+        ),
+    ] = None,
     method: Annotated[
         str, typer.Option(help="What to look at: edges, information (CT, PET, SPECT with MRI), auto.")
     ] = "auto",
@@ -393,7 +402,12 @@ def align(
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Register images with the first: write all of them on its pixels, and the transforms."""
+    """Register images with the first: write all of them on its pixels, and the transforms.
+
+    nmfuse align visible.jpg thermal.tif -o aligned
+
+    nmfuse align visible2.jpg thermal2.tif -o aligned2 --transform aligned/thermal.json
+    """
     from nmfuse.cli.aligning import run_align
 
     run_align(
@@ -422,12 +436,18 @@ def stack(
         str, typer.Option(help="How they are registered with the first, as in nmfuse align; none leaves them.")
     ] = "similarity",
     match: Annotated[bool, typer.Option("--match", help="Bring exposure and white balance to the first's.")] = False,
+    window: Windows = None,
     method: Method = "laplacian",
     config: ConfigFile = None,
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Fuse a focus stack: register its images, fuse them, and make a depth map."""
+    """Fuse a focus stack: register its images, fuse them, and make a depth map.
+
+    nmfuse stack PHOTOS/ -o sharp.jpg --depth depth.png
+
+    nmfuse stack 'cells.tif[0]' 'cells.tif[1]' -o sharp.tif --model none --window 0,4095
+    """
     fuser = _fuser(method, config)
     from nmfuse.cli.stacking import run_stack
 
@@ -438,6 +458,7 @@ def stack(
         depth=depth,
         model=None if model == "none" else model,
         matched=match,
+        windows=partial(_windows, window),
         overwrite=overwrite,
     )
 
@@ -447,7 +468,12 @@ def check(
     sources: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Two or more images or volumes.")],
     debug: Debug = False,
 ) -> None:
-    """Print how far each image lies off the first."""
+    """Print how far each image lies off the first, and how sure that is.
+
+    nmfuse check mri.png ct.png
+
+    nmfuse check t1.nii.gz flair.nii.gz
+    """
     from nmfuse.cli.aligning import run_check
 
     run_check(sources)
@@ -465,7 +491,12 @@ def demo(
     config: ConfigFile = None,
     debug: Debug = False,
 ) -> None:
-    """Fuse sample images; write fused.png and explain.png, print metrics and timings."""
+    """Fuse sample images; write fused.png and explain.png, print metrics and timings.
+
+    nmfuse demo
+
+    nmfuse demo mri.png ct.png -o demo
+    """
     fuser = _fuser(method, config)
     from nmfuse.cli.demo import run_demo
 
@@ -492,7 +523,12 @@ def evaluate(
     data_range: DataRange = None,
     debug: Debug = False,
 ) -> None:
-    """Print what a fused image, or a method, is worth; colour images by their luminance (BT.601)."""
+    """Print what a fused image, or a method, is worth; colour images by their luminance (BT.601).
+
+    nmfuse evaluate fused.png mri.png ct.png --metrics Q_abf,SSIM
+
+    nmfuse evaluate --method learned mri.png ct.png --transfer
+    """
     from nmfuse.cli.evaluate import run_evaluate, run_transfer
 
     if transfer and method is None:
@@ -513,7 +549,12 @@ def evaluate(
 
 @app.command()
 def methods(debug: Debug = False) -> None:
-    """List all methods of fusion: nmfuse's own and those it is compared with."""
+    """List all methods of fusion: nmfuse's own and those it is compared with.
+
+    nmfuse methods
+
+    nmfuse fuse mri.png ct.png -o fused.png --method laplacian
+    """
     from nmfuse.cli.comparing import run_methods
 
     run_methods()
@@ -539,7 +580,12 @@ def compare(
     paper: Annotated[bool, typer.Option("--paper", help="Print the paper's Table III beside ours.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Run every method on every pair; write images, metrics, times and an HTML report."""
+    """Run every method on every pair; write images, metrics, times and an HTML report.
+
+    nmfuse compare PAIRS/ -o report
+
+    nmfuse compare PAIRS/ -o report --methods learned,laplacian --metrics Q_abf,SSIM
+    """
     params = _read_toml(config)
     for name, value in params.items():
         if not isinstance(value, dict):
@@ -559,7 +605,12 @@ def ablate(
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Measure what each step of the pipeline is worth: all metrics, mean rank and time of its variants."""
+    """Measure what each step of the pipeline is worth: all metrics, mean rank and time of its variants.
+
+    nmfuse ablate PAIRS/ -o ablation.md
+
+    nmfuse ablate PAIRS/ -o ablation.md --network mine=mine.safetensors
+    """
     networks = dict(_named_file(text) for text in network or [])
     from nmfuse.cli.comparing import run_ablate
 
@@ -568,10 +619,28 @@ def ablate(
 
 @app.command()
 def info(debug: Debug = False) -> None:
-    """Print version, compiler, instruction set, threads, torch and CUDA state: start a bug report with it."""
+    """Print version, compiler, instruction set, threads, torch and CUDA state: start a bug report with it.
+
+    nmfuse info
+
+    nmfuse info > info.txt
+    """
     from nmfuse.version import show_config
 
     show_config()
+
+
+@app.command()
+def doctor(debug: Debug = False) -> None:
+    """Print which features work here, and the command that installs what is missing.
+
+    nmfuse doctor
+
+    nmfuse doctor | grep missing
+    """
+    from nmfuse.cli.doctor import run_doctor
+
+    run_doctor()
 
 
 @train_app.command("focus")
@@ -589,7 +658,12 @@ def train_focus(
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Train the Siamese network to tell sharp from blurred patches."""
+    """Train the Siamese network to tell sharp from blurred patches.
+
+    nmfuse train focus --images PHOTOS/ -o focus.safetensors
+
+    nmfuse train focus --images PHOTOS/ -o focus.safetensors --variant full --checkpoint focus.ckpt
+    """
     from nmfuse.cli.training import run_train_focus
 
     run_train_focus(
@@ -622,7 +696,8 @@ def train_fusion(
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Pairs a step; by default those of the first pass.")] = None,
     crop: Annotated[
-        int | None, typer.Option(help="Pixels along the crop that is taken of each pair; likewise.")
+        int | None,
+        typer.Option(help="Pixels along the crop that is taken of each pair; by default those of the first pass."),
     ] = None,
     lr: Annotated[
         float | None, typer.Option(help="Greatest learning rate; by default that of the shipped file's first pass.")
@@ -637,7 +712,12 @@ def train_fusion(
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Train the fusion network end to end."""
+    """Train the fusion network end to end.
+
+    nmfuse train fusion --photos PHOTOS/ --phantoms 40 -o fusion.safetensors
+
+    nmfuse train fusion --data PAIRS/ --start default --lr 0.001 -o mine.safetensors
+    """
     from nmfuse.cli.training import run_train_fusion
 
     asked = {"steps": steps, "batch": batch, "crop": crop, "lr": lr}
@@ -666,7 +746,12 @@ def train_dictionaries(
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Learn the dictionaries of the rival methods mst-sr and asr (needs scikit-learn)."""
+    """Learn the dictionaries of the rival methods mst-sr and asr (needs the extra compare).
+
+    nmfuse train dictionaries --images PHOTOS/ -o dictionaries.npz
+
+    nmfuse train dictionaries --images PHOTOS/ -o dictionaries.npz --seed 1
+    """
     from nmfuse.cli.training import run_train_dictionaries
 
     run_train_dictionaries(images, output, seed, overwrite=overwrite)
@@ -693,7 +778,12 @@ def classify_train(
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Train the classifier of healthy and unhealthy images."""
+    """Train the classifier of healthy and unhealthy images.
+
+    nmfuse classify train --data HEADS/ -o heads.safetensors
+
+    nmfuse classify train --data HEADS/ --split split.csv --group patient -o heads.safetensors
+    """
     from nmfuse.cli.classifying import run_train
 
     run_train(
@@ -720,7 +810,12 @@ def classify_audit(
     classes: Classes = None,
     debug: Debug = False,
 ) -> None:
-    """Print copies, leaks of a split, and what trivial features predict."""
+    """Print copies, leaks of a split, and what trivial features predict.
+
+    nmfuse classify audit HEADS/
+
+    nmfuse classify audit HEADS/ --split split.csv
+    """
     from nmfuse.cli.classifying import run_audit
 
     run_audit(data, split, _two_classes(classes))
@@ -734,7 +829,12 @@ def classify_predict(
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Print label and probability of images, and draw the components that decided."""
+    """Print label and probability of images, and draw the components that decided.
+
+    nmfuse classify predict head.png --model heads.safetensors
+
+    nmfuse classify predict head.png --model heads.safetensors --heat heat
+    """
     from nmfuse.cli.classifying import run_predict
 
     run_predict(images, model, heat, overwrite=overwrite)
@@ -759,7 +859,12 @@ def classify_evaluate(
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Measure the classifier, its ablations and plain baselines on the test half of a split."""
+    """Measure the classifier, its ablations and plain baselines on the test half of a split.
+
+    nmfuse classify evaluate --data HEADS/ --split split.csv -o report
+
+    nmfuse classify evaluate --data HEADS/ --split split.csv --group patient --seeds 1 -o report
+    """
     from nmfuse.cli.classifying import run_evaluate
 
     run_evaluate(

@@ -134,7 +134,8 @@ def run_folders(
         for job in todo:
             state = f"  ({BEFORE})" if job in done else ""
             print(f"{done.get(job, job.outputs[0])}  <-  {'  '.join(map(str, job.one.paths))}{state}")
-        print(f"{len(todo)} sets, {len(done)} {BEFORE}, {len(alone)} images without a partner; nothing was written")
+        there = "1 set" if len(todo) == 1 else f"{len(todo)} sets"
+        print(f"{there}, {len(done)} {BEFORE}, {len(alone)} images without a partner; nothing was written")
         return
     say_alone(alone)
     left: dict[str, list[Path]] = {}

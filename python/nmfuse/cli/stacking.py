@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ def run_stack(
     depth: Path | None,
     model: str | None,
     matched: bool,
+    windows: Callable[[int], Any],
     overwrite: bool,
 ) -> None:
     """Register each image with the first, fuse them one after the other, and write what was asked for.
@@ -31,7 +33,10 @@ def run_stack(
     """
     paths = [path for each in given for path in (list_images(each) if each.is_dir() else [each])]
     if len(paths) < 2:
-        raise ValueError(f"IMAGES: got {len(paths)}; expected two images or more, or a folder of them")
+        raise ValueError(
+            f"IMAGES: got {len(paths)}; expected two images or more, or a folder of them; of a file of several pages "
+            f"give each, as {paths[0] if paths else 'x.tif'}[0], ...[1]"
+        )
     check_output(output, overwrite=overwrite, sources=paths)
     if depth is not None:
         check_output(depth, overwrite=overwrite, dtype="uint8", ndim=2, colour=False, sources=paths)
@@ -47,7 +52,7 @@ def run_stack(
                 report(before + number, passes * len(paths), path.name)
                 yield brought(read_like(path, first), path)
 
-        fused = fuser.fuse(images(0))
+        fused = fuser.fuse(images(0), window=windows(len(paths)))
         write_image(output, fused, overwrite=overwrite)
         if depth is not None:
             found = depth_map(fused, images(len(paths)))

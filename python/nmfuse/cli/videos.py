@@ -10,6 +10,7 @@ import numpy as np
 
 from nmfuse.cli.progress import progress_bar
 from nmfuse.fuser import Fuser
+from nmfuse.images import Image
 from nmfuse.io.video import check_video, paired_frames, video_info, write_video
 
 
@@ -26,7 +27,8 @@ def run_video(fuser: Fuser, paths: list[Path], output: Path, *, overwrite: bool,
 
         def fused() -> Iterator[tuple[float, np.ndarray]]:
             for done, moment in enumerate(paired_frames(*paths), start=1):
-                yield moment.seconds, fuser.fuse(*moment.frames, window=window, output="uint8", **options)
+                frames = (Image(frame, name=path.name) for frame, path in zip(moment.frames, paths, strict=True))
+                yield moment.seconds, fuser.fuse(frames, window=window, output="uint8", **options).pixels
                 report(done, max(done, total), f"{moment.seconds:.1f} s")
 
         write_video(output, fused(), rate=infos[0].rate, audio=sound, overwrite=overwrite)

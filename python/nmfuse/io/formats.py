@@ -253,6 +253,17 @@ def _table() -> dict[str, Format]:
     return table
 
 
+def formats() -> tuple[Format, ...]:
+    """Return all formats, whether what they need is installed or not.
+
+    Examples
+    --------
+    >>> formats()[0].name
+    'PNG'
+    """
+    return tuple(dict.fromkeys(_table().values()))
+
+
 def suffixes() -> tuple[str, ...]:
     """Return the suffixes of all image files that can be read, in lower case.
 

@@ -40,12 +40,12 @@ def aggregate_blocks(
     fill : "nearest" or float
         What a pixel that no block covers becomes: the nearest covered pixel's value (along each axis, ties to the
         lower index), or this constant.
-    out : array, shape (..., *shape), dtype of `scores`, optional
+    out : array, shape (..., H, W) or (..., D, H, W), dtype of `scores`, optional
         Where to write.
 
     Returns
     -------
-    array, shape (..., *shape)
+    array, shape (..., H, W) or (..., D, H, W)
         Of the same library, dtype and device as `scores`.
 
     Raises
@@ -113,12 +113,12 @@ def aggregate_blocks_adjoint(
         Size of the block grid; by default all the blocks that lie wholly inside the image or volume.
     fill : "nearest" or float
         As for `aggregate_blocks`; a constant takes no gradient.
-    out : array, shape (..., *shape), dtype of `grad`, optional
+    out : array, shape (..., H, W) or (..., D, H, W), dtype of `grad`, optional
         Where to write.
 
     Returns
     -------
-    array, shape (..., *shape)
+    array, shape (..., H, W) or (..., D, H, W)
         Of the same library, dtype and device as `grad`.
 
     Raises
