@@ -166,14 +166,19 @@ def test_batched(case: tuple[int, int, int, int], device: str, compare: Callable
     compare(f"nmf Frobenius {count} x ({m}, {n}, {rank}), an iteration", calls, per=ITERATIONS)
 
 
+def spectra(m: int, n: int, rank: int, device: str) -> torch.Tensor:
+    """Mixtures of some bands, with noise: (m, n)."""
+    rng = np.random.default_rng(0)
+    bands = np.exp(-(((np.arange(m)[:, None] - m * rng.random(rank)) / (m * rng.uniform(0.02, 0.1, rank))) ** 2))
+    noise = 0.01 * rng.random((m, n))
+    return torch.from_numpy((bands @ rng.random((rank, n)) + noise).astype(np.float32)).to(device)
+
+
 @pytest.mark.cases(cases.NMF_ACCELERATED)
 def test_time_to_an_objective(case: tuple[int, int, int], device: str, compare: Callable[..., None]) -> None:
     """How long until the objective is where plain updates have it after 200 iterations."""
     m, n, rank = case
-    rng = np.random.default_rng(0)
-    bands = np.exp(-(((np.arange(m)[:, None] - m * rng.random(rank)) / (m * rng.uniform(0.02, 0.1, rank))) ** 2))
-    noise = 0.01 * rng.random((m, n))
-    V = torch.from_numpy((bands @ rng.random((rank, n)) + noise).astype(np.float32)).to(device)
+    V = spectra(m, n, rank, device)
     W, H = problem((), m, n, rank, device)[1:]
 
     def objectives(inner_iter: int) -> np.ndarray:
@@ -186,3 +191,78 @@ def test_time_to_an_objective(case: tuple[int, int, int], device: str, compare: 
     if device == "cpu":
         calls |= scikit_learn(V, W, H, 2, 200)
     compare(f"nmf ({m}, {n}, {rank}) to the objective after 200 iterations: {passes} with inner_iter=5", calls)
+
+
+@pytest.mark.cases(cases.NMF_SOLVERS)
+def test_solvers(case: tuple[int, int, int], device: str, compare: Callable[..., None]) -> None:
+    """Whole calls, each until the objective is where plain multiplicative updates have it after 200 iterations."""
+    m, n, rank = case
+    V = spectra(m, n, rank, device).numpy()
+    W, H = (x.numpy() for x in problem((), m, n, rank, device)[1:])
+    target = nmfuse.nmf(V, rank, init=(W, H), max_iter=200, tol=0, check_every=200)[2].objective[-1]
+
+    def by(**options: object) -> Callable[[], object]:
+        reached = nmfuse.nmf(V, rank, init=(W, H), max_iter=200, tol=0, check_every=1, **options)[2].objective <= target
+        count = int(np.argmax(reached)) or 200
+        settings = {"init": (W, H), "max_iter": count, "tol": 0, "check_every": count, **options}
+        return lambda: nmfuse.nmf(V, rank, **settings)
+
+    def coordinate_descent(iterations: int) -> tuple[np.ndarray, np.ndarray]:
+        from sklearn.decomposition import non_negative_factorization
+
+        start = {"W": H.T.copy(), "H": W.T.copy(), "init": "custom", "n_components": rank}  # H first, as ours
+        found = non_negative_factorization(V.T, **start, solver="cd", max_iter=iterations, tol=0)
+        return found[1].T, found[0].T
+
+    def error(factors: tuple[np.ndarray, np.ndarray]) -> float:
+        return 0.5 * float(np.sum((V - factors[0] @ factors[1]).astype(np.float64) ** 2))
+
+    count = next((k for k in range(2, 200, 2) if error(coordinate_descent(k)) <= target), 200)
+    calls = {
+        "nmfuse": by(solver="hals", inner_iter=3),
+        "hals, one sweep": by(solver="hals"),
+        "mu": by(),
+        "mu, 5 updates": by(inner_iter=5),
+        "scikit-learn cd": lambda: coordinate_descent(count),
+    }
+    compare(f"nmf ({m}, {n}, {rank}) to one objective, a call", calls)
+
+
+@pytest.mark.cases(cases.NMF_SPARSE)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_sparse(case: tuple[int, int, float, int, int], compare: Callable[..., None]) -> None:
+    from scipy import sparse
+    from sklearn import decomposition
+
+    from nmfuse.sklearn import NMF
+
+    m, n, density, rank, beta = case
+    rng = np.random.default_rng(0)
+    each = int(n * density)
+    positions = np.sort(rng.integers(0, n, (m, each), dtype=np.int32), axis=1).ravel()
+    values = rng.gamma(1, size=m * each).astype(np.float32)
+    X = sparse.csr_array((values, positions, np.arange(0, m * each + 1, each, dtype=np.int32)), shape=(m, n))
+    X.sum_duplicates()
+    settings = {"init": "random", "random_state": 0, "tol": 0, "solver": "cd" if beta == 2 else "mu", "beta_loss": beta}
+    calls = {
+        "nmfuse": lambda: NMF(rank, max_iter=5, **settings).fit(X),
+        "scikit-learn": lambda: decomposition.NMF(rank, max_iter=5, **settings).fit(X),
+    }
+    compare(f"NMF of sparse ({m}, {n}) at {density}, rank {rank}, beta {beta}, 5 iterations of fit", calls)
+
+
+@pytest.mark.cases(cases.NMF_RUNS)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_runs(case: tuple[int, int, int, int], compare: Callable[..., None]) -> None:
+    from sklearn import decomposition
+
+    m, n, rank, runs = case
+    rng = np.random.default_rng(0)
+    V = (rng.gamma(0.5, size=(m, rank)) @ rng.gamma(0.5, size=(rank, n)) + 0.5 * rng.random((m, n))).astype(np.float32)
+
+    def theirs() -> None:
+        for seed in range(runs):
+            decomposition.NMF(rank, init="random", random_state=seed).fit(V)
+
+    calls = {"nmfuse": lambda: nmfuse.nmf_runs(V, rank, seeds=range(runs)), "scikit-learn, one by one": theirs}
+    compare(f"{runs} runs of nmf ({m}, {n}, {rank}) to the default tolerances", calls)

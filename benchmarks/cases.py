@@ -15,6 +15,12 @@ NMF = {
 NMF_KL = {"cpu": [(128, 65536, 8), (512, 65536, 16)], "cuda": [(128, 65536, 8), (512, 65536, 16)]}
 NMF_INTEGERS = {"cpu": [(128, 65536, 8), (64, 1048576, 8), (512, 65536, 16)], "cuda": []}
 NMF_ACCELERATED = {"cpu": [(512, 16129, 16)], "cuda": [(512, 16384, 16)]}
+# to the same objective by other solvers
+NMF_SOLVERS = {"cpu": [(128, 65536, 8), (512, 16129, 16), (2048, 2048, 32)], "cuda": []}
+# m, n, density, rank, beta
+NMF_SPARSE = {"cpu": [(100_000, 2000, 0.05, 20, 2), (100_000, 2000, 0.05, 20, 1)], "cuda": []}
+# m, n, rank, runs
+NMF_RUNS = {"cpu": [(2000, 5000, 10, 3)], "cuda": []}
 # problems, m, n, rank
 NMF_BATCHED = {"cpu": [(512, 64, 256, 8)], "cuda": [(64, 512, 16384, 16), (4096, 64, 256, 8)]}
 # side of the image, dtype, window

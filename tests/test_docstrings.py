@@ -1,11 +1,13 @@
-"""The examples of the docstrings do what they show."""
+"""The examples of the docstrings, and of the pages that are all examples, do what they show."""
 
 from __future__ import annotations
 
 import doctest
 import pkgutil
+import re
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +45,11 @@ def test_there_are_examples() -> None:
         "io.sets.find_sets",
     ]
     assert {f"nmfuse.{name}" for name in public} <= with_examples
+
+
+@pytest.mark.parametrize("page", ["factorize.md"])
+def test_the_code_of_a_page_runs(page: str) -> None:
+    text = (Path(__file__).resolve().parents[1] / "docs" / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert blocks
+    exec(compile("\n".join(blocks), page, "exec"), {})  # one after the other, as a reader runs them

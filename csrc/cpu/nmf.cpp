@@ -38,15 +38,16 @@ constexpr int64_t kAlignment = 64;
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
-nmf_kind kind_of(double beta) {
-  if (beta == 2.0) return nmf_kind::frobenius;
-  return beta == 1.0 ? nmf_kind::kullback_leibler : nmf_kind::other;
+nmf_kind kind_of(const nmf_options& options) {
+  if (options.weighted) return nmf_kind::other;
+  if (options.beta == 2.0) return nmf_kind::frobenius;
+  return options.beta == 1.0 ? nmf_kind::kullback_leibler : nmf_kind::other;
 }
 
 // Powers of small products leave the range of float.
 template <class T, class Body>
-auto with_computing_type(nmf_kind kind, const Body& body) {
-  return kind == nmf_kind::other ? body(double{}) : body(T{});
+auto with_computing_type(double beta, const Body& body) {
+  return beta == 1.0 || beta == 2.0 ? body(T{}) : body(double{});
 }
 
 // Hands out parts of one block of memory; of no memory, it measures what is needed.
@@ -109,6 +110,7 @@ nmf_tile<C> take_tile(carver& memory, const nmf_cut& cut, int64_t rank, nmf_kind
   tile.V_next = memory.take<C>(tile.height * tile.stride);
   if (kind != nmf_kind::frobenius) tile.product = memory.take<C>(tile.height * tile.stride);
   if (kind == nmf_kind::other) tile.power = memory.take<C>(tile.height * tile.stride);
+  if (kind == nmf_kind::other) tile.weights = memory.take<C>(tile.stride);
   tile.H = memory.take<C>(rank * tile.stride);
   tile.numerator = memory.take<C>(rank * tile.stride);
   tile.denominator = memory.take<C>(rank * tile.stride);
@@ -191,21 +193,34 @@ struct any_matrices : image_view<const char> {
   nmf_dtype dtype;
 };
 
+// The weights of one problem, next to factors of T.
+template <class T>
+nmf_values weights_of(const nmf_weights& weights, int64_t b) {
+  if (weights.data == nullptr) return {};
+  const auto dtype = weights.bytes              ? nmf_dtype::uint8
+                     : std::is_same_v<T, float> ? nmf_dtype::float32
+                                                : nmf_dtype::float64;
+  return {dtype, static_cast<const char*>(weights.data) + b * weights.batch_stride, weights.row_stride};
+}
+
 template <class T, class C>
 class nmf_run {
  public:
-  nmf_run(const any_matrices& V, image_view<T> W, image_view<T> H, const uint8_t* active, const nmf_options& options,
-          workspace_view workspace)
+  nmf_run(const any_matrices& V, const nmf_weights& weights, image_view<T> W, image_view<T> H, const uint8_t* active,
+          const nmf_options& options, workspace_view workspace)
       : V_(V),
+        weights_(weights),
         W_(W),
         H_(H),
         active_(active),
         options_(options),
-        kind_(kind_of(options.beta)),
+        kind_(kind_of(options)),
         cut_(kind_, V.rows, V.cols, W.cols, sizeof(C), sizeof(T)),
         kernels_(dispatch_isa([this](auto which) { return get_nmf_kernels<which(), T, C>(kind_); })),
-        rule_H_{options.l1_H, options.l2_H, nmf_exponent(options.beta, options.l2_H)},
-        rule_W_{options.l1_W, options.l2_W, nmf_exponent(options.beta, options.l2_W)} {
+        rule_H_{options.l1_H, options.l2_H, nmf_exponent(options.beta, options.l2_H), options.hals},
+        rule_W_{options.l1_W, options.l2_W, nmf_exponent(options.beta, options.l2_W), options.hals} {
+    require(!options.hals || kind_ == nmf_kind::frobenius, "hals: only with beta = 2 and without weights");
+    require(options.weighted == (weights.data != nullptr), "weights: the options say otherwise");
     carver memory(workspace.data);
     for (int64_t b = 0; b < V.batch; ++b) states_.emplace_back(memory, cut_, V.rows, options);
     require(memory.used() <= workspace.bytes, "workspace: too small; ask nmf_workspace");
@@ -217,22 +232,22 @@ class nmf_run {
     if (cut_.chunks == 1 || batch >= 2 * num_threads()) {  // a problem for each thread: nobody waits
       workers.run(batch, false, [&](int64_t b, const nmf_tile<C>& tile) {
         if (!is_active(b)) return;
-        for (int64_t i = 0; i < cut_.row_blocks; ++i) pack_W(b, i);
+        for (int64_t i = 0; i < cut_.row_blocks; ++i) pack_W(b, i, tile);
         finish_measures(b);
         for (int n = 0; n < iterations; ++n) {
           for (int64_t c = 0; c < cut_.chunks; ++c) update_chunk(b, c, tile);
           if (!options_.update_W) continue;
           sum_denominators(b);
-          for (int64_t i = 0; i < cut_.row_blocks; ++i) update_rows(b, i);
+          for (int64_t i = 0; i < cut_.row_blocks; ++i) update_rows(b, i, tile);
           finish_measures(b);
         }
       });
       return;
     }
     const auto over_rows = [&](auto piece) {
-      workers.run(batch * cut_.row_blocks, false, [&](int64_t item, const nmf_tile<C>&) {
+      workers.run(batch * cut_.row_blocks, false, [&](int64_t item, const nmf_tile<C>& tile) {
         const int64_t b = item / cut_.row_blocks;
-        if (is_active(b)) (this->*piece)(b, item % cut_.row_blocks);
+        if (is_active(b)) (this->*piece)(b, item % cut_.row_blocks, tile);
       });
       for (int64_t b = 0; b < batch; ++b) finish_measures(b);
     };
@@ -254,7 +269,7 @@ class nmf_run {
   nmf_state<C>& state(int64_t b) { return states_[static_cast<std::size_t>(b)]; }
   int64_t rows_of(int64_t block) const { return std::min(cut_.block_rows, V_.rows - block * cut_.block_rows); }
 
-  void pack_W(int64_t b, int64_t block) {
+  void pack_W(int64_t b, int64_t block, const nmf_tile<C>&) {
     const int64_t first = block * cut_.block_rows;
     C* to = state(b).W + first * cut_.padded_rank;
     for (int64_t i = first; i < first + rows_of(block); ++i, to += cut_.padded_rank) {
@@ -286,6 +301,7 @@ class nmf_run {
     chunk.first = index * cut_.chunk_columns;
     chunk.last = std::min(chunk.first + cut_.chunk_columns, V_.cols);
     chunk.V = V_.values(b);
+    chunk.weights = weights_of<T>(weights_, b);
     chunk.H = H_.row(b, 0);
     chunk.H_stride = H_.row_stride;
     chunk.W = s.W;
@@ -315,7 +331,7 @@ class nmf_run {
     }
   }
 
-  void update_rows(int64_t b, int64_t block) {
+  void update_rows(int64_t b, int64_t block, const nmf_tile<C>& tile) {
     const nmf_state<C>& s = state(b);
     const int64_t first = block * cut_.block_rows, at = first * cut_.padded_rank,
                   count = rows_of(block) * cut_.padded_rank;
@@ -334,11 +350,12 @@ class nmf_run {
     rows.out = W_.row(b, first);
     rows.out_stride = W_.row_stride;
     rows.gram_H = s.gram_H;
-    kernels_.update_W(rows);
+    kernels_.update_W(rows, tile);
     measure_W(b, block);
   }
 
   const any_matrices V_;
+  const nmf_weights weights_;
   const image_view<T> W_, H_;
   const uint8_t* const active_;
   const nmf_options options_;
@@ -368,8 +385,8 @@ double penalty(image_view<const T> x, int64_t b, double l1, double l2) {
 
 template <class T>
 int64_t nmf_workspace(int64_t batch, int64_t m, int64_t n, int64_t rank, const nmf_options& options) {
-  const nmf_kind kind = kind_of(options.beta);
-  const int64_t update = with_computing_type<T>(kind, [&](auto c) {
+  const nmf_kind kind = kind_of(options);
+  const int64_t update = with_computing_type<T>(options.beta, [&](auto c) {
     using C = decltype(c);
     carver memory(nullptr);
     nmf_state<C>(memory, nmf_cut(kind, m, n, rank, sizeof(C), sizeof(T)), m, options);
@@ -381,19 +398,21 @@ int64_t nmf_workspace(int64_t batch, int64_t m, int64_t n, int64_t rank, const n
 }
 
 template <class T, class S>
-void nmf_update(image_view<const S> V, image_view<T> W, image_view<T> H, const uint8_t* active,
-                const nmf_options& options, int iterations, workspace_view workspace, stream_handle) {
+void nmf_update(image_view<const S> V, const nmf_weights& weights, image_view<T> W, image_view<T> H,
+                const uint8_t* active, const nmf_options& options, int iterations, workspace_view workspace,
+                stream_handle) {
   if (V.empty() || iterations < 1) return;
-  with_computing_type<T>(kind_of(options.beta), [&](auto c) {
-    nmf_run<T, decltype(c)>(any_matrices(V), W, H, active, options, workspace).iterate(iterations);
+  with_computing_type<T>(options.beta, [&](auto c) {
+    nmf_run<T, decltype(c)>(any_matrices(V), weights, W, H, active, options, workspace).iterate(iterations);
   });
 }
 
 template <class T, class S>
-void nmf_objective(image_view<const S> V, image_view<const T> W, image_view<const T> H, const nmf_options& options,
-                   double* objective, workspace_view workspace, stream_handle) {
+void nmf_objective(image_view<const S> V, const nmf_weights& weights, image_view<const T> W, image_view<const T> H,
+                   const nmf_options& options, double* objective, workspace_view workspace, stream_handle) {
   if (V.empty()) return;
-  const nmf_kind with_product = nmf_kind::kullback_leibler;  // what the tile must hold
+  const nmf_kind with_product =  // what the tile must hold
+      weights.data == nullptr ? nmf_kind::kullback_leibler : nmf_kind::other;
   const nmf_cut cut(with_product, V.rows, V.cols, W.cols, sizeof(T), sizeof(T));
   double* const shares = static_cast<double*>(workspace.data);  // (batch, chunks)
   require(workspace.bytes >= V.batch * cut.chunks * static_cast<int64_t>(sizeof(double)),
@@ -406,9 +425,15 @@ void nmf_objective(image_view<const S> V, image_view<const T> W, image_view<cons
       x.batch = 1;
       return x;
     };
-    const nmf_residual<T> residual{
-        options.beta, V.rows,  W.cols, first, std::min(first + cut.chunk_columns, V.cols), any_matrices(V).values(b),
-        plane(W),     plane(H)};
+    const nmf_residual<T> residual{options.beta,
+                                   V.rows,
+                                   W.cols,
+                                   first,
+                                   std::min(first + cut.chunk_columns, V.cols),
+                                   any_matrices(V).values(b),
+                                   weights_of<T>(weights, b),
+                                   plane(W),
+                                   plane(H)};
     shares[item] = dispatch_isa([&](auto which) { return nmf_divergence<which(), T>(residual, tile); });
   });
   for (int64_t b = 0; b < V.batch; ++b) {
@@ -475,22 +500,22 @@ void nmf_normalize(image_view<T> W, image_view<T> H, workspace_view workspace, s
 
 template int64_t nmf_workspace<float>(int64_t, int64_t, int64_t, int64_t, const nmf_options&);
 template int64_t nmf_workspace<double>(int64_t, int64_t, int64_t, int64_t, const nmf_options&);
-template void nmf_update(image_view<const float>, image_view<float>, image_view<float>, const uint8_t*,
-                         const nmf_options&, int, workspace_view, stream_handle);
-template void nmf_update(image_view<const uint8_t>, image_view<float>, image_view<float>, const uint8_t*,
-                         const nmf_options&, int, workspace_view, stream_handle);
-template void nmf_update(image_view<const uint16_t>, image_view<float>, image_view<float>, const uint8_t*,
-                         const nmf_options&, int, workspace_view, stream_handle);
-template void nmf_update(image_view<const double>, image_view<double>, image_view<double>, const uint8_t*,
-                         const nmf_options&, int, workspace_view, stream_handle);
-template void nmf_objective(image_view<const float>, image_view<const float>, image_view<const float>,
-                            const nmf_options&, double*, workspace_view, stream_handle);
-template void nmf_objective(image_view<const uint8_t>, image_view<const float>, image_view<const float>,
-                            const nmf_options&, double*, workspace_view, stream_handle);
-template void nmf_objective(image_view<const uint16_t>, image_view<const float>, image_view<const float>,
-                            const nmf_options&, double*, workspace_view, stream_handle);
-template void nmf_objective(image_view<const double>, image_view<const double>, image_view<const double>,
-                            const nmf_options&, double*, workspace_view, stream_handle);
+template void nmf_update(image_view<const float>, const nmf_weights&, image_view<float>, image_view<float>,
+                         const uint8_t*, const nmf_options&, int, workspace_view, stream_handle);
+template void nmf_update(image_view<const uint8_t>, const nmf_weights&, image_view<float>, image_view<float>,
+                         const uint8_t*, const nmf_options&, int, workspace_view, stream_handle);
+template void nmf_update(image_view<const uint16_t>, const nmf_weights&, image_view<float>, image_view<float>,
+                         const uint8_t*, const nmf_options&, int, workspace_view, stream_handle);
+template void nmf_update(image_view<const double>, const nmf_weights&, image_view<double>, image_view<double>,
+                         const uint8_t*, const nmf_options&, int, workspace_view, stream_handle);
+template void nmf_objective(image_view<const float>, const nmf_weights&, image_view<const float>,
+                            image_view<const float>, const nmf_options&, double*, workspace_view, stream_handle);
+template void nmf_objective(image_view<const uint8_t>, const nmf_weights&, image_view<const float>,
+                            image_view<const float>, const nmf_options&, double*, workspace_view, stream_handle);
+template void nmf_objective(image_view<const uint16_t>, const nmf_weights&, image_view<const float>,
+                            image_view<const float>, const nmf_options&, double*, workspace_view, stream_handle);
+template void nmf_objective(image_view<const double>, const nmf_weights&, image_view<const double>,
+                            image_view<const double>, const nmf_options&, double*, workspace_view, stream_handle);
 template void nmf_normalize(image_view<float>, image_view<float>, workspace_view, stream_handle);
 template void nmf_normalize(image_view<double>, image_view<double>, workspace_view, stream_handle);
 

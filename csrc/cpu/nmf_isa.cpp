@@ -7,6 +7,7 @@
 #include <cstring>
 #include <utility>
 
+#include "cpu/descend.h"
 #include "cpu/simd.h"
 
 namespace nmfuse::NMFUSE_ISA {
@@ -18,13 +19,6 @@ int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t padded_columns(int64_t n) { return (n + kColumnBlock - 1) / kColumnBlock * kColumnBlock; }
 
 constexpr int64_t kFetchRows = 16;
-
-template <class T>
-constexpr T kLeastNormal = 0;
-template <>
-constexpr float kLeastNormal<float> = 0x1p-126F;
-template <>
-constexpr double kLeastNormal<double> = 0x1p-1022;
 
 // The left matrix of a product, p rows by `depth`, as it lies in memory or transposed.
 template <class T>
@@ -338,17 +332,37 @@ class tile_update {
       multiply(W, rows, H, width_, chunk_.rank, divide<C>{tile_.V, tile_.product, tile_.stride});
     } else if constexpr (kKind == nmf_kind::other) {
       multiply(W, rows, H, width_, chunk_.rank, keep<C>{tile_.power, tile_.stride});
-      for (int64_t p = 0; p < rows; ++p) {
-        const int64_t row = p * tile_.stride;
-        for (int64_t at = row; at < row + width_; at += kLanes<double>) {
-          const double_vec WH = larger(load_doubles(tile_.power + at), broadcast<double_vec>(kProductFloor));
-          const double_vec power = chunk_.beta == 0.0 ? 1.0 / WH : pow(WH, chunk_.beta - 1.0);
-          store_doubles(tile_.power + at, power);
-          store_doubles(tile_.product + at, load_doubles(tile_.V + at) * (power / WH));
-        }
-      }
+      for (int64_t p = 0; p < rows; ++p) weigh_row(i + p, p * tile_.stride);
     }
   }
+
+  // One row of V, where W H stands in `power`: at is where it begins in the tile.
+  void weigh_row(int64_t i, int64_t at) {
+    C *const V = tile_.V + at, *const power = tile_.power + at, *const product = tile_.product + at;
+    if (chunk_.beta == 2.0) {
+      std::memcpy(product, V, static_cast<std::size_t>(width_) * sizeof(C));
+    } else if (chunk_.beta == 1.0) {
+      for (int64_t j = 0; j < width_; j += kLanes<C>) {
+        store(product + j, load<vec<C>>(V + j) / larger(load<vec<C>>(power + j), broadcast<vec<C>>(kLeastProduct)));
+        store(power + j, broadcast<vec<C>>(C(1)));
+      }
+    } else {
+      for (int64_t j = 0; j < width_; j += kLanes<double>) {
+        const double_vec WH = larger(load_doubles(power + j), broadcast<double_vec>(kProductFloor));
+        const double_vec to_power = chunk_.beta == 0.0 ? 1.0 / WH : pow(WH, chunk_.beta - 1.0);
+        store_doubles(power + j, to_power);
+        store_doubles(product + j, load_doubles(V + j) * (to_power / WH));
+      }
+    }
+    if (chunk_.weights.data == nullptr) return;
+    pack_values(chunk_.weights, i, first_, 1, columns_, tile_.weights, tile_.stride);
+    for (int64_t j = 0; j < width_; j += kLanes<C>) {
+      const vec<C> weight = load<vec<C>>(tile_.weights + j), none{};
+      store(power + j, load<vec<C>>(power + j) * weight);
+      store(product + j, weight > none ? load<vec<C>>(product + j) * weight : none);  // V may be NaN there
+    }
+  }
+  static constexpr C kLeastProduct = static_cast<C>(kProductFloor);
 
   const C* weighed() const { return kKind == nmf_kind::frobenius ? tile_.V : tile_.product; }
 
@@ -372,6 +386,11 @@ class tile_update {
 
   void update_H() {
     if constexpr (kKind == nmf_kind::frobenius) {
+      if (chunk_.rule.hals) {
+        descend(chunk_.rule, chunk_.gram, chunk_.rank, chunk_.padded_rank, tile_.numerator, width_, tile_.stride,
+                tile_.H);
+        return;
+      }
       const by_columns<C> gram{chunk_.gram, chunk_.padded_rank};
       multiply(gram, chunk_.rank, right_matrix<C>{tile_.H, tile_.stride}, width_, chunk_.rank,
                keep<C>{tile_.denominator, tile_.stride});
@@ -499,9 +518,23 @@ void update_W_once(const nmf_rows<T, C>& rows) {
   }
 }
 
+// Rows of W by sweeps of HALS, a part at a time.
+template <class T, class C>
+void descend_in_parts(const nmf_rows<T, C>& rows, const nmf_tile<C>& tile) {
+  for (int64_t first = 0; first < rows.rows; first += tile.width) {
+    const int64_t count = smaller(tile.width, rows.rows - first), at = first * rows.padded_rank;
+    descend_rows(rows.rule, rows.gram_H, rows.rank, rows.padded_rank, rows.numerator + at, rows.inner_iter, count,
+                 padded_columns(count), tile.stride, tile.H, tile.numerator, rows.W + at);
+  }
+}
+
 template <nmf_kind kKind, class T, class C>
-void update_W(const nmf_rows<T, C>& rows) {
-  for (int inner = 0; inner < rows.inner_iter; ++inner) update_W_once<kKind>(rows);
+void update_W(const nmf_rows<T, C>& rows, const nmf_tile<C>& scratch) {
+  if (rows.rule.hals) {
+    descend_in_parts(rows, scratch);
+  } else {
+    for (int inner = 0; inner < rows.inner_iter; ++inner) update_W_once<kKind>(rows);
+  }
   for (int64_t i = 0; i < rows.rows; ++i) {
     const C* const row = rows.W + i * rows.padded_rank;
     for (int64_t k = 0; k < rows.rank; ++k) rows.out[i * rows.out_stride + k] = static_cast<T>(row[k]);
@@ -591,8 +624,17 @@ double nmf_divergence(const nmf_residual<T>& residual, const nmf_tile<T>& tile) 
         for (int64_t p = 0; p < rows; ++p) {
           const T *v = tile.V + p * tile.stride, *x = tile.product + p * tile.stride;
           double_vec row{};
-          for (int64_t j = 0; j < width; j += kLanes<double>) {
-            row += divergence(load_doubles(v + j), load_doubles(x + j));
+          if (residual.weights.data == nullptr) {
+            for (int64_t j = 0; j < width; j += kLanes<double>) {
+              row += divergence(load_doubles(v + j), load_doubles(x + j));
+            }
+          } else {
+            pack_values(residual.weights, i + p, first, 1, columns, tile.weights, tile.stride);
+            for (int64_t j = 0; j < width; j += kLanes<double>) {
+              const double_vec weight = load_doubles(tile.weights + j), none{};
+              const double_vec some = weight * divergence(load_doubles(v + j), load_doubles(x + j));
+              row += weight > none ? some : none;  // V may be NaN there
+            }
           }
           total += sum(row);
         }

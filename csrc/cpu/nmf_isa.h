@@ -12,7 +12,7 @@ namespace nmfuse {
 inline constexpr std::int64_t kRankBlock = 8;     // components are padded with zeros to a multiple of it
 inline constexpr std::int64_t kColumnBlock = 32;  // so are the columns of a tile
 
-enum class nmf_kind { frobenius, kullback_leibler, other };
+enum class nmf_kind { frobenius, kullback_leibler, other };  // other: also these two where entries have weights
 
 // The rows of V, of any type that is taken: they are read in one place, where they are packed.
 enum class nmf_dtype { float32, float64, uint8, uint16 };
@@ -22,11 +22,12 @@ struct nmf_values {
   std::int64_t stride = 0;  // bytes
 };
 
-// x <- max(x (numerator / (denominator + l1 + l2 x))^exponent, kFactorFloor)
+// Multiplicative: x <- max(x (numerator / (denominator + l1 + l2 x))^exponent, kFactorFloor)
 struct nmf_rule {
   double l1 = 0.0;
   double l2 = 0.0;
   double exponent = 1.0;
+  bool hals = false;  // instead, component by component: x_k <- max(x_k - gradient_k / curvature_k, 0)
 };
 
 // Scratch of one thread. Rows are `stride` apart but for H_columns.
@@ -39,6 +40,7 @@ struct nmf_tile {
   C* V_next = nullptr;       // (height, width) scratch for the tile after it
   C* product = nullptr;      // (height, width) V / W H, or V (W H)^(beta - 2); not for frobenius
   C* power = nullptr;        // (height, width) (W H)^(beta - 1); other only
+  C* weights = nullptr;      // (width) of one row; other only
   C* H = nullptr;            // (rank, width)
   C* numerator = nullptr;    // (rank, width)
   C* denominator = nullptr;  // (rank, width)
@@ -51,7 +53,7 @@ struct nmf_chunk {
   double beta = 2.0;
   std::int64_t m = 0, rank = 0, padded_rank = 0;
   std::int64_t first = 0, last = 0;
-  nmf_values V;
+  nmf_values V, weights;  // weights without data: all are 1
   T* H = nullptr;
   std::int64_t H_stride = 0;
   const C* W = nullptr;       // (m, padded_rank)
@@ -84,22 +86,23 @@ template <class T, class C>
 struct nmf_kernels {
   // H of all tiles of a chunk, and the sums for W.
   void (*update_H)(const nmf_chunk<T, C>& chunk, const nmf_tile<C>& tile);
-  void (*update_W)(const nmf_rows<T, C>& rows);
+  void (*update_W)(const nmf_rows<T, C>& rows, const nmf_tile<C>& scratch);
   // What the next update of H needs of W: W'W of some rows (frobenius) or their column sums.
   void (*measure_W)(const C* W, std::int64_t rows, std::int64_t rank, std::int64_t padded_rank, double* sums);
 };
 
-// d_beta of columns [first, last), with W (m, rank) as the caller gave it. Only V, product and H of the tile are used.
+// d_beta of columns [first, last), with W (m, rank) as the caller gave it. Only V, product, weights and H of the tile
+// are used.
 template <class T>
 struct nmf_residual {
   double beta = 2.0;
   std::int64_t m = 0, rank = 0;
   std::int64_t first = 0, last = 0;
-  nmf_values V;
+  nmf_values V, weights;
   image_view<const T> W, H;  // of one problem
 };
 
-// T is float or double, C is T, or double for nmf_kind::other.
+// T is float or double, C is T, or double where W H is raised to a power.
 template <isa kIsa, class T, class C>
 nmf_kernels<T, C> get_nmf_kernels(nmf_kind kind);
 template <isa kIsa, class T>

@@ -1123,8 +1123,10 @@ std::int64_t nmf_workspace(std::int64_t batch, std::int64_t m, std::int64_t n, s
 }
 
 template <class T, class S>
-void nmf_update(image_view<const S> V, image_view<T> W, image_view<T> H, const std::uint8_t* active,
-                const nmf_options& options, int iterations, workspace_view workspace, stream_handle stream) {
+void nmf_update(image_view<const S> V, const nmf_weights& weights, image_view<T> W, image_view<T> H,
+                const std::uint8_t* active, const nmf_options& options, int iterations, workspace_view workspace,
+                stream_handle stream) {
+  require(weights.data == nullptr && !options.hals, "weights, hals: on the CPU only");
   if (V.empty() || iterations < 1) return;
   require(workspace.bytes >= nmf_workspace<T>(V.batch, V.rows, V.cols, W.cols, options),
           "workspace: too small; ask nmf_workspace");
@@ -1166,8 +1168,9 @@ void nmf_update(image_view<const S> V, image_view<T> W, image_view<T> H, const s
 }
 
 template <class T, class S>
-void nmf_objective(image_view<const S> V, image_view<const T> W, image_view<const T> H, const nmf_options& options,
-                   double* objective, workspace_view workspace, stream_handle stream) {
+void nmf_objective(image_view<const S> V, const nmf_weights& weights, image_view<const T> W, image_view<const T> H,
+                   const nmf_options& options, double* objective, workspace_view workspace, stream_handle stream) {
+  require(weights.data == nullptr, "weights: on the CPU only");
   if (V.batch == 0) return;
   double* const partial = static_cast<double*>(workspace.data);
   const int parts = objective_parts(V.rows, V.cols);
@@ -1209,14 +1212,14 @@ void nmf_normalize(image_view<T> W, image_view<T> H, workspace_view workspace, s
 
 template std::int64_t nmf_workspace<float>(std::int64_t, std::int64_t, std::int64_t, std::int64_t, const nmf_options&);
 template std::int64_t nmf_workspace<double>(std::int64_t, std::int64_t, std::int64_t, std::int64_t, const nmf_options&);
-template void nmf_update(image_view<const float>, image_view<float>, image_view<float>, const std::uint8_t*,
-                         const nmf_options&, int, workspace_view, stream_handle);
-template void nmf_update(image_view<const double>, image_view<double>, image_view<double>, const std::uint8_t*,
-                         const nmf_options&, int, workspace_view, stream_handle);
-template void nmf_objective(image_view<const float>, image_view<const float>, image_view<const float>,
-                            const nmf_options&, double*, workspace_view, stream_handle);
-template void nmf_objective(image_view<const double>, image_view<const double>, image_view<const double>,
-                            const nmf_options&, double*, workspace_view, stream_handle);
+template void nmf_update(image_view<const float>, const nmf_weights&, image_view<float>, image_view<float>,
+                         const std::uint8_t*, const nmf_options&, int, workspace_view, stream_handle);
+template void nmf_update(image_view<const double>, const nmf_weights&, image_view<double>, image_view<double>,
+                         const std::uint8_t*, const nmf_options&, int, workspace_view, stream_handle);
+template void nmf_objective(image_view<const float>, const nmf_weights&, image_view<const float>,
+                            image_view<const float>, const nmf_options&, double*, workspace_view, stream_handle);
+template void nmf_objective(image_view<const double>, const nmf_weights&, image_view<const double>,
+                            image_view<const double>, const nmf_options&, double*, workspace_view, stream_handle);
 template void nmf_normalize(image_view<float>, image_view<float>, workspace_view, stream_handle);
 template void nmf_normalize(image_view<double>, image_view<double>, workspace_view, stream_handle);
 

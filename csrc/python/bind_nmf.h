@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <type_traits>
 
@@ -13,7 +14,7 @@
 namespace nmfuse {
 
 inline nmf_options make_nmf_options(double beta, double l1_W, double l1_H, double l2_W, double l2_H, int inner_iter,
-                                    bool update_W) {
+                                    bool update_W, bool hals, bool weighted) {
   nmf_options options;
   options.beta = beta;
   options.l1_W = l1_W;
@@ -22,12 +23,26 @@ inline nmf_options make_nmf_options(double beta, double l1_W, double l1_H, doubl
   options.l2_H = l2_H;
   options.inner_iter = inner_iter;
   options.update_W = update_W;
+  options.hals = hals;
+  options.weighted = weighted;
   return options;
 }
 
 // The type of the factors of a matrix of S.
 template <class S>
 using factor_type = std::conditional_t<std::is_integral_v<S>, float, S>;
+
+// Weights of the entries of a matrix whose factors are of T.
+template <class T>
+nmf_weights weights_of(const std::optional<array>& weights) {
+  if (!weights) return {};
+  const bool bytes = weights->dtype() == dtype_name<std::uint8_t>;
+  const auto strided = [&](auto view) {
+    const auto size = static_cast<std::int64_t>(sizeof(*view.data));
+    return nmf_weights{view.data, bytes, size * view.batch_stride, size * view.row_stride};
+  };
+  return bytes ? strided(weights->view<const std::uint8_t>()) : strided(weights->view<const T>());
+}
 
 template <class Backend>
 void bind_nmf(py::module_& module) {
@@ -37,7 +52,7 @@ void bind_nmf(py::module_& module) {
   py::class_<nmf_options>(module, "NmfOptions", py::module_local())  // each module has its own
       .def(py::init(&make_nmf_options), py::kw_only(), py::arg("beta") = 2.0, py::arg("l1_W") = 0.0,
            py::arg("l1_H") = 0.0, py::arg("l2_W") = 0.0, py::arg("l2_H") = 0.0, py::arg("inner_iter") = 1,
-           py::arg("update_W") = true);
+           py::arg("update_W") = true, py::arg("hals") = false, py::arg("weighted") = false);
 
   module.def(
       "nmf_workspace",
@@ -49,49 +64,58 @@ void bind_nmf(py::module_& module) {
       py::arg("dtype"), py::arg("batch"), py::arg("m"), py::arg("n"), py::arg("rank"), py::arg("options"));
 
   matrix_dtypes::declare(module, "nmf");
+  Backend::nmf_weights_dtypes::declare(module, "nmf_weights");  // none where weights are not supported
+  module.attr("nmf_solvers") =
+      Backend::nmf_hals ? py::tuple(py::make_tuple("mu", "hals")) : py::tuple(py::make_tuple("mu"));
   module.def(
       "nmf_update",
       [=](const py::object& V, const py::object& W, const py::object& H, const py::object& active,
-          const nmf_options& options, int iterations, const py::object& workspace, const py::object& stream) {
+          const nmf_options& options, int iterations, const py::object& workspace, const py::object& weights,
+          const py::object& stream) {
         const args a(stream);
         const array v = a.take(V, "V"), w = a.take(W, "W"), h = a.take(H, "H"),
                     scratch = a.take(workspace, "workspace");
-        const auto flags = a.take_optional(active, "active");
+        const auto flags = a.take_optional(active, "active"), shares = a.take_optional(weights, "weights");
         matrix_dtypes::visit(v, [&](auto tag) {
           using S = typename decltype(tag)::type;
           using T = factor_type<S>;
           const auto v_view = v.view<const S>();
           const auto w_view = w.view<T>(), h_view = h.view<T>();
+          const nmf_weights weights_view = weights_of<T>(shares);
           const auto* on = flags ? static_cast<const std::uint8_t*>(flags->data()) : nullptr;
           a.run(v, [&] {
-            nmf_update<T>(v_view, w_view, h_view, on, options, iterations, workspace_of(scratch), a.stream());
+            nmf_update<T>(v_view, weights_view, w_view, h_view, on, options, iterations, workspace_of(scratch),
+                          a.stream());
           });
         });
       },
       py::arg("V"), py::arg("W"), py::arg("H"), py::arg("active"), py::arg("options"), py::arg("iterations"),
-      py::arg("workspace"), py::arg("stream") = py::none());
+      py::arg("workspace"), py::arg("weights") = py::none(), py::arg("stream") = py::none());
 
   module.def(
       "nmf_objective",
       [=](const py::object& V, const py::object& W, const py::object& H, const nmf_options& options,
-          const py::object& objective, const py::object& workspace, const py::object& stream) {
+          const py::object& objective, const py::object& workspace, const py::object& weights,
+          const py::object& stream) {
         const args a(stream);
         const array v = a.take(V, "V"), w = a.take(W, "W"), h = a.take(H, "H"),
                     scratch = a.take(workspace, "workspace");
         const array result = a.take(objective, "objective");
+        const auto shares = a.take_optional(weights, "weights");
         matrix_dtypes::visit(v, [&](auto tag) {
           using S = typename decltype(tag)::type;
           using T = factor_type<S>;
           const auto v_view = v.view<const S>();
           const auto w_view = w.view<const T>(), h_view = h.view<const T>();
+          const nmf_weights weights_view = weights_of<T>(shares);
           a.run(v, [&] {
-            nmf_objective<T>(v_view, w_view, h_view, options, static_cast<double*>(result.data()),
+            nmf_objective<T>(v_view, weights_view, w_view, h_view, options, static_cast<double*>(result.data()),
                              workspace_of(scratch), a.stream());
           });
         });
       },
       py::arg("V"), py::arg("W"), py::arg("H"), py::arg("options"), py::arg("objective"), py::arg("workspace"),
-      py::arg("stream") = py::none());
+      py::arg("weights") = py::none(), py::arg("stream") = py::none());
 
   module.def(
       "nmf_settle",

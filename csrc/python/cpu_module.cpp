@@ -4,12 +4,15 @@
 #include "cpu/isa.h"
 #include "nmfuse/parallel.h"
 #include "python/bind_ops.h"
+#include "python/bind_sparse_nmf.h"
 
 namespace {
 
 struct cpu_backend {
   static constexpr nmfuse::dlpack::device_type device = nmfuse::dlpack::kCPU;
   using nmf_dtypes = nmfuse::floats_and_integers;
+  using nmf_weights_dtypes = nmfuse::dtype_list<float, double, std::uint8_t>;
+  static constexpr bool nmf_hals = true;
   struct guard {
     explicit guard(int) {}
   };
@@ -21,6 +24,7 @@ struct cpu_backend {
 PYBIND11_MODULE(_cpu, module) {
   namespace py = pybind11;
   nmfuse::bind_ops<cpu_backend>(module);
+  nmfuse::bind_sparse_nmf<cpu_backend>(module);
   module.attr("version") = NMFUSE_VERSION;
   module.attr("compiler") = NMFUSE_COMPILER;
   module.attr("flags") = NMFUSE_FLAGS;

@@ -7,6 +7,7 @@ from nmfuse.kernels import (
     CudaError,
     CudaUnavailable,
     NmfInfo,
+    NmfRuns,
     aggregate_blocks,
     aggregate_blocks_adjoint,
     cuda,
@@ -14,6 +15,8 @@ from nmfuse.kernels import (
     hannmean,
     hannmean_adjoint,
     nmf,
+    nmf_runs,
+    nmf_stream,
     num_threads,
     set_num_threads,
     window_information,
@@ -31,6 +34,7 @@ __all__ = [
     "Fuser",
     "Image",
     "NmfInfo",
+    "NmfRuns",
     "__version__",
     "aggregate_blocks",
     "aggregate_blocks_adjoint",
@@ -41,6 +45,8 @@ __all__ = [
     "hannmean",
     "hannmean_adjoint",
     "nmf",
+    "nmf_runs",
+    "nmf_stream",
     "num_threads",
     "set_num_threads",
     "show_config",
@@ -55,7 +61,7 @@ _LAZY = {  # these need torch or more, which loads on first use
 }
 _SUBPACKAGES = (
     "align", "classify", "cli", "compare", "data", "images", "io", "methods", "metrics", "nets", "ops", "pyramids",
-    "scale", "training",
+    "scale", "sklearn", "training",
 )  # fmt: skip
 _MOVED = {  # what had another name before 0.2
     "baselines": "nmfuse.methods; call nmfuse.fuse(a, b, method=NAME)",

@@ -89,6 +89,97 @@ def test_inner_iterations_match_the_oracle(backend, dtype, inner):
     assert_close(got_H, expected[1], dtype)
 
 
+@pytest.mark.parametrize("inner", [1, 4])
+@pytest.mark.parametrize("shape", SHAPES[1:], ids=str)  # of 1 x 1 the penalties leave rounding errors
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda t: t.__name__)
+def test_hals_matches_the_oracle(dtype, shape, inner):
+    V, W, H = problem(shape, dtype)
+    for penalties, update_W in (({}, True), (PENALTIES, True), ({"l1_H": 0.3, "l2_H": 0.1}, False)):
+        options = {"inner_iter": inner, **penalties}
+        fixed = {} if update_W else {"fixed_W": W}
+        got_W, got_H, info = nmf(V, shape[-1], solver="hals", init=(W, H), max_iter=3, tol=0, **options, **fixed)
+        plain = reference.nmf_hals_ref(V, W, H, iterations=3, update_W=update_W, **options)
+        expected_W, expected_H = reference.nmf_normalize_ref(*plain) if update_W else plain
+        close = {"rtol": 0, "atol": 30 * NMF[np.dtype(dtype)]}  # differences of sums, where updates are quotients
+        np.testing.assert_allclose(got_W, expected_W, **close)
+        np.testing.assert_allclose(got_H, expected_H, rtol=0, atol=close["atol"] * max(expected_H.max(), 1))
+        objective = reference.nmf_objective_ref(V, *plain, **penalties)
+        size = reference.nmf_objective_ref(V, W, H, **penalties)
+        np.testing.assert_allclose(info.objective[-1], objective, rtol=0, atol=NMF[np.dtype(dtype)] * size.max())
+
+
+@pytest.mark.parametrize("penalties", [{}, PENALTIES], ids=["plain", "penalties"])
+def test_the_objective_of_hals_never_rises_and_falls_sooner(penalties):
+    V, _, _ = problem(((), 24, 50, 5))
+    histories = [
+        nmf(V, 5, solver=solver, max_iter=30, tol=0, check_every=1, **penalties)[2].objective
+        for solver in ("mu", "hals")
+    ]
+    assert (np.diff(histories[1]) <= 1e-12 * histories[1][0]).all()
+    assert np.argmax(histories[1] <= histories[0][-1]) <= 15
+
+
+def test_hals_with_zero_rows_and_columns_gives_no_nan():
+    V, _, _ = problem(((), 20, 40, 4))
+    V[3], V[:, 7] = 0, 0
+    for matrix in (V, np.zeros_like(V)):
+        W, H, info = nmf(matrix, 4, solver="hals", max_iter=200, tol=0)
+        assert np.isfinite(W).all()
+        assert np.isfinite(H).all()
+        assert np.isfinite(info.objective).all()
+
+
+@pytest.mark.parametrize("beta", BETAS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda t: t.__name__)
+def test_weights_match_the_oracle(dtype, shape, beta):
+    V, W, H = problem(shape, dtype)
+    rng = np.random.default_rng(1)
+    known = rng.random(V.shape) < 0.8
+    known[..., 0, 0] = True
+    V = np.where(known, V + (0.01 if beta <= 0 else 0), np.nan).astype(dtype)
+    for weights in (known, (known * rng.random(V.shape)).astype(dtype)):
+        options = {"beta": beta, "weights": weights, **PENALTIES}
+        got_W, got_H, info = nmf(V, shape[-1], init=(W, H), max_iter=3, tol=0, **options)
+        plain = reference.nmf_update_ref(V, W, H, iterations=3, **options)
+        expected_W, expected_H = reference.nmf_normalize_ref(*plain)
+        assert_close(got_W, expected_W, dtype)
+        assert_close(got_H, expected_H, dtype)
+        size = reference.nmf_objective_ref(V, W, H, **options)
+        objective = reference.nmf_objective_ref(V, *plain, **options)
+        np.testing.assert_allclose(info.objective[-1], objective, rtol=0, atol=NMF[np.dtype(dtype)] * size.max())
+        assert (np.diff(info.objective, axis=0) <= 1e-6 * size).all()
+
+
+def test_weights_of_one_change_nothing():
+    V, W, H = problem(((), 70, 300, 8))
+    for beta in (2.0, 1.0, 0.5):
+        plain, weighted = (
+            nmf(V, 8, beta=beta, init=(W, H), max_iter=5, tol=0, weights=s) for s in (None, np.ones_like(V))
+        )
+        assert_close(weighted[0], plain[0], np.float64)
+        assert_close(weighted[1], plain[1], np.float64)
+    torch_W = nmf(torch.from_numpy(V), 8, init=(torch.from_numpy(W), torch.from_numpy(H)), max_iter=5, tol=0,
+                  beta=0.5, weights=torch.ones(V.shape, dtype=torch.bool))[0]  # fmt: skip
+    np.testing.assert_array_equal(torch_W.numpy(), weighted[0])
+
+
+@pytest.mark.parametrize("beta", [2.0, 1.0])
+def test_a_fifth_of_the_entries_may_be_missing(beta):
+    """What is not seen is predicted as well as what is: a truth of rank 5 under noise."""
+    rng = np.random.default_rng(3)
+    truth = rng.gamma(1.0, size=(400, 5)) @ rng.gamma(1.0, size=(5, 500))
+    V = np.maximum(truth + 0.3 * rng.standard_normal(truth.shape), 0)
+    known = rng.random(V.shape) >= 0.2
+    errors = []
+    for weights in (np.ones_like(known), known):
+        settings = {"beta": beta, "weights": weights, "max_iter": 300, "tol": 1e-6}
+        W, H, _ = nmf(np.where(weights, V, np.nan).astype(np.float32), 5, **settings)
+        errors.append(np.sqrt(np.mean((V - W @ H)[~known] ** 2)))
+    assert errors[0] < 0.33  # the noise is 0.3
+    assert errors[1] < 1.05 * errors[0]
+
+
 @pytest.mark.parametrize("beta", [2.0, 1.0, 0.5])
 def test_fixed_W_solves_for_H_alone(backend, beta):
     V, W, H = problem(((), 30, 140, 5))
@@ -345,6 +436,14 @@ BAD = {
     "init shape": ({"init": (GOOD, GOOD)}, ValueError, r"init\[0\]: shape \(4, 6\); expected \(4, 2\)"),
     "fixed_W": ({"fixed_W": GOOD[:2]}, ValueError, r"fixed_W: shape \(2, 6\); expected \(4, r\)"),
     "fixed_W dtype": ({"fixed_W": GOOD.astype("f4")}, TypeError, r"fixed_W: dtype float32 is not supported"),
+    "solver": ({"solver": "cd"}, ValueError, r"solver: got 'cd'; expected one of \('mu', 'hals'\)"),
+    "hals": ({"solver": "hals", "beta": 1.0}, ValueError, r"solver: 'hals' with beta=1\.0; it needs beta=2"),
+    "weights": ({"weights": GOOD + 1}, ValueError, r"weights: from 2 to 2; expected numbers in \[0, 1\]"),
+    "weights shape": ({"weights": GOOD[:2]}, ValueError, r"weights: shape \(2, 6\); expected that of V"),
+    "no weights": ({"weights": GOOD > 2}, ValueError, r"weights: all are 0"),
+    "weights dtype": ({"weights": GOOD.astype(int)}, TypeError, r"weights: dtype int64 is not supported"),
+    "hals weights": ({"weights": GOOD, "solver": "hals"}, ValueError, r"weights: they need solver='mu'"),
+    "nan of weight": ({"V": GOOD * np.nan, "weights": GOOD}, ValueError, r"V: contains NaN or inf"),
     "out": ({"out": (np.ones((4, 2)), GOOD)}, ValueError, r"out: shape \(4, 6\); expected \(2, 6\)"),
 }  # fmt: skip
 

@@ -96,12 +96,12 @@ double distance(const dense& a, const dense& b) {
 
 template <class T, class S>
 std::vector<T> factors_of(const matrices<S>& V, matrices<T> W, matrices<T> H, const std::uint8_t* active,
-                          const nmf_options& options, int iterations) {
+                          const nmf_options& options, int iterations, const nmf_weights& weights = {}) {
   std::vector<char> memory(
       static_cast<std::size_t>(nmf_workspace<T>(V.view.batch, V.view.rows, V.view.cols, W.view.cols, options)) + 64);
   void* const aligned = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) % 64;
   const workspace_view workspace{aligned, static_cast<int64_t>(memory.size()) - 64};
-  nmf_update(image_view<const S>(V.view), W.view, H.view, active, options, iterations, workspace, nullptr);
+  nmf_update(image_view<const S>(V.view), weights, W.view, H.view, active, options, iterations, workspace, nullptr);
   std::vector<T> result = W.storage;
   result.insert(result.end(), H.storage.begin(), H.storage.end());
   return result;
@@ -152,6 +152,67 @@ void test_integers(int64_t m, int64_t n, int64_t rank) {
   H.fill(generator, 0.05);
   check(factors_of(V, W, H, nullptr, {}, 2) == factors_of(same, W, H, nullptr, {}, 2), "integers", m, n, rank, 2);
 }
+
+// What stands in V where the weight is 0 changes nothing.
+void test_weights(double beta) {
+  std::mt19937 generator(3);
+  matrices<float> V(2, 70, 330), W(2, 70, 5), H(2, 5, 330);
+  matrices<std::uint8_t> known(2, 70, 330);
+  V.fill(generator, 0.1);
+  W.fill(generator, 0.05);
+  H.fill(generator, 0.05);
+  for (std::size_t e = 0; e < V.storage.size(); ++e) known.storage[e] = generator() % 4 != 0;
+  matrices<float> other(V);
+  for (std::size_t e = 0; e < V.storage.size(); ++e) {
+    if (known.storage[e] == 0) other.storage[e] = NAN;
+  }
+  nmf_options options;
+  options.beta = beta;
+  options.weighted = true;
+  const nmf_weights weights{known.view.data, true, known.view.batch_stride, known.view.row_stride};
+  const std::vector<float> got = factors_of(V, W, H, nullptr, options, 2, weights);
+  check(factors_of(other, W, H, nullptr, options, 2, weights) == got, "weights", 70, 330, 5, beta);
+  check(std::all_of(got.begin(), got.end(), [](float x) { return std::isfinite(x); }), "finite", 70, 330, 5, beta);
+}
+
+// A sweep of HALS finds the minimum in each component, from the formula.
+void test_hals(int64_t m, int64_t n, int64_t rank) {
+  std::mt19937 generator(4);
+  matrices<double> V(1, m, n), W(1, m, rank), H(1, rank, n);
+  V.fill(generator, -0.3);
+  W.fill(generator, 0.05);
+  H.fill(generator, 0.05);
+  nmf_options options;
+  options.hals = true;
+  options.update_W = false;
+  options.l1_H = 0.01;
+  const std::vector<double> got = factors_of(V, W, H, nullptr, options, 1);
+  const dense v = plane_of(V.view, 0), w = plane_of(W.view, 0);
+  dense h = plane_of(H.view, 0);
+  for (int64_t k = 0; k < rank; ++k) {
+    for (int64_t j = 0; j < n; ++j) {
+      double slope = -options.l1_H, curvature = 0;
+      for (int64_t i = 0; i < m; ++i) {
+        double x = 0;
+        for (int64_t l = 0; l < rank; ++l) x += w[i * rank + l] * h[l * n + j];
+        slope += w[i * rank + k] * (v[i * n + j] - x);
+        curvature += w[i * rank + k] * w[i * rank + k];
+      }
+      h[k * n + j] = std::max(h[k * n + j] + slope / curvature, 0.0);
+    }
+  }
+  matrices<double> got_H(H);
+  std::copy_n(got.begin() + static_cast<std::ptrdiff_t>(W.storage.size()), H.storage.size(), got_H.storage.begin());
+  check(distance(plane_of(got_H.view, 0), h) < 1e-11, "hals", m, n, rank, 2);
+  options.update_W = true;
+  options.inner_iter = 2;
+  const std::vector<double> both = factors_of(V, W, H, nullptr, options, 2);
+  for (const int threads : {1, 4}) {
+    set_num_threads(threads);
+    check(factors_of(V, W, H, nullptr, options, 2) == both, "hals for any number of threads", m, n, rank, 2);
+  }
+  set_num_threads(0);
+}
 #endif
 
 void test_inactive_problems_are_left_alone() {
@@ -180,7 +241,7 @@ void test_objective_and_normalize() {
   std::vector<double> memory(static_cast<std::size_t>(nmf_workspace<double>(2, 9, 700, 4, options)) / 8 + 8);
   const workspace_view workspace{memory.data(), static_cast<int64_t>(memory.size() * 8)};
   double before[2], after[2];
-  nmf_objective<double>(image_view<const double>(V.view), W.view, H.view, options, before, workspace, nullptr);
+  nmf_objective<double>(image_view<const double>(V.view), {}, W.view, H.view, options, before, workspace, nullptr);
   for (int64_t b = 0; b < 2; ++b) {
     const dense v = plane_of(V.view, b), w = plane_of(W.view, b), h = plane_of(H.view, b);
     double expected = 0;
@@ -196,7 +257,7 @@ void test_objective_and_normalize() {
   }
   nmf_normalize<double>(W.view, H.view, workspace, nullptr);
   options.l1_W = 0;
-  nmf_objective<double>(image_view<const double>(V.view), W.view, H.view, options, after, workspace, nullptr);
+  nmf_objective<double>(image_view<const double>(V.view), {}, W.view, H.view, options, after, workspace, nullptr);
   double last = 1e300;
   for (int64_t k = 0; k < 4; ++k) {
     double w = 0, h = 0;
@@ -233,6 +294,9 @@ int main(int count, char**) {
 #if !defined(NMFUSE_SIMT)
   test_integers<std::uint8_t>(70, 600, 8);
   test_integers<std::uint16_t>(130, 700, 11);
+  for (const double beta : {2.0, 1.0, 0.5}) test_weights(beta);
+  test_hals(70, 600, 8);
+  test_hals(130, 70, 11);
 #endif
   test_inactive_problems_are_left_alone();
   test_objective_and_normalize();

@@ -7,12 +7,16 @@ from nmfuse.kernels.blocks import aggregate_blocks, aggregate_blocks_adjoint
 from nmfuse.kernels.errors import CudaError, CudaUnavailable
 from nmfuse.kernels.hannmean import hannmean, hannmean_adjoint
 from nmfuse.kernels.information import window_information
-from nmfuse.kernels.nmf import NmfInfo, nmf
+from nmfuse.kernels.nmf import nmf
+from nmfuse.kernels.problem import NmfInfo
+from nmfuse.kernels.runs import NmfRuns, nmf_runs
+from nmfuse.kernels.stream import nmf_stream
 
 __all__ = [
     "CudaError",
     "CudaUnavailable",
     "NmfInfo",
+    "NmfRuns",
     "aggregate_blocks",
     "aggregate_blocks_adjoint",
     "cuda",
@@ -20,6 +24,8 @@ __all__ = [
     "hannmean",
     "hannmean_adjoint",
     "nmf",
+    "nmf_runs",
+    "nmf_stream",
     "num_threads",
     "set_num_threads",
     "window_information",

@@ -27,6 +27,7 @@ class Operations(Protocol):
 
     dtypes: dict[str, tuple[str, ...]]  # by operation
     max_hann_size: int
+    nmf_solvers: tuple[str, ...]
 
     def describe(self, x: Array, stream: int | None = None) -> dict[str, Any]: ...
     def is_capturing(self, stream: int | None) -> bool: ...
@@ -91,6 +92,8 @@ class Operations(Protocol):
         l2_H: float = 0.0,
         inner_iter: int = 1,
         update_W: bool = True,
+        hals: bool = False,
+        weighted: bool = False,
     ) -> Options: ...
     def nmf_workspace(self, dtype: str, batch: int, m: int, n: int, rank: int, options: Options) -> int: ...
     def nmf_update(
@@ -102,6 +105,7 @@ class Operations(Protocol):
         options: Options,
         iterations: int,
         workspace: Array,
+        weights: Array | None = None,
         stream: int | None = None,
     ) -> None: ...
     def nmf_objective(
@@ -112,6 +116,7 @@ class Operations(Protocol):
         options: Options,
         objective: Array,
         workspace: Array,
+        weights: Array | None = None,
         stream: int | None = None,
     ) -> None: ...
     def nmf_settle(
@@ -135,6 +140,30 @@ class CpuOperations(Operations, Protocol):
     compiler: str
     flags: str
 
+    def sparse_nmf_workspace(self, starts: Array, positions: Array, values: Array, width: int, rank: int) -> int: ...
+    def sparse_nmf_update(
+        self,
+        starts: Array,
+        positions: Array,
+        values: Array,
+        A: Array,
+        B: Array,
+        rank: int,
+        options: Options,
+        iterations: int,
+        workspace: Array,
+    ) -> None: ...
+    def sparse_nmf_objective(
+        self,
+        starts: Array,
+        positions: Array,
+        values: Array,
+        A: Array,
+        B: Array,
+        rank: int,
+        options: Options,
+        workspace: Array,
+    ) -> float: ...
     def isa(self) -> str: ...
     def num_threads(self) -> int: ...
     def set_num_threads(self, n: int) -> None: ...

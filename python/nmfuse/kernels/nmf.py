@@ -1,83 +1,32 @@
-"""Non-negative matrix factorization by multiplicative updates."""
+"""Non-negative matrix factorization by multiplicative updates or HALS."""
 
 from __future__ import annotations
 
 import math
-from functools import cached_property
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nmfuse.kernels._array import CPU, AnyArray, Array, take
 from nmfuse.kernels._native import native_for
+from nmfuse.kernels._sparse import SparseProblem, as_sparse
 from nmfuse.kernels.checks import check_count
+from nmfuse.kernels.problem import NmfInfo, Problem
 
 if TYPE_CHECKING:
-    from nmfuse.kernels._operations import Operations, Options
+    from nmfuse.kernels._operations import Operations
 
 FLOOR = 1e-12  # as kFactorFloor in csrc/nmfuse/nmf.h: a factor that reached zero could not leave it
-_UNINTERRUPTED_FLOPS = 5e9  # at most this much work in one native call, so that Ctrl-C is heard within a second
-
-
-class NmfInfo:
-    """How a factorization went; what a CUDA device knows of it is read when it is asked for.
-
-    Attributes
-    ----------
-    objective : float64 array, shape (checks, ...)
-        The objective at the start and at every check; the last row is that of the returned factors.
-    iterations : int array, shape (checks,)
-        After how many iterations each check was made.
-    n_iter : int array, shape (...)
-        Iterations done, for each problem of the batch.
-    converged : bool array, shape (...)
-        Whether `tol` was reached before `max_iter`.
-    """
-
-    def __init__(self, history: AnyArray, active: AnyArray, checked_at: list[int], batch: tuple[int, ...]) -> None:
-        self._history, self._active = history, active  # (checks, problems), on the device of V
-        self._checked_at, self._batch = checked_at, batch
-
-    @cached_property
-    def _flags(self) -> np.ndarray:
-        """Which problems were active after each check, up to the one that stopped the last: (checks, problems)."""
-        flags = self._active.to_host()[: len(self._checked_at)].astype(bool)
-        return flags[: 1 + int(flags.any(axis=1).sum())]
-
-    @cached_property
-    def iterations(self) -> np.ndarray:
-        """After how many iterations each check was made."""
-        return np.array(self._checked_at[: len(self._flags)])
-
-    @cached_property
-    def objective(self) -> np.ndarray:
-        """The objective at the start and at every check."""
-        return self._history.to_host()[: len(self._flags)].reshape((-1, *self._batch))
-
-    @cached_property
-    def n_iter(self) -> np.ndarray:
-        """Iterations done, for each problem."""
-        steps: np.ndarray = np.diff(self.iterations) @ self._flags[:-1]
-        return steps.reshape(self._batch)
-
-    @cached_property
-    def converged(self) -> np.ndarray:
-        """Whether `tol` was reached before `max_iter`, for each problem."""
-        return ~np.asarray(self._flags[-1], bool).reshape(self._batch)
-
-    def multiply(self, factor: float) -> None:
-        """Give the objective another scale, as that of V is given back."""
-        self._history.data[...] *= factor
-
-    def __repr__(self) -> str:
-        return f"NmfInfo(n_iter={self.n_iter}, converged={self.converged}, objective={self.objective[-1]})"
 
 
 def nmf(
     V: Array,
     rank: int | None = None,
     *,
+    solver: str = "mu",
     beta: float = 2.0,
+    weights: Array | None = None,
     init: str | tuple[Array, Array] = "random",
     seed: int = 0,
     max_iter: int = 200,
@@ -91,10 +40,11 @@ def nmf(
     inner_iter: int = 1,
     out: tuple[Array, Array] | None = None,
 ) -> tuple[Array, Array, NmfInfo]:
-    """Factorize ``V ~ W @ H`` with all entries non-negative, by multiplicative updates, H first and then W.
+    """Factorize ``V ~ W @ H`` with all entries non-negative, H first and then W in each iteration.
 
-    Minimises ``d_beta(V | W H) + l1_W sum(W) + l2_W/2 sum(W^2) + l1_H sum(H) + l2_H/2 sum(H^2)``. With ``beta=2`` (half
-    the squared error) V is read from memory once an iteration. The result has the same bits for any thread count.
+    Minimises ``d_beta(V | W H) + l1_W sum(W) + l2_W/2 sum(W^2) + l1_H sum(H) + l2_H/2 sum(H^2)``, where with `weights`
+    each entry of the divergence is multiplied by its weight. With ``beta=2`` (half the squared error) and no weights V
+    is read from memory once an iteration. The result has the same bits for any thread count.
 
     On a CUDA device everything is queued on the caller's stream. Values are checked once, before the first iteration,
     which waits for the stream; with ``tol=0`` nothing else waits until `info` is read. While a CUDA graph is recorded,
@@ -106,11 +56,19 @@ def nmf(
     V : array, shape (..., m, n)
         float32 or float64, finite and non-negative (positive for ``beta <= 0``); NumPy, torch or CuPy. On the CPU also
         uint8 or uint16, read as they are: the factors are float32, the same as those of V as float32. Leading axes are
-        independent problems. Floats whose largest is below 2^-14 or above 2^40 are scaled by a power of two inside.
+        independent problems. Also a sparse matrix on the CPU (SciPy CSR or CSC, torch sparse_csr or sparse_csc), for
+        ``beta`` 2 or 1: only its entries are read, and of a CSR one W comes first. Dense floats whose largest is below
+        2^-14 or above 2^40 are scaled by a power of two inside.
     rank : int
         r, from 1 to min(m, n). May be left out with `fixed_W`.
+    solver : {"mu", "hals"}
+        Multiplicative updates, for every divergence; or hierarchical alternating least squares (coordinate descent,
+        component by component), for ``beta=2`` on the CPU, which needs fewer iterations.
     beta : float
         The divergence: 2 Frobenius, 1 Kullback-Leibler, 0 Itakura-Saito, or any other number.
+    weights : array, shape (..., m, n), optional
+        How much each entry of V counts, in [0, 1]: bool (whether it is known) or of V's floating dtype. Where it is 0,
+        V may be anything, NaN too: ``weights=~numpy.isnan(V)``. On the CPU, for ``solver="mu"``.
     init : {"random", "nndsvda"} or (W, H)
         "random" draws ``|N(0, 1)| * sqrt(mean(V) / r)``, alike (to rounding) for every library and device; "nndsvda" is
         the non-negative double SVD with zeros filled by the mean (a zero could not leave zero); or the factors to start
@@ -128,8 +86,8 @@ def nmf(
     fixed_W : array, shape (..., m, r), optional
         Solve for H only, with this W.
     inner_iter : int
-        Updates of each factor for each pass over V (accelerated multiplicative updates), of which two to ten pay;
-        ``beta=2`` only.
+        Updates of each factor for each pass over V (accelerated updates), of which two to ten pay; ``beta=2`` without
+        weights only.
     out : (W, H), optional
         Arrays to write the factors into.
 
@@ -147,13 +105,15 @@ def nmf(
     TypeError
         For a dtype or kind of array that is not supported.
     ValueError
-        For negative, NaN or infinite entries, a rank above min(m, n), or shapes that do not match.
+        For negative, NaN or infinite entries, a rank above min(m, n), shapes that do not match, or what a solver or a
+        device does not do.
 
     References
     ----------
     Lee & Seung, NIPS 13 (2001); Fevotte & Idier, Neural Computation 23 (2011), Eqs. 4.1-4.3 (the exponent that keeps
-    the objective falling); Gillis & Glineur, Neural Computation 24 (2012) (`inner_iter`); Boutsidis & Gallopoulos,
-    Pattern Recognition 41 (2008) ("nndsvda").
+    the objective falling); Cichocki & Phan, IEICE Trans. Fundamentals E92-A (2009) ("hals"); Gillis & Glineur, Neural
+    Computation 24 (2012) (`inner_iter`); Boutsidis & Gallopoulos, Pattern Recognition 41 (2008) ("nndsvda"); Ho, PhD
+    thesis, UC Louvain (2008) (`weights`).
 
     Examples
     --------
@@ -163,13 +123,19 @@ def nmf(
     >>> np.allclose(W @ H, V)
     True
     """
-    values = take(V, "V")
+    lines = as_sparse(V)
+    values = take(V if lines is None else lines.data, "V")
     native, stream = native_for(values)
-    values.require("V", native.dtypes["nmf"])
-    values = values.plain()
-    if 0 in values.shape:
-        raise ValueError(f"V: shape {values.shape} is empty; expected at least one row and one column")
-    batch, (m, n) = values.shape[:-2], values.shape[-2:]
+    if lines is None:
+        values.require("V", native.dtypes["nmf"])
+    else:
+        values.require("V", native.dtypes["sparse_nmf"], ndim=1)
+    if solver not in native.nmf_solvers:
+        raise ValueError(f"solver: got {solver!r}; expected one of {native.nmf_solvers} on this device")
+    shape = values.shape if lines is None else lines.shape
+    if 0 in shape:
+        raise ValueError(f"V: shape {tuple(shape)} is empty; expected at least one row and one column")
+    batch, (m, n) = shape[:-2], shape[-2:]
     fixed = None
     if fixed_W is not None:
         fixed = _factor(fixed_W, "fixed_W", values, (*batch, m, None))
@@ -178,22 +144,35 @@ def nmf(
             raise ValueError(f"rank: got {rank}, but fixed_W has {fixed.shape[-1]} columns; leave rank out")
     rank = _check_rank(rank, m, n, fixed=fixed_W is not None)
     _check_numbers(beta, seed, max_iter, tol, check_every, inner_iter)
+    if beta != 2 and solver == "hals":
+        raise ValueError(f"solver: 'hals' with beta={beta}; it needs beta=2, for others pass solver='mu'")
+    shares = None
+    if weights is not None:
+        if solver == "hals" or inner_iter > 1:
+            raise ValueError("weights: they need solver='mu' and inner_iter=1")
+        shares = _take_weights(weights, values, native)
     penalties = {"l1_W": l1_W, "l1_H": l1_H, "l2_W": l2_W, "l2_H": l2_H}
     for name, value in penalties.items():
         if not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{name}: got {value!r}; expected a non-negative number")
+    if lines is not None:
+        settings = {"beta": float(beta), "hals": solver == "hals", "inner_iter": inner_iter, **penalties}
+        if weights is not None or out is not None:
+            raise ValueError("weights, out: not supported where V is sparse; leave them out or pass V.toarray()")
+        return _factorize_sparse(V, lines, rank, init, seed, fixed, max_iter, float(tol), check_every, settings)
+    values = values.plain()
     capturing = stream is not None and native.is_capturing(stream)
     if capturing and (tol > 0 or not isinstance(init, tuple)):
         raise ValueError("init, tol: a CUDA graph records work on data not known yet; pass init=(W, H) and tol=0")
 
-    exponent = 0 if capturing else _far_exponent(_check_values(values, "V", positive=beta <= 0))
-    given = _start(values, rank, init, seed, fixed, look=not capturing)
+    exponent = 0 if capturing else _far_exponent(_check_values(values, "V", shares, positive=beta <= 0))
+    given = _start(values, rank, init, seed, fixed, shares, look=not capturing)
     if exponent:
         scale = 2.0**-exponent  # exact; V and H times it are of order 1
         began = init if isinstance(init, str) else (given[0].data, given[1].data * scale)
         factor_W, factor_H, info = nmf(
-            values.data * scale, rank, beta=beta, init=began, seed=seed, max_iter=max_iter, tol=tol,
-            check_every=check_every, l1_W=l1_W * scale**beta, l2_W=l2_W * scale**beta,
+            values.data * scale, rank, solver=solver, beta=beta, weights=weights, init=began, seed=seed,
+            max_iter=max_iter, tol=tol, check_every=check_every, l1_W=l1_W * scale**beta, l2_W=l2_W * scale**beta,
             l1_H=l1_H * scale ** (beta - 1), l2_H=l2_H * scale ** (beta - 2),
             fixed_W=fixed_W, inner_iter=inner_iter, out=out,
         )  # fmt: skip
@@ -212,62 +191,58 @@ def nmf(
         beta=float(beta),
         inner_iter=inner_iter,
         update_W=fixed is None,
+        hals=solver == "hals",
+        weighted=shares is not None,
         **{k: float(v) for k, v in penalties.items()},
     )
-    solver = _Solver(native, stream, values, W, H, options)
-    info = solver.run(max_iter, float(tol), check_every, inner_iter)
+    problem = Problem(native, stream, values, W, H, options, shares)
+    info = problem.run(max_iter, float(tol), check_every, inner_iter)
     if fixed is None:
-        native.nmf_normalize(W.data, H.data, solver.workspace, stream)
+        native.nmf_normalize(W.data, H.data, problem.workspace, stream)
     return W.data, H.data, info
 
 
-class _Solver:
-    """One factorization in flight: the factors, the native module, and its scratch memory."""
-
-    def __init__(
-        self, native: Operations, stream: int | None, V: AnyArray, W: AnyArray, H: AnyArray, options: Options
-    ) -> None:
-        self.native, self.stream, self.options = native, stream, options
-        self.given, self.V, self.W, self.H = V, V.data, W.data, H.data
-        self.batch = V.shape[:-2]
-        self.count, (m, n), rank = V.planes, V.shape[-2:], W.shape[-1]
-        self.flops = 4.0 * self.count * m * n * rank
-        needed = native.nmf_workspace(W.dtype, self.count, m, n, rank, options)
-        self.workspace = V.empty((needed,), "uint8").data
-
-    def update(self, active: Array, iterations: int, inner_iter: int) -> None:
-        at_once = iterations
-        if self.stream is None:
-            at_once = max(1, int(_UNINTERRUPTED_FLOPS / (self.flops * inner_iter)))
-        for done in range(0, iterations, at_once):
-            count = min(at_once, iterations - done)
-            self.native.nmf_update(self.V, self.W, self.H, active, self.options, count, self.workspace, self.stream)
-
-    def run(self, max_iter: int, tol: float, check_every: int, inner_iter: int) -> NmfInfo:
-        """Iterate; on a device nothing waits: flags of problems that still fall come back while work goes on."""
-        checked_at = [0, *range(check_every, max_iter, check_every)] + ([max_iter] if max_iter > 0 else [])
-        all_history = self.given.empty((len(checked_at), self.count), "float64")
-        all_active = self.given.empty((len(checked_at), self.count), "uint8")
-        history, active = all_history.data, all_active.data
-        active[...] = 1
-        readback = self.native.FlagReadback()
-        self.objective(history[0])
-        done = 0
-        for done in range(1, len(checked_at)):
-            self.update(active[done - 1], checked_at[done] - checked_at[done - 1], inner_iter)
-            self.objective(history[done])
-            if tol > 0:
-                self.native.nmf_settle(
-                    history[0], history[done - 1], history[done], tol, active[done - 1], active[done], self.stream
-                )
-                if readback.idle() and readback.any():
-                    readback.start(active[done], self.stream)
-                if readback.idle() and not readback.any():
-                    break
-        return NmfInfo(all_history, all_active, checked_at[: done + 1], self.batch)
-
-    def objective(self, values: Array) -> None:
-        self.native.nmf_objective(self.V, self.W, self.H, self.options, values, self.workspace, self.stream)
+def _factorize_sparse(
+    V: Array,
+    lines: Any,
+    rank: int,
+    init: str | tuple[Array, Array],
+    seed: int,
+    fixed_W: AnyArray | None,
+    max_iter: int,
+    tol: float,
+    check_every: int,
+    settings: dict[str, Any],
+) -> tuple[Array, Array, NmfInfo]:
+    (m, n), values = lines.shape, take(lines.data, "V")
+    if settings["beta"] not in (1, 2):
+        raise ValueError(f"beta: got {settings['beta']} for a sparse V; expected 2 or 1, or pass V.toarray()")
+    if values.shape[0]:
+        _check_values(values, "V")
+    if isinstance(init, tuple):
+        W, H = _given(init, values, (m, rank), (rank, n))
+        start = W.to_host(), H.to_host()
+    elif init == "random":
+        mean = lines.data.sum(dtype=np.float64) / m / n
+        start = _random((), m, n, rank, seed, np.sqrt(mean / rank), values.dtype)
+    else:
+        raise ValueError(f"init: got {init!r} for a sparse V; expected 'random' or (W, H)")
+    if fixed_W is not None:
+        start = fixed_W.to_host(), start[1]
+    floor = 0.0 if settings["hals"] else FLOOR
+    W_start = start[0] if fixed_W is not None else np.maximum(start[0], floor)
+    by_columns = lines if fixed_W is None else lines.tocsc()  # where W comes second, and may stay as it is
+    problem = SparseProblem(
+        by_columns, W_start, np.maximum(start[1], floor), update_W=fixed_W is None, **settings
+    )  # fmt: skip
+    info = problem.run(max_iter, tol, check_every, settings["inner_iter"])
+    factors = problem.W.copy(), problem.H.copy()
+    if fixed_W is None:
+        problem.native.nmf_normalize(*factors, problem.workspace, None)
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(V, torch.Tensor):
+        return torch.from_numpy(factors[0]), torch.from_numpy(factors[1]), info
+    return *factors, info
 
 
 def _check_rank(rank: int | None, m: int, n: int, *, fixed: bool) -> int:
@@ -301,11 +276,36 @@ def _dtype_of_factors(V: AnyArray) -> str:
     return V.dtype if V.dtype.startswith("float") else "float32"
 
 
-def _check_values(x: AnyArray, name: str, *, positive: bool = False) -> float:
-    """Refuse what no divergence can factorize."""
+def _take_weights(weights: Array, V: AnyArray, native: Operations) -> AnyArray:
+    """Check weights against V; bool becomes what the kernels read, bytes of 0 and 1."""
+    shares = take(weights, "weights")
+    if not native.dtypes["nmf_weights"]:
+        raise ValueError("weights: they are supported on the CPU only; pass numpy.asarray(V)")
+    shares.require("weights", ("bool", _dtype_of_factors(V)))
+    shares.require_place("weights", V)
+    if shares.shape != V.shape:
+        raise ValueError(f"weights: shape {shares.shape}; expected that of V, {V.shape}")
+    if shares.dtype == "bool":
+        return take(shares.plain().to_host().view(np.uint8), "weights")
+    low, high = shares.range()
+    if not (low >= 0 and high <= 1):
+        raise ValueError(f"weights: from {low:g} to {high:g}; expected numbers in [0, 1]")
+    return shares.plain()
+
+
+def _check_values(x: AnyArray, name: str, weights: AnyArray | None = None, *, positive: bool = False) -> float:
+    """Refuse what no divergence can factorize; entries of weight 0 are not looked at."""
+    if weights is not None:
+        known = x.to_host()[weights.to_host() > 0]
+        if not known.size:
+            raise ValueError("weights: all are 0; expected some entries that are known")
+        x = take(known, name)
     low, high = x.range()
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise ValueError(f"{name}: contains NaN or inf; expected finite entries, replace them first")
+        how = "expected finite entries, replace them first"
+        if name == "V" and weights is None:
+            how += " or pass weights=numpy.isfinite(V)"
+        raise ValueError(f"{name}: contains NaN or inf; {how}")
     if low < 0:
         raise ValueError(f"{name}: contains negative entries (least {low:g}); shift or clip it first")
     if positive and low == 0:
@@ -333,6 +333,7 @@ def _start(
     init: str | tuple[Array, Array],
     seed: int,
     fixed_W: AnyArray | None,
+    weights: AnyArray | None,
     *,
     look: bool,
 ) -> tuple[AnyArray, AnyArray]:
@@ -341,23 +342,13 @@ def _start(
     if look and fixed_W is not None:
         _check_values(fixed_W, "fixed_W")
     if isinstance(init, tuple):
-        if len(init) != 2:
-            raise ValueError(f"init: a tuple of {len(init)}; expected (W, H)")
-        W, H = (
-            _factor(init[0], "init[0]", V, (*batch, m, rank)),
-            _factor(init[1], "init[1]", V, (*batch, rank, n)),
-        )
-        if look:
-            _check_values(W, "init[0]")
-            _check_values(H, "init[1]")
+        W, H = _given(init, V, (*batch, m, rank), (*batch, rank, n), look=look)
     elif init == "random":
-        rng = np.random.default_rng(seed)
-        scale = np.sqrt(V.means() / rank)[..., None, None]
-        W, H = (
-            V.from_numpy((np.abs(rng.standard_normal((*batch, *shape))) * scale).astype(_dtype_of_factors(V)))
-            for shape in ((m, rank), (rank, n))
-        )
+        scale = np.sqrt(_means(V, weights) / rank)[..., None, None]
+        W, H = (V.from_numpy(x) for x in _random(batch, m, n, rank, seed, scale, _dtype_of_factors(V)))
     elif init == "nndsvda":
+        if weights is not None:
+            raise ValueError("init: 'nndsvda' needs every entry of V; with weights pass 'random' or (W, H)")
         if V.device[0] != CPU:
             raise ValueError("init: 'nndsvda' runs on the CPU only; pass init=(W, H) made there, or 'random'")
         W, H = (
@@ -367,6 +358,40 @@ def _start(
     else:
         raise ValueError(f"init: got {init!r}; expected 'random', 'nndsvda' or (W, H)")
     return (W if fixed_W is None else fixed_W), H
+
+
+def _given(
+    init: tuple[Array, Array], V: AnyArray, of_W: tuple[int, ...], of_H: tuple[int, ...], *, look: bool = True
+) -> tuple[AnyArray, AnyArray]:
+    """Return the factors that the caller gave to start from, checked against V."""
+    if len(init) != 2:
+        raise ValueError(f"init: a tuple of {len(init)}; expected (W, H)")
+    W, H = _factor(init[0], "init[0]", V, of_W), _factor(init[1], "init[1]", V, of_H)
+    if look:
+        _check_values(W, "init[0]")
+        _check_values(H, "init[1]")
+    return W, H
+
+
+def _random(
+    batch: tuple[int, ...], m: int, n: int, rank: int, seed: int, scale: Any, dtype: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the factors to start from."""
+    rng = np.random.default_rng(seed)
+    W = (np.abs(rng.standard_normal((*batch, m, rank))) * scale).astype(dtype)
+    return W, (np.abs(rng.standard_normal((*batch, rank, n))) * scale).astype(dtype)
+
+
+def _means(V: AnyArray, weights: AnyArray | None) -> np.ndarray:
+    """Return the mean of each problem, weighted."""
+    if weights is None:
+        return V.means()
+    shares = weights.to_host()
+    known = np.where(shares > 0, V.to_host(), 0)
+    means: np.ndarray = np.einsum("...ij,...ij->...", known, shares, dtype=np.float64) / np.maximum(
+        shares.sum((-2, -1), dtype=np.float64), np.finfo(np.float64).tiny
+    )
+    return means
 
 
 def _nndsvd(V: np.ndarray, rank: int, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

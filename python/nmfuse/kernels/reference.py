@@ -180,14 +180,23 @@ def nmf_exponent_ref(beta: float, l2: float) -> float:
     return 1.0 if beta <= 2 else 1 / (beta - 1)
 
 
-def _nmf_gradient_parts(V: Float64, W: Float64, H: Float64, beta: float) -> tuple[Float64, Float64]:
+def _nmf_gradient_parts(
+    V: Float64, W: Float64, H: Float64, beta: float, weights: Float64 | None = None
+) -> tuple[Float64, Float64]:
     """Minus and plus part of the gradient in H; swap and transpose everything for W."""
+    S, V = _weighted(V, weights)
     WH = W @ H
     Wt = np.swapaxes(W, -1, -2)
     if beta == 2:
-        return Wt @ V, Wt @ WH
+        return Wt @ (S * V), Wt @ (S * WH)
     WH = np.maximum(WH, PRODUCT_FLOOR)
-    return Wt @ (WH ** (beta - 2) * V), Wt @ WH ** (beta - 1)
+    return Wt @ (S * WH ** (beta - 2) * V), Wt @ (S * WH ** (beta - 1))
+
+
+def _weighted(V: Float64, weights: Float64 | None) -> tuple[Float64, Float64]:
+    """Return the weights, 1 where none are given, and V with zeros where they are zero."""
+    S = np.ones_like(V) if weights is None else np.asarray(weights, np.float64)
+    return S, np.where(S > 0, V, 0)
 
 
 def nmf_update_ref(
@@ -196,6 +205,7 @@ def nmf_update_ref(
     H: ArrayLike,
     *,
     beta: float = 2.0,
+    weights: ArrayLike | None = None,
     l1_W: float = 0.0,
     l1_H: float = 0.0,
     l2_W: float = 0.0,
@@ -214,12 +224,50 @@ def nmf_update_ref(
         return np.swapaxes(x, -1, -2)
 
     V, W, H = (np.asarray(x, np.float64) for x in (V, W, H))
+    S = np.ones_like(V) if weights is None else np.asarray(weights, np.float64)
     for _ in range(iterations):
         for _ in range(inner_iter):
-            H = updated(H, *_nmf_gradient_parts(V, W, H, beta), l1_H, l2_H)
+            H = updated(H, *_nmf_gradient_parts(V, W, H, beta, S), l1_H, l2_H)
         for _ in range(inner_iter if update_W else 0):
-            minus, plus = _nmf_gradient_parts(transposed(V), transposed(H), transposed(W), beta)
+            minus, plus = _nmf_gradient_parts(transposed(V), transposed(H), transposed(W), beta, transposed(S))
             W = updated(W, transposed(minus), transposed(plus), l1_W, l2_W)
+    return W, H
+
+
+def nmf_hals_ref(
+    V: ArrayLike,
+    W: ArrayLike,
+    H: ArrayLike,
+    *,
+    l1_W: float = 0.0,
+    l1_H: float = 0.0,
+    l2_W: float = 0.0,
+    l2_H: float = 0.0,
+    inner_iter: int = 1,
+    update_W: bool = True,
+    iterations: int = 1,
+) -> tuple[Float64, Float64]:
+    """Sweeps of HALS (Cichocki & Phan 2009), `inner_iter` over H first and then as many over W with the new H."""
+
+    def swept(V: Float64, W: Float64, H: Float64, l1: float, l2: float) -> Float64:
+        H = H.copy()
+        for k in range(H.shape[-2]):
+            w = W[..., :, k]
+            others = V - W @ H + w[..., :, None] * H[..., None, k, :]
+            curvature = (w * w).sum(-1)[..., None] + l2
+            best = np.maximum(((w[..., :, None] * others).sum(-2) - l1) / np.maximum(curvature, _TINY), 0)
+            H[..., k, :] = np.where(curvature > _TINY, best, H[..., k, :])
+        return H
+
+    def transposed(x: Float64) -> Float64:
+        return np.swapaxes(x, -1, -2)
+
+    V, W, H = (np.asarray(x, np.float64) for x in (V, W, H))
+    for _ in range(iterations):
+        for _ in range(inner_iter):
+            H = swept(V, W, H, l1_H, l2_H)
+        for _ in range(inner_iter if update_W else 0):
+            W = transposed(swept(transposed(V), transposed(H), transposed(W), l1_W, l2_W))
     return W, H
 
 
@@ -229,13 +277,15 @@ def nmf_objective_ref(
     H: ArrayLike,
     *,
     beta: float = 2.0,
+    weights: ArrayLike | None = None,
     l1_W: float = 0.0,
     l1_H: float = 0.0,
     l2_W: float = 0.0,
     l2_H: float = 0.0,
 ) -> Float64:
-    """d_beta(V | W H) + l1 sum(x) + l2 / 2 sum(x^2) of both factors, one number for each problem."""
+    """Weighted d_beta(V | W H) + l1 sum(x) + l2 / 2 sum(x^2) of both factors, one number for each problem."""
     V, W, H = (np.asarray(x, np.float64) for x in (V, W, H))
+    S, V = _weighted(V, None if weights is None else np.asarray(weights, np.float64))
     WH = W @ H
     if beta == 2:
         divergence = (V - WH) ** 2 / 2
@@ -244,10 +294,11 @@ def nmf_objective_ref(
         if beta == 1:
             divergence = V * np.log(np.where(V > 0, V, WH) / WH) - V + WH
         elif beta == 0:
+            V = np.where(S > 0, V, WH)
             divergence = V / WH - np.log(V / WH) - 1
         else:
             divergence = (V**beta + (beta - 1) * WH**beta - beta * V * WH ** (beta - 1)) / (beta * (beta - 1))
-    objective: Float64 = divergence.sum((-2, -1))
+    objective: Float64 = (S * divergence).sum((-2, -1))
     for factor, l1, l2 in ((W, l1_W, l2_W), (H, l1_H, l2_H)):
         objective = objective + l1 * factor.sum((-2, -1)) + l2 / 2 * (factor**2).sum((-2, -1))
     return objective
@@ -257,6 +308,7 @@ def nmf_normalize_ref(W: ArrayLike, H: ArrayLike) -> tuple[Float64, Float64]:
     """Scale the columns of W to length 1 and sort by falling norm of the rows of H; ties keep their order."""
     W, H = (np.asarray(x, np.float64) for x in (W, H))
     scale = np.linalg.norm(W, axis=-2, keepdims=True)
+    scale[scale == 0] = 1
     W, H = W / scale, H * np.swapaxes(scale, -1, -2)
     order = np.argsort(-np.linalg.norm(H, axis=-1), axis=-1, kind="stable")
     W, H = np.take_along_axis(W, order[..., None, :], -1), np.take_along_axis(H, order[..., :, None], -2)
