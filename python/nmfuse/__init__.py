@@ -61,7 +61,7 @@ _LAZY = {  # these need torch or more, which loads on first use
 }
 _SUBPACKAGES = (
     "align", "classify", "cli", "compare", "data", "images", "integrations", "io", "methods", "metrics", "nets", "ops",
-    "pyramids", "sklearn", "training",
+    "pyramids", "scale", "sklearn", "training",
 )  # fmt: skip
 _MOVED = {  # what had another name before 0.2
     "baselines": "nmfuse.methods; call nmfuse.fuse(a, b, method=NAME)",

@@ -272,6 +272,7 @@ def fuse(
     from nmfuse.cli.folders import is_of_folders, run_folders
     from nmfuse.cli.fusing import run_fuse
     from nmfuse.cli.streams import files_for_streams
+    from nmfuse.cli.tiling import are_large, run_tiles
 
     if groups is not None or is_of_folders(images) or (pattern and all(path.is_dir() for path in images)):
         _refuse(
@@ -304,6 +305,27 @@ def fuse(
     else:
         _refuse({"--suffix": suffix}, "is for folders and for -o -; the suffix of --output says the format")
     with files_for_streams(images, output, suffix or ".png") as (paths, target):
+        if are_large(paths):
+            in_memory: dict[str, Any] = {
+                "--align": align,
+                "--resample-to": resample_to,
+                "--resize": resize,
+                "--match": match,
+            }
+            in_memory |= {"--explain": explain, "--report": report, "--profile": profile, "--balance": balance}
+            in_memory |= {"--bands": bands, "--nodata": nodata is not None, "--fill": fill is not None}
+            _refuse(in_memory, "is not for images larger than memory, fused in tiles")
+            run_tiles(
+                fuser,
+                paths,
+                target,
+                window=_windows(window, len(paths)),
+                data_range=options["data_range"],
+                output=dtype,
+                overwrite=overwrite,
+            )
+            print(output)
+            return
         run_fuse(
             fuser,
             paths,

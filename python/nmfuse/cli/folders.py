@@ -24,9 +24,9 @@ from nmfuse.cli.fusing import run_fuse
 from nmfuse.cli.progress import progress_bar, say_alone
 from nmfuse.fuser import Fuser
 from nmfuse.io import SourceSet, check_file, find_brackets, find_sets, is_image, is_one_source, match_sets
-from nmfuse.io.formats import can_be_written, refuse_what_does_not_fit, split_page, split_suffix
+from nmfuse.io.formats import can_be_written, is_folder, refuse_what_does_not_fit, split_page, split_suffix
 from nmfuse.io.locks import LOCK_FILE, locked
-from nmfuse.io.output import leftovers
+from nmfuse.io.output import leftovers, remove
 from nmfuse.kernels import num_threads
 from nmfuse.processes import run_each
 
@@ -80,7 +80,7 @@ class Work:
                 if not held:
                     return Outcome(BUSY)
                 for path in (path for output in job.outputs for path in self.left.get(str(output), ())):
-                    path.unlink(missing_ok=True)
+                    remove(path)
                 if job.done and not self.overwrite:
                     return Outcome(BEFORE, job.done)
                 first, *instead = job.outputs
@@ -124,7 +124,7 @@ def run_folders(
 ) -> None:
     """Fuse every set into a folder; say what has no partner, what failed, and how many there are of each."""
     windows(2)  # a mistake in them is one of every set
-    if not folder.is_dir() and (folder.exists() or is_image(folder)):
+    if is_folder(folder) or (not folder.is_dir() and (folder.exists() or is_image(folder))):
         raise ValueError(f"{folder}: is no folder; of whole folders the results go to one (made if missing)")
     sets, alone = _find(sources, patterns, groups, by_exif=by_exif, gap=gap)
     todo = _jobs(sets, folder, suffix)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nmfuse.io import check_output
+from nmfuse.io.formats import format_of
 
 _BEGIN = {  # what files of a format begin with -> its suffix
     b"\x89PNG": ".png",
@@ -49,6 +50,8 @@ def files_for_streams(sources: list[Path], output: Path, suffix: str) -> Iterato
         if output == stream:
             target = folder / f"standard-output{suffix}"
             check_output(target, overwrite=False)
+            if format_of(target).folder:
+                raise ValueError(f"--suffix: {suffix} is a folder of files; expected that of a file, such as .tif")
         if stream in sources:
             data = sys.stdin.buffer.read()
             file = folder / f"standard-input{_suffix(data)}"

@@ -29,37 +29,65 @@ def round_informed(
     is within 0.1 of a source, which in colour may lie between two levels, is that. `release` is called after some rows
     of a source.
     """
+    gain = gains(count_levels(y, sources, low, high, release))
+    return round_by(gain, y, sources, low, high, release)
 
-    def levels(image: Tensor) -> Tensor:
-        return (image * (high - low) + low).clamp(0, 255)
 
+def count_levels(
+    y: Tensor,
+    sources: Sequence[Tensor],
+    low: float = 0.0,
+    high: float = 255.0,
+    release: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """Return how often each level of each source is the nearest level of the fused luminance: (S, 256 * 256)."""
     joint = torch.zeros(len(sources), 256 * 256, device=y.device)
     for rows in pieces(y[None]):
-        nearest = levels(y[rows]).round().int()
+        nearest = _levels(y[rows], low, high).round().int()
         for count, source in zip(joint, sources, strict=True):
-            cells = levels(source[rows]).round().int().mul_(256).add_(nearest)
+            cells = _levels(source[rows], low, high).round().int().mul_(256).add_(nearest)
             count += torch.bincount(cells.flatten(), minlength=len(count))
             release()
-    share = (len(sources) + 1) / len(sources)  # of -dH, and of each -dI: the levels' own frequency
-    gain = joint  # of the next level, in the place of the counts
+    return joint
+
+
+def gains(joint: Tensor) -> Tensor:
+    """Return how much more each next level tells of a level of a source, of counts (S, 256 * 256), in their place."""
+    share = (len(joint) + 1) / len(joint)  # of -dH, and of each -dI: the levels' own frequency
     for count in joint:
         told = count.reshape(256, 256)
         told = torch.log1p(told) - share * torch.log1p(told.sum(0, keepdim=True))
         count.copy_(functional.pad(told.diff(dim=1), (0, 1)).flatten())
+    return joint
+
+
+def round_by(
+    gain: Tensor,
+    y: Tensor,
+    sources: Sequence[Tensor],
+    low: float = 0.0,
+    high: float = 255.0,
+    release: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """Return a fused luminance in whole grey levels, chosen by the `gains` of the image that it is part of."""
     rounded = torch.empty_like(y)
     for rows in pieces(y.expand(3, *y.shape)):
-        value = levels(y[rows])
+        value = _levels(y[rows], low, high)
         lower, nearest = value.floor(), value.round()
         up = torch.zeros_like(value)
         for each, source in zip(gain, sources, strict=True):
-            cells = levels(source[rows]).round().mul_(256).add_(lower).int()
+            cells = _levels(source[rows], low, high).round().mul_(256).add_(lower).int()
             up += each.index_select(0, cells.flatten()).reshape(up.shape)
             release()
         decided = (up.abs() > _TIE) & ((value - nearest).abs() > _NEAR)
         level = torch.where(decided, lower + (up > 0), nearest)
         for source in sources:
-            there = levels(source[rows])
+            there = _levels(source[rows], low, high)
             level = torch.where((value - there).abs() < _NEAR, there, level)
             release()
         rounded[rows] = (level - low) / (high - low)
     return rounded
+
+
+def _levels(image: Tensor, low: float, high: float) -> Tensor:
+    return (image * (high - low) + low).clamp(0, 255)

@@ -6,7 +6,7 @@ import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -85,6 +85,9 @@ class _Source:
     grid: Grid | None = None
 
 
+_OnGrid = TypeVar("_OnGrid", _Source, Image)
+
+
 def take(
     sources: Iterable[Any],
     *,
@@ -111,7 +114,7 @@ def take(
     valid: list[Tensor | None] = []
     forms: list[Form] = []
     taken = (_take_one(x, place, spatial, slice_axis) for place, x in enumerate(_again(first, sources)))
-    for source in specs.ready(_on_one_grid(taken)):
+    for source in specs.ready(on_one_grid(taken)):
         if min(source.planes.shape[-2:]) < least_side:
             size = _size(source.planes)
             raise ValueError(f"{source.name}: size {size}; expected at least {least_side} x {least_side} pixels")
@@ -144,6 +147,34 @@ def take(
         scratch=scratch,
         balance=None if len({wanted[k] for k in order}) == 1 and len(order) > 1 else [wanted[k] for k in order],
     )
+
+
+def form_of(images: Sequence[Image], output: str | None) -> Image:
+    """Return an image of the shape, dtype and all that the result of (H, W) or (H, W, 3) images carries, in zeros.
+
+    It takes no memory; `output` is the dtype that is asked for.
+    """
+    coloured = any(x.ndim == 3 for x in images)
+    like = [x.with_pixels(np.zeros((1, 1, 3) if x.ndim == 3 else (1, 1), x.dtype)) for x in images]
+    taken = take([replace(x, grid=None) for x in like], windows=[(0, 1)] * len(like), output=output)
+    dtype = np.dtype(taken.form.dtype)
+    shape = (*images[0].shape[:2], 3) if coloured else images[0].shape[:2]
+    assert taken.form.carrier is not None  # of an Image
+    return replace(taken.form.carrier, pixels=np.broadcast_to(np.zeros((), dtype), shape), grid=images[0].grid)
+
+
+def ranges(extremes: Iterable[Image], *, windows: Any = None, data_range: Any = None) -> list[tuple[float, float]]:
+    """Return what `take` would take for black and white in each source, by images of its least and greatest values.
+
+    A window "auto" is of more than these, and has to be one of numbers.
+    """
+    specs = _Windows(windows, data_range)
+    taken = (_take_one(x, place, 2, 0) for place, x in enumerate(extremes))
+    found: list[tuple[float, float]] = []
+    for source in specs.ready(taken):
+        found.append(specs.of(source, len(found)))
+    specs.check_count(len(found))
+    return found
 
 
 def _first_of(sources: Iterable[Any]) -> tuple[list[Any], Iterator[Any]]:
@@ -360,7 +391,7 @@ def _size(planes: Tensor) -> str:
     return " x ".join(str(n) for n in planes.shape[1:])
 
 
-def _on_one_grid(sources: Iterable[_Source]) -> Iterator[_Source]:
+def on_one_grid(sources: Iterable[_OnGrid]) -> Iterator[_OnGrid]:
     """Yield the sources; refuse one whose pixels lie elsewhere than those of one before."""
     known: tuple[str, Grid] | None = None
     for source in sources:
@@ -409,7 +440,7 @@ class _Windows:
     def __init__(self, windows: Any, data_range: Any) -> None:
         if windows is not None and data_range is not None:
             raise ValueError("window, data_range: got both; pass the one range of all images, or a window for each")
-        for_all = windows is None or isinstance(windows, str) or _is_range(windows)
+        for_all = windows is None or isinstance(windows, str) or is_range(windows)
         if not for_all and (not isinstance(windows, Sequence) or not windows):
             raise TypeError(f"window: got {windows!r}; expected one window for all sources, or a list of one for each")
         self._each = None if for_all else list(windows)
@@ -527,7 +558,7 @@ def _made_of(first: Image, sources: Sequence[Image | None]) -> Image:
     return replace(first, carried=carried | ({"sources": tuple(records)} if records else {}))
 
 
-def _is_range(spec: Any) -> bool:
+def is_range(spec: Any) -> bool:
     """Whether a window is one (low, high), and not one for each of two sources."""
     return isinstance(spec, Sequence) and len(spec) == 2 and all(is_number(v) for v in spec)
 

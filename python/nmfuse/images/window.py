@@ -15,7 +15,7 @@ from torch import Tensor
 from nmfuse.images.rows import AT_ONCE
 
 _ROBUST = (0.1, 99.9)  # per cent of the valid pixels that "auto" leaves below and above
-_SAMPLED = 1 << 22  # valid pixels that percentiles are taken of, evenly spread, where there are more
+SAMPLED = 1 << 22  # valid pixels that percentiles are taken of, evenly spread, where there are more
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _percentiles(values: Tensor, valid: Tensor | None, name: str) -> tuple[float
     every = torch.cat(pieces) if pieces else values.new_empty(0, dtype=torch.float64)
     if not every.numel():
         raise ValueError(f"window: 'auto' of {name}, which has no valid pixel; give (low, high)")
-    step = -(-every.numel() // _SAMPLED)
+    step = -(-every.numel() // SAMPLED)
     low, high = np.percentile(every[::step].numpy(), _ROBUST)
     return float(low), float(high)
 

@@ -2,7 +2,7 @@
 
 from nmfuse.io.brackets import find_brackets
 from nmfuse.io.formats import Format, is_image, suffixes
-from nmfuse.io.images import list_images, read_image, read_like, write_image
+from nmfuse.io.images import list_images, open_image, read_image, read_like, write_image
 from nmfuse.io.output import check_file, check_output, new_file
 from nmfuse.io.profiles import to_profile_of
 from nmfuse.io.sets import SourceSet, find_sets, is_one_source, match_sets
@@ -20,6 +20,7 @@ __all__ = [
     "list_images",
     "match_sets",
     "new_file",
+    "open_image",
     "read_image",
     "read_like",
     "suffixes",

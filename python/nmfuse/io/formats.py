@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from nmfuse.images import Image
-from nmfuse.io import arrays, dicom, dicom_derived, exr, itk, nifti, pillow, raw, tiff
+from nmfuse.io import arrays, dicom, dicom_derived, exr, itk, nifti, pillow, raw, tiff, zarr
 
 _PAGE = re.compile(r"(?P<file>.+)\[(?P<page>[0-9]+(\.[0-9]+)*)\]", re.DOTALL)  # a page of a file, or a series
-_NAMED = re.compile(r"(?P<file>.+\.(npz|h5|hdf5)):(?P<name>/?[^:]+)", re.DOTALL | re.IGNORECASE)  # an array of it
+_NAMED = re.compile(r"(?P<file>.+\.(npz|h5|hdf5|zarr)):(?P<name>/?[^:]+)", re.DOTALL | re.IGNORECASE)  # an array of it
 GROUP = "nmfuse.formats"  # of the entry points that add a `Format` to the table
 
 
@@ -39,6 +39,10 @@ class Format:
     write : callable, optional
         (path, `Image`) -> None, to a path where nothing is yet; an image with `valid` is written with an alpha
         channel. None: files of it are only read.
+    open : callable, optional
+        As `read`, but pixels stay in the file until they are sliced (`nmfuse.io.lazy.LazyPixels`). None: they cannot.
+    folder : bool
+        Whether a file of it is a folder.
     grey, colour, transparent : tuple of str
         The dtypes of grey images, of those in colour, and of either with pixels that are not valid.
     axes : tuple of int
@@ -69,6 +73,8 @@ class Format:
     axes: tuple[int, ...] = (2,)
     paged: bool = False
     named: bool = False
+    open: Callable[..., Image] | None = None
+    folder: bool = False
     options: tuple[str, ...] = ()
     needs: str = ""
     extra: str = ""
@@ -145,14 +151,41 @@ _OURS = (
         tiff.DTYPES,
         tiff.DTYPES,
         paged=True,
+        open=tiff.open_tiff,
         options=("bands",),
     ),
-    Format("OME-TIFF", (".ome.tif", ".ome.tiff"), tiff.read, paged=True, options=("bands",)),  # .tif is what we write
+    Format("OME-TIFF", (".ome.tif", ".ome.tiff"), tiff.read, paged=True, open=tiff.open_tiff, options=("bands",)),
     Format("GIF", (".gif",), pillow.read, paged=True),
     _by_pillow("AVIF", ".avif", transparent=True, quality=95),
-    Format("NumPy", (".npy",), arrays.read_npy, arrays.write_npy, tiff.DTYPES, tiff.DTYPES, axes=(2, 3)),
+    Format(
+        "NumPy",
+        (".npy",),
+        arrays.read_npy,
+        arrays.write_npy,
+        tiff.DTYPES,
+        tiff.DTYPES,
+        (),
+        (2, 3),
+        open=arrays.open_npy,
+    ),
     Format("NumPy's archive", (".npz",), arrays.read_npz, named=True),
-    Format("HDF5", (".h5", ".hdf5"), arrays.read_hdf5, named=True, needs="h5py", extra="big"),
+    Format("HDF5", (".h5", ".hdf5"), arrays.read_hdf5, named=True, open=arrays.open_hdf5, needs="h5py", extra="big"),
+    Format(
+        "Zarr",
+        (".zarr",),
+        zarr.read,
+        zarr.write,
+        tiff.DTYPES,
+        tiff.DTYPES,
+        zarr.FLOATS,
+        (2, 3),
+        paged=True,
+        named=True,
+        open=zarr.open_zarr,
+        folder=True,
+        needs="zarr",
+        extra="big",
+    ),
     Format("Raw photograph", raw.SUFFIXES, raw.read, options=("white_balance",), needs="rawpy", extra="photo"),
     Format("HEIF", (".heic", ".heif"), pillow.read_heif, paged=True, needs="pillow_heif", extra="photo"),
     Format(
@@ -253,6 +286,18 @@ def is_image(path: str | Path) -> bool:
     return _find(path) is not None
 
 
+def is_folder(path: str | Path) -> bool:
+    """Return whether a path is a folder that is one image, by its suffix.
+
+    Examples
+    --------
+    >>> is_folder("nowhere.zarr")
+    False
+    """
+    found = _find(path)
+    return found is not None and found.folder and split_page(path)[0].is_dir()
+
+
 def format_of(path: str | Path) -> Format:
     """Return the format of a path's suffix.
 
@@ -276,14 +321,15 @@ def format_of(path: str | Path) -> Format:
 
 
 def format_to_read(path: str | Path) -> Format:
-    """Return the format of what is at a path: of its suffix; of a folder, and of a file that begins so, DICOM.
+    """Return the format of what is at a path: of its suffix; of another folder, and of a file that begins so, DICOM.
 
     Examples
     --------
     >>> format_to_read("mri.tiff").name
     'TIFF'
     """
-    if not Path(path).is_dir() and (_find(path) is not None or not dicom.is_dicom(Path(path))):
+    found = _find(path)
+    if Path(path).is_dir() == (found is not None and found.folder) and (found or not dicom.is_dicom(Path(path))):
         return format_of(path)
     found = _table()[".dcm"]
     found.check_installed(path)
@@ -305,7 +351,7 @@ def can_be_written(path: str | Path) -> bool:
 def split_page(path: str | Path) -> tuple[Path, int | str | None]:
     """Return the file that a path names, and the page of it, or the array: but where a file is so named.
 
-    "scans[1.2.840.1]" is a series of DICOM in a folder, by its UID.
+    "scans[1.2.840.1]" is a series of DICOM in a folder, by its UID; "x.zarr:/0[3]" is page 3 of an array.
 
     Examples
     --------
@@ -323,11 +369,11 @@ def split_page(path: str | Path) -> tuple[Path, int | str | None]:
 
 
 def _split(path: str) -> tuple[Path, int | str | None]:
+    if found := _NAMED.fullmatch(path):
+        return Path(found["file"]), found["name"]
     if found := _PAGE.fullmatch(path):
         page = found["page"]
         return Path(found["file"]), int(page) if page.isdecimal() else page
-    if found := _NAMED.fullmatch(path):
-        return Path(found["file"]), found["name"]
     return Path(path), None
 
 

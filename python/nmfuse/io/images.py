@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nmfuse.images import Image
-from nmfuse.io.formats import format_of, format_to_read, is_image, refuse_what_does_not_fit, split_page
+from nmfuse.io.formats import format_of, format_to_read, is_folder, is_image, refuse_what_does_not_fit, split_page
 from nmfuse.io.limits import VARIABLE
 from nmfuse.io.output import new_file
 from nmfuse.io.profiles import to_profile_of
@@ -34,11 +34,12 @@ def read_image(
     ----------
     path : str or path
         PNG, JPEG, BMP, WebP, TIFF, GIF, AVIF, HEIF, OpenEXR, raw photographs (.dng, .cr2, .nef, .arw, ...), .npy, .npz,
-        HDF5, NIfTI, NRRD, MetaImage, DICOM (a file, or a folder of one series), or what a package adds (see `Format`).
-        The orientation that EXIF or TIFF says is applied. A palette becomes RGB, 1, 2 and 4 bits become 0 to 255, three
-        channels that are equal become grey. ``x.tif[3]`` is page 3 of a TIFF file, frame 3 of an animation or volume 3
-        of NIfTI, the first is 0; ``x.h5:/t1/raw`` and ``x.npz:raw`` are an array of several; ``scans[1.2.840.1]`` is
-        the DICOM series of that UID in a folder of several. A file that is so named wins.
+        HDF5, Zarr, NIfTI, NRRD, MetaImage, DICOM (a file, or a folder of one series), or what a package adds (see
+        `Format`). The orientation that EXIF or TIFF says is applied. A palette becomes RGB, 1, 2 and 4 bits become 0 to
+        255, three channels that are equal become grey. ``x.tif[3]`` is page 3 of a TIFF file, frame 3 of an animation
+        or volume 3 of NIfTI, the first is 0; ``x.h5:/t1/raw`` and ``x.npz:raw`` are an array of several,
+        ``x.zarr:/0[2]`` is page 2 of one; ``scans[1.2.840.1]`` is the DICOM series of that UID in a folder of several.
+        A file that is so named wins.
     bands : sequence of int, optional
         Of a TIFF of many channels: which one is read as grey, or which three as red, green and blue, the first is 1.
     nodata : float, optional
@@ -78,6 +79,55 @@ def read_image(
     ('x.png', (16, 20), None)
     """
     name = Path(path).name
+    image = _opened(path, lazily=False, bands=bands, white_balance=white_balance)
+    pixels, valid = image.pixels, image.valid
+    if pixels.size == 0:
+        raise ValueError(f"{path}: not a readable image (it says shape {pixels.shape}, which has no pixels)")
+    if nodata is not None:
+        there = ~_is_nodata(Path(path), image, nodata)
+        valid = there if valid is None else valid & there
+    if valid is not None and valid.all():
+        valid = None
+    if image.grid is None and pixels.ndim == 3 and pixels.shape[2] == 3 and _is_grey(pixels, valid):
+        pixels = np.ascontiguousarray(pixels[..., 0])  # three equal channels are grey
+    return replace(image, pixels=pixels, valid=valid, name=name)
+
+
+def open_image(path: str | Path) -> Image:
+    """Open an image whose pixels stay in their file until they are asked for, for images larger than memory.
+
+    Parameters
+    ----------
+    path : str or path
+        Zarr and OME-Zarr, TIFF (best in tiles), HDF5, or .npy, with a page or a name as `read_image` takes it.
+
+    Returns
+    -------
+    Image
+        As of `read_image`, but for its pixels: ``image.pixels[rows, columns]`` reads those alone, as an array, and
+        ``numpy.asarray(image)`` all. They are as they are stored: three channels that are equal stay three, and no
+        number of pixels is too large.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, ModuleNotFoundError
+        As `read_image`; ValueError for other formats, for files whose pixels are not those that they store (palettes,
+        masks, alpha), and for chunks, tiles or strips of more than 2**27 pixels.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "x.npy"
+    >>> np.save(path, np.arange(12).reshape(3, 4).astype(np.int16))
+    >>> open_image(path).pixels[1:, :2]
+    array([[4, 5],
+           [8, 9]], dtype=int16)
+    """
+    return replace(_opened(path, lazily=True), name=Path(path).name)
+
+
+def _opened(path: str | Path, *, lazily: bool, **given: Any) -> Image:
+    """Return the image of a file, its pixels in memory or not; what decoders say becomes one error of ours."""
     path, page = split_page(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
@@ -86,13 +136,15 @@ def read_image(
         raise ValueError(f"{path}: {chosen.name} has no pages; leave out [{page}]")
     if isinstance(page, str) and not (chosen.named or path.is_dir()):
         raise ValueError(f"{path}: is a file, which has no series; leave out [{page}]")
-    given = {"bands": bands, "white_balance": white_balance}
+    if lazily and chosen.open is None:
+        raise ValueError(f"{path}: {chosen.name} is not read in parts; store it as tiled TIFF, Zarr, HDF5 or .npy")
+    read = chosen.open if lazily and chosen.open is not None else chosen.read
     options = {option: value for option, value in given.items() if value is not None}
     for option in options:
         if option not in chosen.options:
             raise ValueError(f"{option}: {path} is {chosen.name}, which has no such choice; leave it out for this file")
     try:
-        image = chosen.read(path, **options) if page is None else chosen.read(path, page, **options)
+        return read(path, **options) if page is None else read(path, page, **options)
     except ModuleNotFoundError as error:
         if not chosen.extra:
             raise
@@ -104,17 +156,6 @@ def read_image(
         if isinstance(error, ValueError) and str(error).startswith((f"{path}:", f"{path}/", VARIABLE)):
             raise  # it says what is wrong
         raise ValueError(f"{path}: not a readable image ({type(error).__name__}: {error})") from error
-    pixels, valid = image.pixels, image.valid
-    if pixels.size == 0:
-        raise ValueError(f"{path}: not a readable image (it says shape {pixels.shape}, which has no pixels)")
-    if nodata is not None:
-        there = ~_is_nodata(path, image, nodata)
-        valid = there if valid is None else valid & there
-    if valid is not None and valid.all():
-        valid = None
-    if image.grid is None and pixels.ndim == 3 and pixels.shape[2] == 3 and _is_grey(pixels, valid):
-        pixels = np.ascontiguousarray(pixels[..., 0])  # three equal channels are grey
-    return replace(image, pixels=pixels, valid=valid, name=name)
 
 
 def read_like(path: str | Path, first: Image, **options: Any) -> Image:
@@ -148,18 +189,18 @@ def write_image(path: str | Path, image: Image | np.ndarray, *, overwrite: bool 
     Parameters
     ----------
     path : str or path
-        .png, .jpg, .jpeg, .bmp, .webp, .avif, .tif, .tiff or .npy, for volumes .nii, .nii.gz, .nrrd, .mha or .npy, .dcm
-        for either, in a folder that exists; or what a package adds (see `Format`).
+        .png, .jpg, .jpeg, .bmp, .webp, .avif, .tif, .tiff, .npy or .zarr, for volumes .nii, .nii.gz, .nrrd, .mha, .npy
+        or .zarr, .dcm for either, in a folder that exists; or what a package adds (see `Format`).
     image : Image or array, shape (H, W) or (H, W, 3), or a volume (D, H, W)
-        uint8; uint16 for PNG; for TIFF and .npy uint16, int16, int32, float16, float32 and float64 too; for NIfTI all
-        of these but float16; for DICOM uint8, uint16, int16, and float32, in 65534 steps. What an `Image` carries is
-        written where the format has a place for it; an ICC profile of other colours than it has is not.
+        uint8; uint16 for PNG; for TIFF, .npy and Zarr uint16, int16, int32, float16, float32 and float64 too; for NIfTI
+        all of these but float16; for DICOM uint8, uint16, int16, and float32, in 65534 steps. What an `Image` carries
+        is written where the format has a place for it; an ICC profile of other colours than it has is not.
     overwrite : bool
         Whether an existing file may be replaced.
     valid : bool array, shape (H, W), optional
         False where the image shows nothing: written as transparent, which PNG, WebP, AVIF and TIFF hold, as NaN in
-        NIfTI, NRRD and MetaImage of floats, as padding in DICOM of uint16, int16 and float32. An `Image` brings its
-        own.
+        NIfTI, NRRD, MetaImage and Zarr of floats, as padding in DICOM of uint16, int16 and float32. An `Image` brings
+        its own.
 
     Raises
     ------
@@ -289,4 +330,8 @@ def list_images(folder: str | Path, *, below: bool = False) -> list[Path]:
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder}: is not a folder; expected one of images")
     found = folder.rglob("*") if below else folder.iterdir()
-    return sorted(path for path in found if is_image(path) and not path.name.startswith(".") and path.is_file())
+    return sorted(
+        path
+        for path in found
+        if is_image(path) and not path.name.startswith(".") and (path.is_file() or is_folder(path))
+    )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nmfuse.io.formats import refuse_what_does_not_fit, split_page
+from nmfuse.io.formats import is_folder, refuse_what_does_not_fit, split_page
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{12}-(?P<name>.+)", re.DOTALL)  # the names that `new_file` writes to
 
@@ -49,13 +50,13 @@ def check_file(path: str | Path, *, overwrite: bool, sources: Iterable[str | Pat
     path = Path(path)
     for source in sources:
         file = split_page(source)[0]
-        if file.is_dir() and path.resolve().is_relative_to(file.resolve()):
-            raise ValueError(f"{path}: lies in the source {source}; nothing is written there, choose another folder")
         if _same_file(path, file):
             raise ValueError(f"{path}: is the source {source}; a source is never overwritten, give another file name")
+        if file.is_dir() and path.resolve().is_relative_to(file.resolve()):
+            raise ValueError(f"{path}: lies in the source {source}; nothing is written there, choose another folder")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; create it first")
-    if path.is_dir():
+    if path.is_dir() and not is_folder(path):
         raise FileExistsError(f"{path}: is a folder; expected a file name")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path}: exists already; pass --overwrite (overwrite=True) to replace it")
@@ -121,6 +122,8 @@ def _same_file(a: Path, b: Path) -> bool:
 def new_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to, and rename it to `path` when the block ends without an error.
 
+    Some formats write a folder there (Zarr); one that is replaced is away for the moment between two renamings.
+
     Raises
     ------
     FileExistsError, FileNotFoundError, PermissionError
@@ -140,9 +143,28 @@ def new_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     temporary = path.with_name(f".{secrets.token_hex(6)}-{path.name}")  # writers look at the suffix
     try:
         yield temporary
-        temporary.replace(path)
+        put_in_place(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        remove(temporary)
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Rename a file or folder to `path`, in place of what is there."""
+    if path.is_dir():
+        old = path.with_name(f".{secrets.token_hex(6)}-{path.name}")
+        path.rename(old)
+        temporary.rename(path)
+        remove(old)
+    else:
+        temporary.replace(path)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, or a folder with all that is in it; nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def leftovers(folder: str | Path) -> dict[str, list[Path]]:

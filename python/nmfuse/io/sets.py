@@ -14,7 +14,7 @@ from string import ascii_lowercase, ascii_uppercase
 from nmfuse.images import Image
 from nmfuse.images.luma import grey
 from nmfuse.io.dicom import is_dicom
-from nmfuse.io.formats import split_page, split_suffix
+from nmfuse.io.formats import is_folder, split_page, split_suffix
 from nmfuse.io.images import list_images, read_image
 
 _LETTERED = re.compile(r"(.+)_([A-Z])")  # the stem of a source
@@ -212,9 +212,9 @@ def _fitting(pattern: str) -> Callable[[Path], str | None]:
 
 
 def is_one_source(folder: str | Path) -> bool:
-    """Return whether a folder is one source, a DICOM series; if not, its files are sources of sets.
+    """Return whether a folder is one source, a Zarr array or a DICOM series; if not, its files are sources of sets.
 
-    It is one if it, or a folder in it, holds DICOM files, with any suffix or none, and it holds no other images.
+    It is a series if it, or a folder in it, holds DICOM files, with any suffix or none, and it holds no other images.
 
     Examples
     --------
@@ -222,6 +222,8 @@ def is_one_source(folder: str | Path) -> bool:
     False
     """
     folder = Path(folder)
+    if is_folder(folder):
+        return True
     if not folder.is_dir() or any(path.suffix.lower() != ".dcm" for path in list_images(folder)):
         return False
     return any(is_dicom(path) for path in folder.rglob("*"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from nmfuse.io.carried import (
     warnings_logged,
 )
 from nmfuse.io.codestreams import j2k_sizes, jpeg_sizes, lerc_sizes, png_sizes, webp_sizes
+from nmfuse.io.lazy import LazyPixels, MappedArray
 from nmfuse.io.limits import refuse_too_large
 from nmfuse.io.orientation import upright
 
@@ -60,6 +61,7 @@ _OF_THEIR_OWN = {  # compressions that say a size of their own -> what finds it
 _HEAD = 1 << 16  # bytes in which it is looked for
 _PADDED = 15  # rows and columns that a part may be filled up with
 _CLASSIC = 2**32 - 2**25  # bytes of pixels beyond which a file is BigTIFF
+TILE = 512  # rows and columns of a tile, where they are written
 _FIRST = {False: 8, True: 16}  # where the first directory is, in BigTIFF and else
 _INCH = 2  # unit of resolution
 _BYTE, _ASCII, _LONG = 1, 2, 4  # types of tags
@@ -109,6 +111,53 @@ def read(path: Path, page: int | None = None, bands: Sequence[int] | None = None
         pixels = _from_black_to_white(path, pixels, keyframe)
     valid = None if valid is None else upright(valid, orientation)
     return Image(upright(pixels, orientation), valid, carried=carried)
+
+
+def open_tiff(path: Path, page: int | None = None) -> Image:
+    """Return the image of a file, its pixels still there; see `nmfuse.io.open_image` and `read`.
+
+    Raises
+    ------
+    ValueError
+        As `read`; for a file whose pixels are not those that it stores: palettes, white as 0, alpha, masks, a value for
+        no data, or another orientation; and where a tile, or a strip, is too large.
+    """
+    import tifffile
+    import zarr
+
+    file = tifffile.TiffFile(path, _multifile=False)
+    try:
+        _check_directories(path, file)
+        chosen, mask = _chosen(path, file, page)
+        keyframe = chosen.keyframe
+        described = keyframe if chosen.is_virtual else chosen.aspage()
+        _check_tags(path, file, described)
+        _check(path, chosen, None, whole=False)
+        _check_streams(path, file, chosen)
+        orientation = described.tags.valueof(ORIENTATION, 1)
+        carried = _carried(path, file, described, orientation)
+        reasons = {
+            "a palette": int(keyframe.photometric) == _PALETTE,
+            "white as 0": int(keyframe.photometric) == _WHITE_IS_0,
+            f"{keyframe.bitspersample} bits a pixel": keyframe.bitspersample < 8,
+            "channels beside its colours": bool(keyframe.extrasamples),
+            "a mask": mask is not None,
+            "a value for no data": _nodata(carried, keyframe.dtype) is not None,
+            "another orientation": orientation != 1,
+        }
+        if any(reasons.values()):
+            said = " and ".join(reason for reason, found in reasons.items() if found)
+            raise ValueError(f"{path}: has {said}, which is not read by tiles; store plain grey or RGB")
+        if chosen.is_memmappable:  # one strip, or strips in a row
+            dtype = np.dtype(f"{file.byteorder}{keyframe.dtype.char}")
+            array: Any = MappedArray(path, keyframe.shape, dtype, chosen.dataoffsets[0])
+        else:
+            array = zarr.open_array(chosen.aszarr(), mode="r")
+        pixels = LazyPixels(path, array, colours_first=keyframe.axes == "SYX")
+        return Image(pixels.closing(file), carried=carried)
+    except Exception:
+        file.close()
+        raise
 
 
 def _chosen(path: Path, file: Any, number: int | None) -> tuple[Any, Any]:
@@ -181,9 +230,9 @@ def _bytes(file: Any, offset: int, count: int) -> bytes:
     return bytes(file.filehandle.read(count))
 
 
-def _check(path: Path, page: Any, bands: Sequence[int] | None) -> None:
-    """Refuse what cannot be read rightly, before any of it is."""
-    _check_size(path, page)
+def _check(path: Path, page: Any, bands: Sequence[int] | None, *, whole: bool = True) -> None:
+    """Refuse what cannot be read rightly, before any of it is; as a `whole`, or by its tiles."""
+    _check_size(path, page, whole=whole)
     keyframe = page.keyframe
     kind, samples = int(keyframe.photometric), keyframe.samplesperpixel
     dtype = "bit" if keyframe.bitspersample == 1 else None if keyframe.dtype is None else keyframe.dtype.name
@@ -207,11 +256,12 @@ def _check(path: Path, page: Any, bands: Sequence[int] | None) -> None:
         raise ValueError(f"{path}: pixels are {dtype or 'unknown'}; convert them to one of {', '.join(DTYPES)}")
 
 
-def _check_size(path: Path, page: Any) -> None:
-    """Refuse more pixels than the limit, in all or in a tile, and data that lies beyond the end of the file."""
+def _check_size(path: Path, page: Any, *, whole: bool = True) -> None:
+    """Refuse more pixels than the limit, in a tile or in all, and data that lies beyond the end of the file."""
     keyframe = page.keyframe
     of_chunk = int(np.prod(keyframe.chunks, dtype=object)) // (keyframe.samplesperpixel or 1)
-    pixels = max(keyframe.imagewidth * keyframe.imagelength * keyframe.imagedepth, of_chunk)
+    in_all = keyframe.imagewidth * keyframe.imagelength * keyframe.imagedepth
+    pixels = max(in_all, of_chunk) if whole else 0 if page.is_memmappable else of_chunk
     refuse_too_large(path, pixels * -(-keyframe.samplesperpixel // 4))  # of more bands than colours and alpha each four
     end = path.stat().st_size
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
@@ -365,11 +415,12 @@ def _equal(pixels: np.ndarray, value: Any) -> np.ndarray:
     return np.asarray(same if same.ndim == 2 else same.all(-1))
 
 
-def write(path: Path, image: Image) -> None:
+def write(path: Path, image: Image, tiles: Iterator[np.ndarray] | None = None) -> None:
     """Write an image and what it carries.
 
     Pixels that are not valid are told by GDAL_NODATA where the image carries one that no valid pixel has, else by an
-    alpha channel.
+    alpha channel. Where `tiles` are given, they are the pixels, row by row of tiles of `TILE` x `TILE`, of an image
+    that is valid everywhere, and of whose own pixels only shape and dtype are looked at.
     """
     import tifffile
 
@@ -399,9 +450,12 @@ def write(path: Path, image: Image) -> None:
         tags.append((_XMP, _BYTE, len(xmp), xmp, True))
     texts, inner = _exif(carried.get("exif"))
     tags += [(code, _ASCII, 0, text, True) for code, text in texts.items()]
-    bigtiff = pixels.nbytes > _CLASSIC
+    bigtiff = tiles is not None or pixels.nbytes > _CLASSIC  # how large tiles become is not known before
+    if tiles is not None:
+        options |= {"shape": image.shape, "dtype": image.dtype, "tile": (TILE, TILE), "compression": "zlib"}
     tags += [(_NAMED[code], _LONG, 1, _FIRST[bigtiff], True) for code in inner]  # a directory, until there is theirs
-    tifffile.imwrite(path, pixels, bigtiff=bigtiff, iccprofile=profile_for(image), extratags=tags, **options)
+    data: Any = pixels if tiles is None else tiles
+    tifffile.imwrite(path, data, bigtiff=bigtiff, iccprofile=profile_for(image), extratags=tags, **options)
     if inner:
         _append_directories(path, inner)
 

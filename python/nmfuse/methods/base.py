@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nmfuse.images.part import Look, Part
 from nmfuse.images.scratch import Scratch
 from nmfuse.kernels.checks import is_number
 
@@ -76,6 +77,22 @@ class Method(ABC):
         `sources` are float32 in [0, 1], in an order that does not depend on the order in which they were given;
         `scratch` is where they lie. The result has the shape of one of them.
         """
+
+    @property
+    def margin(self) -> int | None:
+        """How far (pixels) from a part of an image its fusion looks, a multiple of 32; None: at all of it.
+
+        None says that images larger than memory cannot be fused by it (`nmfuse.scale.fuse_tiles`).
+        """
+        return None
+
+    def survey(self, look: Look, shape: tuple[int, int]) -> dict[str, Tensor]:  # noqa: ARG002
+        """Return what `fuse_part` has to know of whole images (H, W) that are larger than memory."""
+        return {}
+
+    def fuse_part(self, part: Part, known: dict[str, Tensor]) -> Tensor:  # noqa: ARG002
+        """Return the fused luminance (h, w) of a part of images, of which `survey` found what is `known`."""
+        return self.fuse(part.planes, Trace(), Scratch())[part.inner]
 
 
 @dataclass(frozen=True)

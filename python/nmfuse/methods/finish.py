@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,15 +41,17 @@ class Finished(Method):
         if self.sharpen < 0:
             raise ValueError(f"sharpen: got {self.sharpen!r}; expected a non-negative amount, such as 0.5")
 
-    def finish(self, y: Tensor, sources: Sequence[Tensor], trace: Trace, scratch: Scratch) -> Tensor:
-        """Clip, smooth and sharpen the fused luminance; nothing leaves the sources' range."""
+    def finish(
+        self,
+        y: Tensor,
+        sources: Sequence[Tensor],
+        trace: Trace,
+        scratch: Scratch,
+        ends: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Clip, smooth and sharpen the fused luminance; nothing leaves the sources' range, or that of `ends`."""
         with trace.clock("post-processing"):
-            ends = []
-            for x in sources:
-                ends.append((x.amin(), x.amax()))
-                scratch.release()
-            low, high = (torch.stack(values) for values in zip(*ends, strict=True))
-            low, high = low.amin(), high.amax()
+            low, high = ends or range_of(sources, scratch.release)
             y = y.clamp(low, high)
             trace.keep(collapsed=y)
             return self.refined(y, low, high, y.dim())
@@ -62,3 +64,13 @@ class Finished(Method):
             y = y + self.sharpen * (y - hannmean(y, 5, spatial=spatial))
             y = y.clamp(low, high)
         return y
+
+
+def range_of(sources: Sequence[Tensor], release: Callable[[], None] = lambda: None) -> tuple[Tensor, Tensor]:
+    """Return the least and the greatest value of all sources."""
+    ends = []
+    for x in sources:
+        ends.append((x.amin(), x.amax()))
+        release()
+    low, high = (torch.stack(values) for values in zip(*ends, strict=True))
+    return low.amin(), high.amax()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from nmfuse import nets
+from nmfuse.images.part import Look, Part
 from nmfuse.images.scratch import Scratch
 from nmfuse.kernels import hannmean
 from nmfuse.methods.base import Trace, check_choice
-from nmfuse.methods.finish import Finished
+from nmfuse.methods.finish import Finished, range_of
+from nmfuse.nets.fusion_net import MARGIN, Known
+
+_FILTERED = 64  # pixels around a part, of which filters of up to 63 pixels make what lies within; a multiple of 32
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,53 @@ class Learned(Finished):
                 trace.keep_each(parts=parts[:, 0] if leading == 1 else parts.transpose(1, 2))
             trace.keep_each(context=shaped(context), gates=[shaped(level) for level in record["gates"]])
         return self.finish(y, sources, trace, scratch)
+
+    @property
+    def margin(self) -> int:
+        """That of the network, and of the filters before and after it."""
+        return MARGIN + _FILTERED * (self.smooth or self.sharpen > 0) + _FILTERED * (self.denoise == "all")
+
+    def survey(self, look: Look, shape: tuple[int, int]) -> dict[str, Tensor]:
+        """Return what the network knows of whole images, and the range of all of them."""
+        ends: list[Tensor] = []
+
+        def parts(margin: int) -> Iterator[Part]:
+            for part in look(margin + _FILTERED * (self.denoise == "all")):
+                quiet = self._quiet(part)
+                ends[:] = range_of([*quiet.planes, *ends])
+                yield quiet
+
+        known = nets.load_fusion(self.weights).survey(parts, shape)
+        found = {"scene": known.scene, "parts": known.parts, "level": known.level, "low": ends[0], "high": ends[1]}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def fuse_part(self, part: Part, known: dict[str, Tensor]) -> Tensor:
+        """Fuse a part as `fuse` does the whole; to rounding."""
+        part = self._quiet(part)
+        around = _FILTERED * (self.smooth or self.sharpen > 0)
+        low, high = ([span.start for span in part.inner], [span.stop for span in part.inner])
+        wide = [
+            slice(max(0, start - around), min(stop + around, n))
+            for start, stop, n in zip(low, high, part.planes[0].shape, strict=True)
+        ]
+        fused, _ = nets.load_fusion(self.weights).explain(
+            [x[None, None] for x in part.planes],
+            known=Known(known["scene"], known.get("parts"), known.get("level")),
+            inner=(wide[0], wide[1]),
+        )
+        y = fused[0, 0, wide[0], wide[1]]
+        y = self.finish(y, part.planes, Trace(), Scratch(), (known["low"], known["high"]))
+        rows, columns = (
+            slice(inner.start - span.start, inner.stop - span.start)
+            for inner, span in zip(part.inner, wide, strict=True)
+        )
+        return y[rows, columns]
+
+    def _quiet(self, part: Part) -> Part:
+        """Return a part whose sources have passed the Hannmean filter, if that is asked for."""
+        if self.denoise == "off":
+            return part
+        return replace(part, planes=[hannmean(x, self.hannmean_size, spatial=2) for x in part.planes])
 
     def fuse_batch(self, sources: Tensor) -> Tensor:
         """Return the fused luminances (N, H, W) of (S, N, H, W), in one pass of the network."""

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nmfuse import ops, pyramids
+from nmfuse.images.part import ALIGNED, Look, Place
 from nmfuse.images.scratch import Scratch
 from nmfuse.nets.siamese import PATCH
 from nmfuse.nets.two_stage import others, two_stage
@@ -34,8 +36,28 @@ _REACH = 4  # pixels: of three convolutions and a head's; even
 _KEPT = 1 << 19  # pixels, of all sources, of which features are kept
 _FEW = 1 << 12  # pixels, of each source, of which features are factorized
 
+_MOST = 1 << 20  # pixels, of each source, of which features are factorized; larger levels are reduced further
+MARGIN = 320  # pixels around a part of an image on which its fusion depends; a multiple of 2^(LEVELS - 1)
+
 Clock = Callable[[str], AbstractContextManager[None]]
-Place = tuple[slice, slice]  # rows and columns
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of whole images, by which any part of them is fused.
+
+    Attributes
+    ----------
+    scene : Tensor (S N, 4 C)
+    parts : Tensor (N, C, r2), optional
+        Of stage 2; None without the NMF.
+    level : Tensor (S, N, 1, 1, 1), optional
+        How strongly each source shows the parts where all sources are bright.
+    """
+
+    scene: Tensor
+    parts: Tensor | None
+    level: Tensor | None
 
 
 class FusionNet(nn.Module):
@@ -104,6 +126,8 @@ class FusionNet(nn.Module):
         record: dict[str, Any] | None = None,
         volume: bool = False,
         scratch: Scratch | None = None,
+        known: Known | None = None,
+        inner: Place | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the fused images, and the contexts (S, N, 1, h, w) of level 1.
 
@@ -111,6 +135,10 @@ class FusionNet(nn.Module):
         level, and, where the NMF takes part, "parts" (S, N, r2, h, w): how strongly each image shows each part of
         stage 2. With `volume` the N images of a source are slices of one volume: they share scene, parts and levels of
         context, so that neighbours are fused alike. What belongs to single sources lies where `scratch` has them.
+
+        Where the images are parts of larger ones, `known` is what `survey` knows of those, and `inner` the rows and
+        columns that are wanted; only there the result means something, and it is that of the larger images where these
+        go on for `MARGIN` pixels around it, or end. Parts begin at multiples of 32 pixels of the larger images.
         """
         if len(sources) < 2 or any(
             x.shape != sources[0].shape or x.ndim != 4 or x.shape[1] != 1 or min(x.shape[2:]) < PATCH for x in sources
@@ -123,7 +151,8 @@ class FusionNet(nn.Module):
         with clock("pyramids"):  # of level 0 there is no stack
             gaussian = _pyramid(sources, LEVELS - 1, scratch)
             shapes += [(level.shape[3], level.shape[4]) for level in gaussian]
-        features, scene, context = self._survey(gaussian, clock, record, scratch, volume=volume)
+        features, scene, context = self._survey(gaussian, clock, record, scratch, volume=volume, known=known)
+        wanted = _wanted(inner or (slice(0, shapes[0][0]), slice(0, shapes[0][1])), shapes)
         with clock("pyramids"):
             contexts = [context, *_pyramid(context, len(gaussian) - 1, scratch)]
         kept: list[Tensor] = []
@@ -134,7 +163,7 @@ class FusionNet(nn.Module):
             if record is not None:
                 gate_of = a.new_empty(count, len(a), 1, *shapes[level])
                 kept.insert(0, gate_of)
-            for seen, inner, there in _tiles(shapes[level], a.device, count * len(a)):
+            for seen, own, there in _tiles(shapes[level], a.device, count * len(a), wanted[level]):
                 with clock("pyramids"):
                     image = _cut(gaussian[level - 1], seen) if level else torch.stack([_cut(x, seen) for x in sources])
                     parts = _cut(contexts[level - 1], seen) if level else _expand(context, seen, shapes[0])
@@ -146,16 +175,16 @@ class FusionNet(nn.Module):
                     maps = _cut(features, seen) if level == 1 and features is not None else self._look(image, level)
                     logits = self.heads[level](maps, parts.flatten(0, 1), scene, count)  # (S, N, 2 + notes, h, w)
                     gate = _gates(logits, shown, is_top=level == LEVELS - 1)
-                    _cut(handed, there).copy_(_cut(logits[:, :, 2:], inner))
+                    _cut(handed, there).copy_(_cut(logits[:, :, 2:], own))
                 with clock("pyramids"):
                     tile = (gate * shown).sum(0)
                     if fused is not None:
                         tile = tile + _expand(fused, seen, shapes[level])
                     if level == 0:
                         tile = torch.minimum(tile, 2 * _greatest_near(image.amax(0)))
-                    _cut(whole, there).copy_(_cut(tile, inner))
+                    _cut(whole, there).copy_(_cut(tile, own))
                 if gate_of is not None:
-                    _cut(gate_of, there).copy_(_cut(gate, inner))
+                    _cut(gate_of, there).copy_(_cut(gate, own))
                 scratch.release()
             fused, notes = whole, handed
         if record is not None:
@@ -171,6 +200,7 @@ class FusionNet(nn.Module):
         scratch: Scratch,
         *,
         volume: bool,
+        known: Known | None,
     ) -> tuple[Tensor | None, Tensor, Tensor]:
         """Return the features of level 1 where they are few enough to be kept, the scene, and the contexts.
 
@@ -178,21 +208,26 @@ class FusionNet(nn.Module):
         """
         image = gaussian[0]
         sources, images = image.shape[:2]
-        small = next((level for level in gaussian if level[0, 0].numel() <= _FEW), gaussian[-1])
         with clock("features"):
             kept = self._look(image, 1) if image.numel() <= _KEPT else None
-            features = kept if small is image else self._look(small, 1)
-        with clock("nmf"):
-            parts = self._parts(features, sources, volume) if self.context and features is not None else None
+        parts = None if known is None else known.parts
+        if known is None and self.context:
+            small = next((level for level in gaussian if level[0, 0].numel() <= _FEW), gaussian[-1])
+            with clock("features"):
+                small = _reduced_to(small, _MOST)
+                features = kept if small is image and kept is not None else self._look(small, 1)
+            with clock("nmf"):
+                parts = self._parts(features, sources, volume)
         energy = scratch.empty(tuple(image.shape), like=image).fill_(0.5)
         if record is not None and parts is not None:
             record["parts"] = image.new_empty(sources, images, parts.shape[2], *image.shape[3:])
-        sums: Tensor | float = 0.0
-        shared: Tensor | float = 0.0  # of all sources' features, and alone, where all sources are bright
+        tally = _Tally()
         for seen, inner, there in _tiles((image.shape[-2], image.shape[-1]), image.device, sources * images):
             with clock("features"):
                 maps = _cut(self._look(_cut(image, seen), 1) if kept is None else _cut(kept, seen), inner)
-                sums = sums + torch.cat([maps.sum((2, 3)), maps.square().sum((2, 3))], dim=1)
+            if known is None:
+                with clock("features"):
+                    tally.add_features(maps)
             if parts is not None:
                 with clock("nmf"):
                     V = maps.reshape(sources, -1, maps.shape[1], maps[0, 0].numel())
@@ -201,22 +236,47 @@ class FusionNet(nn.Module):
                     if record is not None:
                         tile = _cut(record["parts"], there)
                         tile.copy_(strength.reshape(tile.shape))
-                    bright = _cut(image, there).clamp_min(0).prod(0).flatten(1)
-                    shared = shared + torch.stack([*(V.mean(2) * bright).sum(2), bright.sum(1)])
+                    if known is None:
+                        tally.add_bright(V, _cut(image, there))
             scratch.release()
-        assert isinstance(sums, Tensor)
-        mean, square = (sums / image[0, 0].numel()).chunk(2, dim=1)  # of each of the features
-        if volume:
-            mean, square = (_pooled(x.reshape(sources, images, -1)).flatten(0, 1) for x in (mean, square))
-        own = torch.cat([mean, (square + _FAINT).sqrt()], dim=1).reshape(sources, images, -1)
-        scene = torch.cat([own, others(own)], dim=2).flatten(0, 1)
-        if parts is not None:
-            assert isinstance(shared, Tensor)
-            if volume:
-                shared = _pooled(shared)
-            level = ((shared[:-1] + _SILENT) / (shared[-1] + _SILENT)).square().reshape(sources, images, 1, 1, 1)
-            energy = _contexts(energy, level, scratch)
-        return kept, scene, energy
+        if known is None:
+            known = tally.known(sources, parts, image[0, 0].numel(), volume=volume)
+        if known.level is not None:
+            energy = _contexts(energy, known.level, scratch)
+        return kept, known.scene, energy
+
+    def survey(self, look: Look, shape: tuple[int, int]) -> Known:
+        """Return what is known of images (H, W) that are larger than memory, as `explain` knows it of smaller ones.
+
+        All parts are looked at twice: to reduce them to the small images whose features are factorized, and to sum
+        their features at level 1.
+        """
+        number, small_shape = 1, _halved(shape)
+        while math.prod(small_shape) > _FEW and number < LEVELS - 1:
+            number, small_shape = number + 1, _halved(small_shape)
+        small = torch.empty(0)
+        for part in look(2 * ALIGNED):  # of which the five halvings see 62
+            image = torch.stack(part.planes)[:, None, None]
+            for _ in range(number):
+                image = pyramids.reduce(image)
+            small = small if small.numel() else image.new_empty(*image.shape[:3], *small_shape)
+            _cut(small, _coarser(part.there, number)).copy_(_cut(image, _coarser(part.inner, number)))
+        sources = len(small)
+        parts = None
+        if self.context:
+            parts = self._parts(self._look(_reduced_to(small, _MOST), 1), sources, volume=False)
+        tally = _Tally()
+        for part in look(ALIGNED):
+            image = pyramids.reduce(torch.stack(part.planes)[:, None, None])
+            place = _coarser(part.inner, 1)
+            for seen, inner, there in _tiles((image.shape[-2], image.shape[-1]), image.device, sources, place):
+                maps = _cut(self._look(_cut(image, seen), 1), inner)
+                tally.add_features(maps.double())
+                if parts is not None:
+                    tally.add_bright(maps.reshape(sources, 1, maps.shape[1], -1).double(), _cut(image, there).double())
+        known = tally.known(sources, parts, math.prod(_halved(shape)), volume=False)
+        level = None if known.level is None else known.level.to(small.dtype)
+        return Known(known.scene.to(small.dtype), parts, level)
 
     def _look(self, images: Tensor, level: int) -> Tensor:
         """Return the features (S N, C, h, w) of (S, N, 1, h, w), by the branch of a level."""
@@ -244,6 +304,56 @@ class FusionNet(nn.Module):
             return A.square().sum(-2, keepdim=True).add(_SILENT**2).sqrt()
 
         return two_stage(V, self.rank, self.rank2, factorize, length=length, silent=0.0).A2
+
+
+class _Tally:
+    """Sums over the pixels of level 1, which say what the images are."""
+
+    def __init__(self) -> None:
+        self._sums: Tensor | float = 0.0
+        self._shared: Tensor | float = 0.0  # of all sources' features, and alone, where all sources are bright
+
+    def add_features(self, maps: Tensor) -> None:
+        """Add features (S N, C, h, w)."""
+        self._sums = self._sums + torch.cat([maps.sum((2, 3)), maps.square().sum((2, 3))], dim=1)
+
+    def add_bright(self, V: Tensor, image: Tensor) -> None:
+        """Add features (S, N, C, h w), as far as all the images (S, N, 1, h, w) are bright."""
+        bright = image.clamp_min(0).prod(0).flatten(1)
+        self._shared = self._shared + torch.stack([*(V.mean(2) * bright).sum(2), bright.sum(1)])
+
+    def known(self, sources: int, parts: Tensor | None, pixels: int, *, volume: bool) -> Known:
+        """Return what is known of images of so many pixels each."""
+        assert isinstance(self._sums, Tensor)
+        mean, square = (self._sums / pixels).chunk(2, dim=1)  # of each of the features
+        images = len(mean) // sources
+        if volume:
+            mean, square = (_pooled(x.reshape(sources, images, -1)).flatten(0, 1) for x in (mean, square))
+        own = torch.cat([mean, (square + _FAINT).sqrt()], dim=1).reshape(sources, images, -1)
+        scene = torch.cat([own, others(own)], dim=2).flatten(0, 1)
+        level = None
+        if parts is not None:
+            assert isinstance(self._shared, Tensor)
+            shared = _pooled(self._shared) if volume else self._shared
+            level = ((shared[:-1] + _SILENT) / (shared[-1] + _SILENT)).square().reshape(sources, images, 1, 1, 1)
+        return Known(scene, parts, level)
+
+
+def _halved(shape: tuple[int, int]) -> tuple[int, int]:
+    return -(-shape[0] // 2), -(-shape[1] // 2)
+
+
+def _coarser(place: Place, number: int) -> Place:
+    """Return where rows and columns, from a multiple of 32 on, are at a level."""
+    rows, columns = (slice(span.start >> number, -(-span.stop >> number)) for span in place)
+    return rows, columns
+
+
+def _reduced_to(image: Tensor, most: int) -> Tensor:
+    """Return images (S, N, 1, h, w) reduced until each has at most so many pixels."""
+    while image[0, 0].numel() > most:
+        image = pyramids.reduce(image)
+    return image
 
 
 def _pyramid(sources: Tensor | Sequence[Tensor], levels: int, scratch: Scratch) -> list[Tensor]:
@@ -281,25 +391,44 @@ def _contexts(energy: Tensor, level: Tensor, scratch: Scratch) -> Tensor:
     return result
 
 
-def _tiles(shape: tuple[int, int], device: torch.device, images: int) -> Iterator[tuple[Place, Place, Place]]:
+def _tiles(
+    shape: tuple[int, int], device: torch.device, images: int, within: Place | None = None
+) -> Iterator[tuple[Place, Place, Place]]:
     """Yield what to look at for each tile, which part of that is the tile's, and where the tile is.
 
-    With gradients, which keep everything anyway, the image is one tile.
+    The tiles cover the image, or the rows and columns `within`. With gradients, which keep everything anyway, they are
+    one.
     """
     rows, columns = _TILE[device.type]
     sides = (max(_LEAST_ROWS, 2 * rows // images // 2 * 2), min(columns, max(64, 16 * columns // images // 2 * 2)))
     if torch.is_grad_enabled():
         sides = shape
-    starts = [range(0, length, side) for length, side in zip(shape, sides, strict=True)]
+    spans = within or (slice(0, shape[0]), slice(0, shape[1]))
+    starts = [range(span.start, span.stop, side) for span, side in zip(spans, sides, strict=True)]
     for corner in itertools.product(*starts):
-        spans = [_span(*axis) for axis in zip(corner, sides, shape, strict=True)]
-        seen, inner, there = zip(*spans, strict=True)
+        found = [
+            _span(at, min(at + side, span.stop), n)
+            for at, side, span, n in zip(corner, sides, spans, shape, strict=True)
+        ]
+        seen, inner, there = zip(*found, strict=True)
         yield seen, inner, there
 
 
-def _span(start: int, side: int, length: int) -> tuple[slice, slice, slice]:
-    low, stop = max(0, start - _REACH), min(start + side, length)
+def _span(start: int, stop: int, length: int) -> tuple[slice, slice, slice]:
+    low = max(0, start - _REACH)
     return slice(low, min(stop + _REACH, length)), slice(start - low, stop - low), slice(start, stop)
+
+
+def _wanted(inner: Place, shapes: Sequence[tuple[int, int]]) -> list[Place]:
+    """Return which rows and columns of each level are looked at for those of level 0, from even ones on."""
+    found = [inner]
+    for shape in shapes[1:]:
+        spans = []
+        for span, length in zip(found[-1], shape, strict=True):
+            start, stop = (span.start - _REACH) // 2 - 1, (span.stop + _REACH - 1) // 2 + 2
+            spans.append(slice(max(0, start // 2 * 2), min(stop, length)))
+        found.append((spans[0], spans[1]))
+    return found
 
 
 def _cut(x: Tensor, place: Place) -> Tensor:

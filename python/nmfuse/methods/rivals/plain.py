@@ -10,7 +10,7 @@ import numpy as np
 
 from nmfuse.kernels.checks import check_count
 from nmfuse.methods.base import Mask, Plane, Streamed
-from nmfuse.methods.rivals.rules import fuse_largest
+from nmfuse.methods.rivals.rules import fuse_largest, pyramid_margin
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,11 @@ class Average(Streamed):
     >>> Average().fuse_planes(np.array([[[0.0]], [[0.5]], [[1.0]]]))
     array([[0.5]])
     """
+
+    @property
+    def margin(self) -> int:
+        """Each pixel is fused by itself."""
+        return 0
 
     def fuse_stream(self, planes: Iterable[tuple[Plane, Mask | None]]) -> Plane:
         """Return the mean."""
@@ -39,6 +44,11 @@ class Maximum(Streamed):
     >>> Maximum().fuse_planes(np.array([[[0.0]], [[0.5]], [[1.0]]]))
     array([[1.]])
     """
+
+    @property
+    def margin(self) -> int:
+        """Each pixel is fused by itself."""
+        return 0
 
     def fuse_stream(self, planes: Iterable[tuple[Plane, Mask | None]]) -> Plane:
         """Return the maximum."""
@@ -70,6 +80,11 @@ class Laplacian(Streamed):
     def __post_init__(self) -> None:
         check_count("levels", self.levels, 1)
 
+    @property
+    def margin(self) -> int | None:
+        """See `nmfuse.methods.rivals.rules.pyramid_margin`."""
+        return pyramid_margin(self.levels)
+
     def fuse_stream(self, planes: Iterable[tuple[Plane, Mask | None]]) -> Plane:
         """Return the fused luminance."""
         return fuse_largest(planes, "laplacian", self.levels)
@@ -99,6 +114,11 @@ class Contrast(Streamed):
 
     def __post_init__(self) -> None:
         check_count("levels", self.levels, 1)
+
+    @property
+    def margin(self) -> int | None:
+        """See `nmfuse.methods.rivals.rules.pyramid_margin`."""
+        return pyramid_margin(self.levels)
 
     def fuse_stream(self, planes: Iterable[tuple[Plane, Mask | None]]) -> Plane:
         """Return the fused luminance."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nmfuse import pyramids
+from nmfuse.images.part import ALIGNED
 from nmfuse.methods.base import Mask, Plane, Planes, check_number
 
 _PYRAMIDS: dict[str, tuple[Callable[..., list[torch.Tensor]], Callable[..., torch.Tensor]]] = {
@@ -109,6 +110,21 @@ def fuse_largest(planes: Iterable[tuple[Plane, Mask | None]], kind: str, levels:
 def usable_levels(shape: tuple[int, ...], wanted: int) -> int:
     """Return as many of the wanted levels as the image has room for."""
     return min(wanted, pyramids.max_levels((shape[-2], shape[-1])))
+
+
+def pyramid_margin(levels: int) -> int | None:
+    """Return how far `fuse_pyramids` looks, in pixels; None where parts of an image do not halve as all of it does.
+
+    A pixel depends on two pixels of the top on each side, and each of these, by the halvings, on two of its own width
+    around it; the fifth is for parts that end in between.
+
+    Examples
+    --------
+    >>> pyramid_margin(5), pyramid_margin(9)
+    (96, None)
+    """
+    top = 2 ** (levels - 1)
+    return -(-5 * top // ALIGNED) * ALIGNED if top <= ALIGNED else None
 
 
 def check_not_negative(name: str, value: Any) -> None:

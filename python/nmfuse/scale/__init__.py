@@ -1,0 +1,5 @@
+"""Images larger than memory."""
+
+from nmfuse.scale.tiles import fuse_tiles
+
+__all__ = ["fuse_tiles"]
