@@ -230,8 +230,8 @@ class Fuser:
         -------
         torch.nn.Module
             Called with S float32 tensors (N, 1, H, W) in [0, 1] of one size, H and W at least 16, it returns the fused
-            ones (N, 1, H, W): what `fuse` gives for grey floats, to rounding (there, the sources are sorted first). It
-            has a copy of the weights of its own, frozen. `torch.compile` and `torch.export.export` take it without a
+            ones (N, 1, H, W): what `fuse` gives for grey floats, to rounding, in whichever order they come. It has a
+            copy of the weights of its own, frozen. `torch.compile` and `torch.export.export` take it without a
             graph break for fixed shapes; ``nmfuse export`` writes it as an ONNX file.
 
         Raises

@@ -160,6 +160,8 @@ class LearnedModule(nn.Module):
         if len(sources) != self.sources:
             raise ValueError(f"sources: got {len(sources)}; this module fuses {self.sources}")
         x = torch.stack(sources)
+        brightest = x.mean((2, 3, 4), dtype=torch.float64).argsort(0, descending=True)  # the order that `fuse` has
+        x = x.gather(0, brightest[..., None, None, None].expand_as(x))
         if self.options.denoise == "all":
             x = hannmean(x, self.options.hannmean_size)
         y: Tensor = self.net(x)
