@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,12 @@ def test_performance_is_what_the_benchmarks_wrote(on: str, heading: str) -> None
         for cell in row[1:3]:
             for number in numbers(cell):
                 assert rounded(number, exact[row[0]]), (row[0], number)
+
+
+def test_the_commands_above_the_tables_are_those_that_rebuild_them() -> None:
+    text = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("quality.md", "alignment.md"))
+    rebuilt = runpy.run_path(str(ROOT / "evaluation" / "all.py"))["SCRIPTS"]
+    assert sorted(re.findall(r"^ {4}python evaluation/(.*)$", text, re.MULTILINE)) == sorted(rebuilt.values())
 
 
 def test_a_wrong_figure_is_found() -> None:
