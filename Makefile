@@ -84,7 +84,7 @@ clean:
 $(VENV)/demo: $(SOURCES)  # what nmfuse needs, and nmfuse; CUDA only where a card is
 	$(PYTHON) -m venv $(VENV)
 	$(PYTHON) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); print(*p["build-system"]["requires"], *p["project"]["dependencies"], "cmake", "ninja", sep="\n")' > $(VENV)/runtime.txt
-	$(PIP) install --quiet -c constraints.txt -r $(VENV)/runtime.txt
+	$(PIP) install --quiet --no-compile -c constraints.txt -r $(VENV)/runtime.txt
 	NMFUSE_CUDA=$(if $(wildcard /dev/nvidiactl),AUTO,OFF) $(PIP) install $(AS_IT_IS) --quiet .
 	touch $@
 
