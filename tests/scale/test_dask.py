@@ -103,32 +103,54 @@ def test_rows_and_columns_of_zeros() -> None:
         assert (np.diff(info.objective) <= 0).all()
 
 
-def test_only_some_chunks_of_a_file_are_in_memory(tmp_path: Path) -> None:
-    V, _, _ = problem(np.float32)
-    zarr.create_array(tmp_path / "v.zarr", data=V, chunks=(M, 29))
-    held, most, read = 0, 0, 0
+class Watch:
+    """Copies of chunks, by `map_blocks`: their bytes in all, and at once."""
 
-    def release(size: int) -> None:
-        nonlocal held
-        held -= size
+    def __init__(self) -> None:
+        self.read = self.held = self.most = 0
 
-    def watch(block: np.ndarray) -> np.ndarray:
-        nonlocal held, most, read
+    def __call__(self, block: np.ndarray) -> np.ndarray:
         block = block.copy()
-        held, read = held + block.nbytes, read + block.nbytes
-        most = max(most, held)
-        weakref.finalize(block, release, block.nbytes)
+        self.read, self.held = self.read + block.nbytes, self.held + block.nbytes
+        self.most = max(self.most, self.held)
+        weakref.finalize(block, self._release, block.nbytes)
         return block
 
+    def _release(self, size: int) -> None:
+        self.held -= size
+
+
+def test_only_some_chunks_of_a_file_are_in_memory(tmp_path: Path) -> None:
+    V, watch = problem(np.float32)[0], Watch()
+    zarr.create_array(tmp_path / "v.zarr", data=V, chunks=(M, 29))
     stored = da.from_zarr(tmp_path / "v.zarr").map_blocks(watch, meta=np.empty((0, 0), np.float32))
+    options: dict[str, Any] = {"max_iter": 2, "tol": 0, "check_every": 1}
     with dask.config.set(ONE_THREAD):
-        W, H, _ = factorize(stored, max_iter=2, tol=0, check_every=1)
-        expected = factorize(da.from_array(V, chunks=(M, 29)), max_iter=2, tol=0, check_every=1)
+        W, H, _ = factorize(stored, **options)
+        expected = factorize(da.from_array(V, chunks=(M, 29)), **options)
     np.testing.assert_array_equal(W, expected[0])
     np.testing.assert_array_equal(H, expected[1])
-    assert read == V.nbytes * (1 + 2 + 3)  # to see its values, for each iteration, for each objective
-    assert most <= 2 * V.nbytes // 10  # of 10 chunks; each is read before the one before is let go
-    assert held == 0
+    assert watch.read == V.nbytes * (1 + 2 + 3)  # to see its values, for each iteration, for each objective
+    assert watch.most <= 2 * V.nbytes // 10  # of 10 chunks; each is read before the one before is let go
+    assert watch.held == 0
+
+
+def test_images_are_fused_in_tiles_of_dask_arrays(tmp_path: Path) -> None:
+    a, b = np.random.default_rng(0).integers(0, 256, (2, 128, 192), np.uint8)
+    np.save(tmp_path / "a.npy", a)
+    watch = Watch()
+    lazy = da.from_array(b, chunks=(64, 64)).map_blocks(watch, meta=np.empty((0, 0), np.uint8))
+    options: dict[str, Any] = {"method": "average", "tile": 64}
+    with dask.config.set(ONE_THREAD):
+        nmfuse.scale.fuse_tiles([tmp_path / "a.npy", lazy], tmp_path / "f.zarr", **options)
+        fused = nmfuse.io.read_image(tmp_path / "f.zarr").pixels
+        np.testing.assert_array_equal(fused, nmfuse.fuse(a, b, method="average"))
+        assert watch.read >= b.nbytes
+        assert watch.most <= 2 * 64 * 64
+        with pytest.raises(ValueError, match=r"sources\[1\]: size 128 x 191, but .*a.npy is 128 x 192"):
+            nmfuse.scale.fuse_tiles([tmp_path / "a.npy", lazy[:, 1:]], tmp_path / "g.zarr", **options)
+        with pytest.raises(ValueError, match=r"sources\[0\]: has chunks of unknown sizes; call compute_chunk_sizes"):
+            nmfuse.scale.fuse_tiles([lazy[lazy[:, 0] > 9], lazy], tmp_path / "g.zarr", **options)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +158,7 @@ def client() -> Iterator[Client]:
     """Two workers, processes of their own with one thread each."""
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "2s"}),  # to one that is gone
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         yield client
