@@ -8,12 +8,16 @@ namespace nmfuse {
 namespace {
 
 isa best_isa() {
-#ifdef NMFUSE_X86
+#if defined(NMFUSE_HAS_avx2) || defined(NMFUSE_HAS_avx512)
   __builtin_cpu_init();
+#endif
+#if defined(NMFUSE_HAS_avx512)
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma")) {
     return isa::avx512;
   }
+#endif
+#if defined(NMFUSE_HAS_avx2)
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return isa::avx2;
 #endif
   return isa::baseline;

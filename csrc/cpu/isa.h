@@ -23,12 +23,11 @@ inline constexpr isa kThisIsa = isa::NMFUSE_ISA;
 template <class Body>
 auto dispatch_isa(const Body& body) {
   using baseline = std::integral_constant<isa, isa::baseline>;
-#if defined(NMFUSE_X86)
-  switch (active_isa()) {
-    case isa::avx512: return body(std::integral_constant<isa, isa::avx512>{});
-    case isa::avx2: return body(std::integral_constant<isa, isa::avx2>{});
-    case isa::baseline: break;
-  }
+#if defined(NMFUSE_HAS_avx512)
+  if (active_isa() == isa::avx512) return body(std::integral_constant<isa, isa::avx512>{});
+#endif
+#if defined(NMFUSE_HAS_avx2)
+  if (active_isa() == isa::avx2) return body(std::integral_constant<isa, isa::avx2>{});
 #endif
   return body(baseline{});
 }
