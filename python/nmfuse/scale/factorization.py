@@ -1,4 +1,4 @@
-"""Non-negative matrix factorization of a dask array, whose chunks stay where they are."""
+"""Non-negative matrix factorization of a dask array, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ def nmf(
     """Factorize a dask array ``V ~ W @ H`` that is larger than the memory of this process, or of any one machine.
 
     Multiplicative updates as of `nmfuse.nmf`, H first and then W in each iteration: from the same start they give the
-    same factors, to rounding. The chunks of V, which are columns, and those of H stay where they are. An iteration
-    brings W to each chunk, and back one sum of shape (m, r) and one of shape (r, r), or (r,) for ``beta=1``. Sums are
-    added in a fixed order, so the same chunks give the same bits, however many threads or workers there are.
+    same factors, to rounding. V stays in its chunks, which are columns, and H in chunks beside them. An iteration
+    brings W to each chunk, and back one sum of shape (m, r) and one of shape (r, r), or (r,) for ``beta=1``; only dask
+    itself may copy a chunk to a worker that would else wait. Sums are added in a fixed order, so the same chunks give
+    the same bits, however many threads or workers there are.
 
     It runs on the scheduler that dask would choose: the threads of this process, or the workers of a
     `distributed.Client`. Where one of these dies, dask computes what it held again, and the result is the same.
