@@ -14,7 +14,8 @@ NATIVE := $(shell find csrc tests/native -name '*.h' -o -name '*.cpp' -o -name '
 
 .PHONY: demo test docs lint format sanitize isas bench gpu-check weights wheel clean
 
-demo: $(VENV)/installed  ## fuse a sample pair (or A=path B=path) into demo/
+# the demo needs no more than nmfuse itself; where the tools are there already, so is all of it
+demo: $(if $(wildcard $(VENV)/tools),$(VENV)/installed,$(VENV)/demo)  ## fuse a sample pair (or A=path B=path) into demo/
 	$(BIN)/nmfuse demo $(if $(A),"$(A)" "$(B)",) --output demo
 
 test: $(VENV)/installed  ## the whole suite, with what this build is first
@@ -79,6 +80,13 @@ wheel: $(VENV)/tools  ## dist/nmfuse-*.whl
 
 clean:
 	rm -rf $(VENV) build dist demo
+
+$(VENV)/demo: $(SOURCES)  # what nmfuse needs, and nmfuse; CUDA only where a card is
+	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); print(*p["build-system"]["requires"], *p["project"]["dependencies"], "cmake", "ninja", sep="\n")' > $(VENV)/runtime.txt
+	$(PIP) install --quiet --no-compile -c constraints.txt -r $(VENV)/runtime.txt
+	NMFUSE_CUDA=$(if $(wildcard /dev/nvidiactl),AUTO,OFF) $(PIP) install $(AS_IT_IS) --quiet .
+	touch $@
 
 $(VENV)/tools: constraints.txt requirements-dev.txt pyproject.toml  # what nmfuse needs, and what its makers need
 	$(PYTHON) -m venv $(VENV)

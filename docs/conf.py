@@ -15,6 +15,7 @@ import nmfuse
 HERE = Path(__file__).parent
 BUILT = ("generated", "gallery_built")  # written by the build, into this folder
 SOURCE = "https://github.com/nmfuse/nmfuse/blob/main/"
+NOT_OURS = "set_partial_fit_request"  # scikit-learn makes it, and links to its own pages
 WITHOUT_ALL = ("nmfuse.ops", "nmfuse.pyramids", "nmfuse.io.video")  # public modules that list no names
 
 project = "nmfuse"
@@ -65,7 +66,9 @@ def write_api(app):
     pages = sorted({*public, *WITHOUT_ALL} - {*again, "nmfuse.cli"})
     for name in pages:
         title = f"{name}\n{'=' * len(name)}\n\n"
-        write_changed(folder / f"{name}.rst", f"{title}.. automodule:: {name}\n   :members:\n")
+        write_changed(
+            folder / f"{name}.rst", f"{title}.. automodule:: {name}\n   :members:\n   :exclude-members: {NOT_OURS}\n"
+        )
     listed = "\n".join(f"   {name}" for name in pages)
     title = "API\n===\n\nEvery public name, by its docstring.\n\n"
     write_changed(folder / "api.rst", f"{title}.. toctree::\n   :maxdepth: 1\n\n{listed}\n")

@@ -212,6 +212,7 @@ def test_demo(tmp_path: Path) -> None:
     done = run("demo", "--output", tmp_path / "demo")
     assert (done.returncode, done.stderr) == (0, "")
     assert "Q_abf" in done.stdout
+    assert all(str(tmp_path / "demo" / name) in done.stdout for name in ("fused.png", "explain.png"))
     assert read_image(tmp_path / "demo" / "fused.png").shape == (256, 256)
     assert (tmp_path / "demo" / "explain.png").stat().st_size > 10_000
 

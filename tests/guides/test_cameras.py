@@ -17,10 +17,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_thermal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_guide("guides/thermal.md", tmp_path, monkeypatch)
     person = (street_scene(240, 320).temperature > 25) & (np.arange(320) > 220)
-    before, after = (contrast(read_image(name).pixels, person) for name in ("visible.jpg", "fused.png"))
+    before, after = (contrast(read_image(name).pixels, person) for name in ("visible.jpg", "night.png"))
     assert before < 5
     assert after > 50  # grey levels: the person is seen
-    assert read_image("fused.png").shape == (240, 320, 3)
+    assert read_image("night.png").shape == (240, 320, 3)
 
 
 def test_stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

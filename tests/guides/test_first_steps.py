@@ -47,3 +47,9 @@ def test_every_guide_is_run() -> None:
     guides = {path.stem for path in (ROOT / "docs" / "guides").glob("*.md")}
     tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
     assert [name for name in guides if f'run_guide("guides/{name}.md"' not in tests] == []
+
+
+def test_factorize(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn")
+    names = run_guide("factorize.md", tmp_path, monkeypatch)
+    assert np.isfinite(np.asarray(names["filled"])).all()

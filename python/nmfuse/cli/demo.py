@@ -33,7 +33,7 @@ def run_demo(fuser: Fuser, paths: list[Path], folder: Path) -> None:
     console = Console()
     console.print(_metrics_table(explanation))
     print_timings(explanation)
-    console.print(f"{folder / 'fused.png'}\n{folder / 'explain.png'}", highlight=False)
+    print(f"The fused image: {folder / 'fused.png'}\nEvery step on the way to it: {folder / 'explain.png'}")
 
 
 def _metrics_table(explanation: Explanation) -> Table:
