@@ -90,7 +90,7 @@ $(VENV)/demo: $(SOURCES)  # what nmfuse needs, and nmfuse; CUDA only where a car
 
 $(VENV)/tools: constraints.txt requirements-dev.txt pyproject.toml  # what nmfuse needs, and what its makers need
 	$(PYTHON) -m venv $(VENV)
-	$(PYTHON) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; o = p["optional-dependencies"]; print(*p["dependencies"], *o["compare"], *o["classify"], *o["sklearn"], *o["medical"], *o["photo"], *o["big"], *o["video"], *o["onnx"], *o["monai"], *o["torchio"], sep="\n")' > $(VENV)/runtime.txt
+	$(PYTHON) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; o = p["optional-dependencies"]; print(*p["dependencies"], *o["compare"], *o["classify"], *o["sklearn"], *o["medical"], *o["photo"], *o["big"], *o["dask"], *o["video"], *o["onnx"], *o["monai"], *o["torchio"], sep="\n")' > $(VENV)/runtime.txt
 	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet -c constraints.txt -r requirements-dev.txt -r $(VENV)/runtime.txt
 	touch $@
 

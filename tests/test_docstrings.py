@@ -49,7 +49,7 @@ def test_there_are_examples() -> None:
     assert {f"nmfuse.{name}" for name in public} <= with_examples
 
 
-@pytest.mark.parametrize("page", ["factorize.md"])
+@pytest.mark.parametrize("page", ["factorize.md", "scale.md"])
 def test_the_code_of_a_page_runs(page: str) -> None:
     text = (Path(__file__).resolve().parents[1] / "docs" / page).read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)

@@ -181,7 +181,7 @@ def nmf(
     if capturing and (tol > 0 or not isinstance(init, tuple)):
         raise ValueError("init, tol: a CUDA graph records work on data not known yet; pass init=(W, H) and tol=0")
 
-    exponent = 0 if capturing else _far_exponent(_check_values(values, "V", shares, positive=beta <= 0))
+    exponent = 0 if capturing else far_exponent(_check_values(values, "V", shares, positive=beta <= 0))
     given = _start(values, rank, init, seed, fixed, shares, look=not capturing)
     if exponent:
         scale = 2.0**-exponent  # exact; V and H times it are of order 1
@@ -286,7 +286,7 @@ def check_numbers(beta: float, seed: int, max_iter: int, tol: float, check_every
         raise ValueError(f"inner_iter: got {inner_iter} with beta={beta}; accelerated updates need beta=2")
 
 
-def _far_exponent(largest: float) -> int:
+def far_exponent(largest: float) -> int:
     """Return the power of two of the largest entry, where it is so far from 1 that 32-bit sums would fail; else 0."""
     exponent = math.frexp(largest)[1]
     return 0 if largest == 0 or -14 < exponent < 40 else max(exponent, -120)

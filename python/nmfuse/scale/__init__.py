@@ -1,5 +1,6 @@
-"""Images larger than memory."""
+"""Images larger than memory, and matrices larger than one machine."""
 
+from nmfuse.scale.factorization import nmf
 from nmfuse.scale.tiles import fuse_tiles
 
-__all__ = ["fuse_tiles"]
+__all__ = ["fuse_tiles", "nmf"]

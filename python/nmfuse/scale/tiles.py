@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,13 +30,16 @@ from nmfuse.nets.siamese import PATCH
 from nmfuse.scale.journal import Journal, identity
 from nmfuse.version import __version__
 
+if TYPE_CHECKING:
+    from dask.array import Array as DaskArray
+
 TILE = 2048  # rows and columns
 
 Report = Callable[[int, int, str], None]
 
 
 def fuse_tiles(
-    sources: Sequence[str | Path],
+    sources: Sequence[str | Path | DaskArray],
     target: str | Path,
     *,
     method: str | Fuser = "learned",
@@ -57,9 +61,9 @@ def fuse_tiles(
 
     Parameters
     ----------
-    sources : sequence of paths
-        Two or more images that `nmfuse.io.open_image` opens, (H, W) or (H, W, 3), on one grid, all of whose pixels are
-        valid.
+    sources : sequence of paths or dask arrays
+        Two or more images that `nmfuse.io.open_image` opens, or dask arrays, of which a tile is computed when it is
+        fused: (H, W) or (H, W, 3), on one grid, all of whose pixels are valid.
     target : path
         .zarr, written as OME-Zarr with a pyramid, or .tif, written in tiles.
     method : str or Fuser
@@ -97,10 +101,10 @@ def fuse_tiles(
     (20, 34)
     """
     fuser = method if isinstance(method, Fuser) else Fuser(method, **options)
-    paths, target = [Path(path) for path in sources], Path(target)
-    _check(fuser, paths, target, tile)
+    paths, target = [Path(source) for source in sources if not _is_dask(source)], Path(target)
+    _check(fuser, len(sources), target, tile)
     check_output(target, overwrite=overwrite, sources=paths)
-    images = _opened(paths)
+    images = _opened(sources)
     result = stack.form_of(images, output)
     kind = {"dtype": result.dtype, "ndim": result.ndim, "colour": result.ndim == 3}
     check_output(target, overwrite=overwrite, sources=paths, **kind)
@@ -108,6 +112,7 @@ def fuse_tiles(
         "version": __version__,
         "sources": identity(split_page(path)[0] for path in paths),
         "pages": [str(split_page(path)[1]) for path in paths],
+        "computed": [getattr(source, "name", "") if _is_dask(source) else "" for source in sources],
         "method": repr(fuser),
         "window": repr((window, data_range, output)),
         "tile": tile,
@@ -138,14 +143,14 @@ def tiling_methods() -> list[str]:
     return [name for name, row in METHODS.items() if not row.missing and make(name).margin is not None]
 
 
-def _check(fuser: Fuser, paths: Sequence[Path], target: Path, tile: int) -> None:
+def _check(fuser: Fuser, count: int, target: Path, tile: int) -> None:
     if fuser.options.margin is None:
         raise ValueError(
             f"method: {fuser!r} looks at the whole image, which cannot be larger than memory; choose one of "
             f"{', '.join(tiling_methods())}, by their usual options"
         )
-    if len(paths) < 2:
-        raise ValueError(f"sources: got {len(paths)}; expected two or more images")
+    if count < 2:
+        raise ValueError(f"sources: got {count}; expected two or more images")
     if not is_whole(tile) or tile < ALIGNED or tile % ALIGNED or (tile > zarr.CHUNK and tile % zarr.CHUNK):
         raise ValueError(f"tile: got {tile!r}; expected a multiple of {ALIGNED}, and of {zarr.CHUNK} from there on")
     if format_of(target).name not in ("Zarr", "TIFF"):
@@ -153,9 +158,22 @@ def _check(fuser: Fuser, paths: Sequence[Path], target: Path, tile: int) -> None
     format_of(target.with_suffix(".zarr")).check_installed(target)  # in which they are made
 
 
-def _opened(paths: Sequence[Path]) -> list[Image]:
-    """Return the sources, their pixels in their files; refuse what does not fit together."""
-    images = list(stack.on_one_grid([open_image(path) for path in paths]))
+def _is_dask(source: Any) -> bool:
+    return hasattr(source, "__dask_graph__")
+
+
+def _opened(sources: Sequence[Any]) -> list[Image]:
+    """Return the sources, their pixels where they are; refuse what does not fit together."""
+    paths = [f"sources[{place}]" if _is_dask(source) else source for place, source in enumerate(sources)]
+    images = []
+    for path, source in zip(paths, sources, strict=True):
+        if not _is_dask(source):
+            images.append(open_image(source))
+        elif any(math.isnan(n) for n in source.shape):
+            raise ValueError(f"{path}: has chunks of unknown sizes; call compute_chunk_sizes() first")
+        else:
+            images.append(Image(LazyPixels(Path(path), source), name=path))
+    images = list(stack.on_one_grid(images))
     first = images[0]
     for path, image in zip(paths, images, strict=True):
         if image.spatial != 2:
