@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, signal
+from scipy import ndimage
 
 from nmfuse.images import Image
 from nmfuse.images.luma import luminance
@@ -438,6 +438,8 @@ def _clutter(image: Plane, s: Plane, one: Signal) -> float:
     near = [
         (max(0, part.start - SHIFTS), min(part.stop + SHIFTS, n)) for part, n in zip(window, image.shape, strict=True)
     ]
+    from scipy import signal  # which takes a second to load
+
     outputs = signal.fftconvolve(
         image[near[0][0] : near[0][1], near[1][0] : near[1][1]], template[::-1, ::-1], mode="valid"
     )
