@@ -547,7 +547,7 @@ def test_sigterm_while_writing_leaves_nothing_behind(tmp_path: Path) -> None:
         "from nmfuse import cli\n"
         "from nmfuse.cli import app\n"
         "from nmfuse.io import new_file\n"
-        "def write():\n"
+        "def write(**_):\n"
         f"    with new_file({str(tmp_path / 'x.png')!r}) as temporary:\n"
         "        temporary.write_text('half')\n"
         "        print('writing', flush=True)\n"

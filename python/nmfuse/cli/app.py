@@ -629,7 +629,14 @@ def export(
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Write the learned method for other programs: S luminances (N, 1, H, W) in [0, 1] in, the fused ones out."""
+    """Write the learned method as a file that other programs run.
+
+    They give it S luminances (N, 1, H, W) in [0, 1], and get the fused ones.
+
+    nmfuse export -o fuse.onnx
+
+    nmfuse export --sources 3 --size 512,640 -o fuse.pt2
+    """
     fuser, sides = _fuser("learned", config), _pair_of_numbers(size, "--size")
     assert sides is not None
     if any(side != int(side) or side < 16 for side in sides):
