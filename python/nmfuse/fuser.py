@@ -20,7 +20,6 @@ from nmfuse.images.validity import filled, patterns
 from nmfuse.kernels.checks import check_count, is_whole
 from nmfuse.methods import make
 from nmfuse.methods.base import Method, Streamed, Trace
-from nmfuse.methods.learned import Learned
 from nmfuse.nets.siamese import PATCH
 
 _log = logging.getLogger(__name__)
@@ -249,9 +248,11 @@ class Fuser:
         torch.Size([1, 1, 32, 40])
         """
         check_count("sources", sources, 2)
-        if not isinstance(self.options, Learned):
+        module = getattr(self.options, "module", None)
+        if module is None:
             raise TypeError(f"module: {self.method!r} is no network; use nmfuse.Fuser('learned').module({sources})")
-        return self.options.module(sources)
+        found: nn.Module = module(sources)
+        return found
 
     def _run(self, stack: Stack, trace: Trace, fill: float | None) -> Any:
         images.check_fill(fill, stack)

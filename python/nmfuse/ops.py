@@ -391,6 +391,13 @@ def _kept_hannmean(ctx: Any) -> tuple[Any, ...]:
     return ctx.size, mask, background, ctx.spatial
 
 
+def _keep_blocks(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001
+    """Keep what the derivatives of both need."""
+    x, block, stride, shape, fill = inputs
+    ctx.grid, ctx.before, ctx.after = (block, stride), tuple(x.shape[-len(shape) :]), tuple(shape)
+    ctx.fill = None if fill is None else 0.0  # a constant takes no gradient
+
+
 class _AggregateBlocks(_Operator):
     schema = "nmfuse::aggregate_blocks(Tensor scores, int block, int stride, SymInt[] shape, float? fill) -> Tensor"
 
@@ -405,9 +412,7 @@ class _AggregateBlocks(_Operator):
             pixels_of(tuple(scores.shape[-len(shape) :]), block, stride, tuple(shape), _fill(fill))
         return scores.new_empty((*scores.shape[: -len(shape)], *shape))
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG004
-        _keep_blocks(ctx, inputs)
+    setup_context = staticmethod(_keep_blocks)
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
@@ -438,9 +443,7 @@ class _AggregateBlocksAdjoint(_Operator):
             grid_of(tuple(grad.shape[-len(shape) :]), block, stride, tuple(shape), _fill(fill))
         return grad.new_empty((*grad.shape[: -len(shape)], *shape))
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG004
-        _keep_blocks(ctx, inputs)
+    setup_context = staticmethod(_keep_blocks)
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
@@ -453,12 +456,6 @@ class _AggregateBlocksAdjoint(_Operator):
     @staticmethod
     def vmap(info: Any, in_dims: Any, grad: Any, *arguments: Any) -> Any:
         return _AggregateBlocksAdjoint.call(*_in_front(info, in_dims[:1], grad), *arguments), 0
-
-
-def _keep_blocks(ctx: Any, inputs: tuple[Any, ...]) -> None:
-    x, block, stride, shape, fill = inputs
-    ctx.grid, ctx.before, ctx.after = (block, stride), tuple(x.shape[-len(shape) :]), tuple(shape)
-    ctx.fill = None if fill is None else 0.0  # a constant takes no gradient
 
 
 def _fill(constant: float | None) -> str | float:

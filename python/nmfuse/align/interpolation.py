@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_MODES = {0: "nearest", 1: "bilinear", 3: "bilinear"}
-
-
+_MODES = {0: "nearest", 1: "bilinear"}
 _POLE = math.sqrt(3) - 2  # of the recursive filter that undoes the smoothing of a cubic B-spline
 _TERMS = 60  # of a power series in it: what is left is below 1e-34
 

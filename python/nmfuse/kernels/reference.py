@@ -186,11 +186,15 @@ def _nmf_gradient_parts(
     """Minus and plus part of the gradient in H; swap and transpose everything for W."""
     S, V = _weighted(V, weights)
     WH = W @ H
-    Wt = np.swapaxes(W, -1, -2)
+    Wt = _transposed(W)
     if beta == 2:
         return Wt @ (S * V), Wt @ (S * WH)
     WH = np.maximum(WH, PRODUCT_FLOOR)
     return Wt @ (S * WH ** (beta - 2) * V), Wt @ (S * WH ** (beta - 1))
+
+
+def _transposed(x: Float64) -> Float64:
+    return np.swapaxes(x, -1, -2)
 
 
 def _weighted(V: Float64, weights: Float64 | None) -> tuple[Float64, Float64]:
@@ -220,17 +224,14 @@ def nmf_update_ref(
         ratio = minus / np.maximum(plus + l1 + l2 * x, _TINY)
         return np.maximum(x * ratio ** nmf_exponent_ref(beta, l2), FACTOR_FLOOR)
 
-    def transposed(x: Float64) -> Float64:
-        return np.swapaxes(x, -1, -2)
-
     V, W, H = (np.asarray(x, np.float64) for x in (V, W, H))
     S = np.ones_like(V) if weights is None else np.asarray(weights, np.float64)
     for _ in range(iterations):
         for _ in range(inner_iter):
             H = updated(H, *_nmf_gradient_parts(V, W, H, beta, S), l1_H, l2_H)
         for _ in range(inner_iter if update_W else 0):
-            minus, plus = _nmf_gradient_parts(transposed(V), transposed(H), transposed(W), beta, transposed(S))
-            W = updated(W, transposed(minus), transposed(plus), l1_W, l2_W)
+            minus, plus = _nmf_gradient_parts(_transposed(V), _transposed(H), _transposed(W), beta, _transposed(S))
+            W = updated(W, _transposed(minus), _transposed(plus), l1_W, l2_W)
     return W, H
 
 
@@ -259,15 +260,12 @@ def nmf_hals_ref(
             H[..., k, :] = np.where(curvature > _TINY, best, H[..., k, :])
         return H
 
-    def transposed(x: Float64) -> Float64:
-        return np.swapaxes(x, -1, -2)
-
     V, W, H = (np.asarray(x, np.float64) for x in (V, W, H))
     for _ in range(iterations):
         for _ in range(inner_iter):
             H = swept(V, W, H, l1_H, l2_H)
         for _ in range(inner_iter if update_W else 0):
-            W = transposed(swept(transposed(V), transposed(H), transposed(W), l1_W, l2_W))
+            W = _transposed(swept(_transposed(V), _transposed(H), _transposed(W), l1_W, l2_W))
     return W, H
 
 
