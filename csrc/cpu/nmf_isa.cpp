@@ -5,6 +5,7 @@
 #include "cpu/nmf_isa.h"
 
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "cpu/descend.h"
@@ -594,14 +595,16 @@ namespace nmfuse {
 template <isa kIsa, class T, class C>
 nmf_kernels<T, C> get_nmf_kernels(nmf_kind kind) {
   using namespace NMFUSE_ISA;
-  switch (kind) {
-    case nmf_kind::frobenius:
+  if constexpr (std::is_same_v<T, C>) {  // else there are powers, so the kind is `other`
+    if (kind == nmf_kind::frobenius) {
       return {update_H<nmf_kind::frobenius, T, C>, update_W<nmf_kind::frobenius, T, C>, measure_gram<C>};
-    case nmf_kind::kullback_leibler:
+    }
+    if (kind == nmf_kind::kullback_leibler) {
       return {update_H<nmf_kind::kullback_leibler, T, C>, update_W<nmf_kind::kullback_leibler, T, C>,
               measure_columns<C>};
-    default: return {update_H<nmf_kind::other, T, C>, update_W<nmf_kind::other, T, C>, measure_columns<C>};
+    }
   }
+  return {update_H<nmf_kind::other, T, C>, update_W<nmf_kind::other, T, C>, measure_columns<C>};
 }
 
 template <isa kIsa, class T>

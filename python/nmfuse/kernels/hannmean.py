@@ -33,8 +33,9 @@ def hannmean(
     Parameters
     ----------
     x : array, shape (..., H, W) or (..., D, H, W)
-        float32, float64, uint8 or uint16; NumPy, torch or CuPy. Integers are computed in float32, rounded to nearest
-        even. Row and leading strides are read in place, other layouts from a contiguous copy.
+        float32, float64, uint8 or uint16; NumPy, torch or CuPy. Integers are rounded to nearest, ties to even: at size
+        3 and 5 from exact sums (but for uint16 volumes at size 5), at others from float32. Row and leading strides are
+        read in place, other layouts from a contiguous copy.
     size : int
         Window length in pixels, odd, 3 to 63.
     mask : bool array, shape of `x`, optional
