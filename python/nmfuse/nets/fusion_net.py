@@ -17,6 +17,7 @@ from torch.nn import functional
 from nmfuse import ops, pyramids
 from nmfuse.images.part import ALIGNED, Look, Place
 from nmfuse.images.scratch import Scratch
+from nmfuse.nets import fusion_kernel
 from nmfuse.nets.siamese import PATCH
 from nmfuse.nets.two_stage import others, two_stage
 from nmfuse.nets.weights_file import fit_weights, load_once, read_weights, shipped
@@ -58,6 +59,20 @@ class Known:
     scene: Tensor
     parts: Tensor | None
     level: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Level:
+    """A level of the pyramids of S sources: its number, 0 the finest, and what is known of it before it is fused."""
+
+    number: int
+    shape: tuple[int, int]
+    wanted: Place
+    images: Tensor | Sequence[Tensor]  # (S, N, 1, h, w)
+    coarse: Tensor | None  # the images of the next coarser level; None at the top
+    context: Tensor  # (S, N, 1, h, w), that of level 1 at level 0
+    features: Tensor | None  # (S N, C, h, w)
+    gates: Tensor | None  # (S, N, 1, h, w), where they are to be kept
 
 
 class FusionNet(nn.Module):
@@ -109,6 +124,7 @@ class FusionNet(nn.Module):
         detail = [_Head(channels, hidden, _NOTES, _NOTES if level else 0, excess=0.5) for level in range(LEVELS - 1)]
         self.heads = nn.ModuleList([*detail, _Head(channels, hidden, 0, _NOTES, excess=0.0)])  # the last is the top's
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # three times faster on a CPU
+        self._packed = [fusion_kernel.Packed() for _ in range(LEVELS)]
 
     def forward(self, sources: Tensor | Sequence[Tensor]) -> Tensor:
         """Return the fused images (N, 1, H, W) of S times as many in [0, 1], H and W at least 16; not clipped.
@@ -156,41 +172,90 @@ class FusionNet(nn.Module):
         with clock("pyramids"):
             contexts = [context, *_pyramid(context, len(gaussian) - 1, scratch)]
         kept: list[Tensor] = []
+        fuse_level = self._level_by_kernel if fusion_kernel.can_run(a) else self._level_in_tiles
         fused = notes = None
         for level in reversed(range(LEVELS)):
-            whole, gate_of = a.new_empty(len(a), 1, *shapes[level]), None
-            handed = scratch.empty((count, len(a), _NOTES if level else 0, *shapes[level]), like=a)
-            if record is not None:
-                gate_of = a.new_empty(count, len(a), 1, *shapes[level])
-                kept.insert(0, gate_of)
-            for seen, own, there in _tiles(shapes[level], a.device, count * len(a), wanted[level]):
-                with clock("pyramids"):
-                    image = _cut(gaussian[level - 1], seen) if level else torch.stack([_cut(x, seen) for x in sources])
-                    parts = _cut(contexts[level - 1], seen) if level else _expand(context, seen, shapes[0])
-                    shown = image
-                    if notes is not None:
-                        shown = image - _expand(gaussian[level], seen, shapes[level])
-                        parts = torch.cat([parts, _expand(notes, seen, shapes[level])], dim=2)
-                with clock("gates"):
-                    maps = _cut(features, seen) if level == 1 and features is not None else self._look(image, level)
-                    logits = self.heads[level](maps, parts.flatten(0, 1), scene, count)  # (S, N, 2 + notes, h, w)
-                    gate = _gates(logits, shown, is_top=level == LEVELS - 1)
-                    _cut(handed, there).copy_(_cut(logits[:, :, 2:], own))
-                with clock("pyramids"):
-                    tile = (gate * shown).sum(0)
-                    if fused is not None:
-                        tile = tile + _expand(fused, seen, shapes[level])
-                    if level == 0:
-                        tile = torch.minimum(tile, 2 * _greatest_near(image.amax(0)))
-                    _cut(whole, there).copy_(_cut(tile, own))
-                if gate_of is not None:
-                    _cut(gate_of, there).copy_(_cut(gate, own))
-                scratch.release()
-            fused, notes = whole, handed
+            there = _Level(
+                level,
+                shape=shapes[level],
+                wanted=wanted[level],
+                images=gaussian[level - 1] if level else sources,
+                coarse=gaussian[level] if level < LEVELS - 1 else None,
+                context=contexts[max(level - 1, 0)],
+                features=features if level == 1 else None,
+                gates=None if record is None else a.new_empty(count, len(a), 1, *shapes[level]),
+            )
+            if there.gates is not None:
+                kept.insert(0, there.gates)
+            fused, notes = fuse_level(there, fused, notes, scene, clock, scratch)
         if record is not None:
             record["gates"] = kept
         assert fused is not None
         return fused, context
+
+    def _level_in_tiles(
+        self, there: _Level, below: Tensor | None, notes: Tensor | None, scene: Tensor, clock: Clock, scratch: Scratch
+    ) -> tuple[Tensor, Tensor]:
+        """Fuse a level upon the fused coarser one and its notes, and return both of this level."""
+        level, shape = there.number, there.shape
+        (a, *_), count = there.images, len(there.images)
+        whole = a.new_empty(len(a), 1, *shape)
+        handed = scratch.empty((count, len(a), _NOTES if level else 0, *shape), like=a)
+        for seen, own, place in _tiles(shape, a.device, count * len(a), there.wanted):
+            with clock("pyramids"):
+                image = torch.stack([_cut(x, seen) for x in there.images])
+                parts = _cut(there.context, seen) if level else _expand(there.context, seen, shape)
+                shown = image
+                if there.coarse is not None and notes is not None:
+                    shown = image - _expand(there.coarse, seen, shape)
+                    parts = torch.cat([parts, _expand(notes, seen, shape)], dim=2)
+            with clock("gates"):
+                maps = self._look(image, level) if there.features is None else _cut(there.features, seen)
+                logits = self.heads[level](maps, parts.flatten(0, 1), scene, count)  # (S, N, 2 + notes, h, w)
+                gate = _gates(logits, shown, is_top=there.coarse is None)
+                _cut(handed, place).copy_(_cut(logits[:, :, 2:], own))
+            with clock("pyramids"):
+                tile = (gate * shown).sum(0)
+                if below is not None:
+                    tile = tile + _expand(below, seen, shape)
+                if level == 0:
+                    tile = torch.minimum(tile, 2 * _greatest_near(image.amax(0)))
+                _cut(whole, place).copy_(_cut(tile, own))
+            if there.gates is not None:
+                _cut(there.gates, place).copy_(_cut(gate, own))
+            scratch.release()
+        return whole, handed
+
+    def _level_by_kernel(
+        self, there: _Level, below: Tensor | None, notes: Tensor | None, scene: Tensor, clock: Clock, scratch: Scratch
+    ) -> tuple[Tensor, Tensor]:
+        """Do the same by our own kernel; the notes are (N, S, notes, h, w)."""
+        (a, *_), count = there.images, len(there.images)
+        written = _NOTES if there.number else 0
+        whole = a.new_empty(len(a), 1, *there.shape)
+        handed = scratch.empty((len(a), count, written, *there.shape), like=a)
+        with clock("gates"):
+            head = self.heads[there.number]
+            known = head.conditions(scene, count).contiguous()  # (N, S, 2, K)
+            for n in range(len(a)):
+                images = there.images
+                fusion_kernel.fuse_level(
+                    images[:, n, 0] if isinstance(images, Tensor) else [x[n, 0] for x in images],
+                    coarse=None if there.coarse is None else there.coarse[:, n, 0],
+                    contexts=there.context[:, n, 0],
+                    notes=None if notes is None else notes[n],
+                    below=None if below is None else below[n, 0],
+                    features=there.features if len(a) == 1 else None,
+                    weights=self._weights(there.number)[1],
+                    scene=known[n],
+                    sizes={"channels": self.sizes["channels"], "hidden": self.sizes["hidden"], "read": 0 if there.coarse is None else _NOTES, "written": written},
+                    fused=whole[n, 0],
+                    handed=handed[n] if written else None,
+                    gates=None if there.gates is None else there.gates[:, n, 0],
+                    wanted=there.wanted,
+                    scratch=scratch,
+                )
+        return whole, handed
 
     def _survey(
         self,
@@ -280,8 +345,18 @@ class FusionNet(nn.Module):
 
     def _look(self, images: Tensor, level: int) -> Tensor:
         """Return the features (S N, C, h, w) of (S, N, 1, h, w), by the branch of a level."""
-        features: Tensor = self.branches[level](images.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        images = images.flatten(0, 1)
+        if fusion_kernel.can_run(images):
+            return fusion_kernel.features(images, self._weights(level)[0], self.sizes["channels"])
+        features: Tensor = self.branches[level](images.contiguous(memory_format=torch.channels_last))
         return features
+
+    def _weights(self, level: int) -> tuple[Tensor, Tensor]:
+        """Return the weights of a level's branch, and of its branch and head, as the kernel has them, (1, K) each."""
+        branch = [x for layer in self.branches[level] if isinstance(layer, nn.Conv2d) for x in layer.parameters()]
+        head = self.heads[level]
+        packed = self._packed[level]([*branch, head.own.weight, head.other.weight, *head.out.parameters()])
+        return packed[:, : sum(x.numel() for x in branch)], packed
 
     def _parts(self, features: Tensor, sources: int, volume: bool) -> Tensor:
         """Return the parts (N, C, r2) of stage 2, found in the features (S N, C, h, w) of all sources."""
@@ -533,13 +608,16 @@ class _Head(nn.Module):
 
     def forward(self, features: Tensor, context: Tensor, scene: Tensor, sources: int) -> Tensor:
         """Return the logits of the weight and the excess, and the notes, (S, N, 2 + written, h, w)."""
-        n = len(features) // sources
         # Padded for the last convolution, and side by side, channels last.
         seen = [functional.pad(x, (1, 1, 1, 1), mode="replicate").permute(0, 2, 3, 1) for x in (features, context)]
-        assert self.own.bias is not None
-        biases, gains = self.scene(scene).reshape(sources, n, 2, -1).transpose(0, 1).unbind(2)  # (N, S, hidden)
-        biases, gains = self.own.bias + biases, 1 + gains
+        biases, gains = self.conditions(scene, sources).unbind(2)  # (N, S, hidden)
         return self._of_pair(seen, biases, gains) if sources == 2 else self._of_many(seen, biases, gains)
+
+    def conditions(self, scene: Tensor, sources: int) -> Tensor:
+        """Return the biases and gains (N, S, 2, hidden) that the scene (S N, ...) gives to the hidden channels."""
+        assert self.own.bias is not None
+        given = self.scene(scene).reshape(sources, -1, 2, len(self.own.bias)).transpose(0, 1)
+        return given + torch.stack([self.own.bias, torch.ones_like(self.own.bias)])
 
     def _of_many(self, seen: list[Tensor], biases: Tensor, gains: Tensor) -> Tensor:
         n, sources = biases.shape[:2]
