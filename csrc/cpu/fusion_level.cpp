@@ -55,12 +55,12 @@ packed_network pack_network(const fusion_sizes& sizes, const float* weights) {
 }
 
 // Tiles that cover an area: wide enough to share what they look at, narrow enough that a cache holds their rows.
-std::vector<fusion_tile> tiles_of(const fusion_tile& area, std::int64_t sources) {
+std::vector<fusion_tile> tiles_of(const fusion_tile& area, std::int64_t sources, std::int64_t threads) {
   const std::int64_t rows = area.last_row - area.first_row, cols = area.last_col - area.first_col;
   const std::int64_t most = std::clamp(kTileBytes / (kColumnBytes * sources), kLeastColumns, kMostColumns);
   const std::int64_t across = (cols + most - 1) / most;
   const std::int64_t width = ((cols + across - 1) / across + 15) / 16 * 16;
-  const std::int64_t wanted = rows * across / (4 * num_threads()) / 2 * 2;
+  const std::int64_t wanted = rows * across / (4 * threads) / 2 * 2;
   const std::int64_t height = std::clamp(wanted, kLeastRows, kMostRows);
   std::vector<fusion_tile> tiles;
   for (std::int64_t y = area.first_row; y < area.last_row; y += height) {
@@ -80,8 +80,8 @@ fusion_loops loops() {
 void fuse_level(const fusion_level& level, std::int64_t first_row, std::int64_t last_row, std::int64_t first_col,
                 std::int64_t last_col) {
   const packed_network net = pack_network(level.sizes, level.weights);
-  const auto tiles =
-      tiles_of({first_row, last_row, first_col, last_col}, static_cast<std::int64_t>(level.images.size()));
+  const auto tiles = tiles_of({first_row, last_row, first_col, last_col},
+                              static_cast<std::int64_t>(level.images.size()), num_threads());
   const fusion_loops run = loops();
   parallel_for(static_cast<std::int64_t>(tiles.size()),
                [&](std::int64_t i) { run.level(level, net, tiles[static_cast<std::size_t>(i)]); });
@@ -91,11 +91,49 @@ void fusion_features(image_view<const float> images, const float* weights, std::
                      image_view<float> out) {
   packed_network net;
   pack_branch(weights, channels, net);
-  const auto tiles = tiles_of({0, images.rows, 0, images.cols}, 1);
+  const auto tiles = tiles_of({0, images.rows, 0, images.cols}, 1, num_threads());
   const auto each = static_cast<std::int64_t>(tiles.size());
   const fusion_loops run = loops();
   parallel_for(images.batch * each, [&](std::int64_t i) {
     run.features(images, net, out, i / each, tiles[static_cast<std::size_t>(i % each)]);
+  });
+}
+
+void survey_fusion(const fusion_survey& survey) {
+  packed_network net;
+  pack_branch(survey.weights, survey.channels, net);
+  packed_layer parts;
+  if (survey.parts != nullptr) {
+    std::vector<float> turned(static_cast<std::size_t>(survey.ranks * survey.channels));
+    for (std::int64_t c = 0; c < survey.channels; ++c) {
+      for (std::int64_t r = 0; r < survey.ranks; ++r) {
+        turned[static_cast<std::size_t>(r * survey.channels + c)] = survey.parts[c * survey.ranks + r];
+      }
+    }
+    parts = pack(turned.data(), nullptr, survey.ranks, survey.channels);
+  }
+  // Tiles of their own, whatever the number of threads: sums are added up in their order.
+  const auto tiles = tiles_of({survey.first_row, survey.last_row, 0, survey.images.cols}, 1, survey.images.rows);
+  const auto each = static_cast<std::int64_t>(tiles.size()), width = 2 * survey.channels + 2;
+  std::vector<double> sums(static_cast<std::size_t>(survey.images.batch * each * width));
+  const fusion_loops run = loops();
+  parallel_for(survey.images.batch * each, [&](std::int64_t i) {
+    run.survey(survey, net, parts, i / each, tiles[static_cast<std::size_t>(i % each)], sums.data() + i * width);
+  });
+  for (std::int64_t i = 0; i < survey.images.batch * each; ++i) {
+    for (std::int64_t k = 0; k < width; ++k) {
+      survey.sums[i / each * width + k] += sums[static_cast<std::size_t>(i * width + k)];
+    }
+  }
+}
+
+void halve_images(image_view<const float> images, image_view<float> out) {
+  const std::int64_t step = std::clamp<std::int64_t>((1 << 15) / std::max<std::int64_t>(1, out.cols), 8, 256);
+  const std::int64_t each = (out.rows + step - 1) / step;
+  const fusion_loops run = loops();
+  parallel_for(images.batch * each, [&](std::int64_t i) {
+    const std::int64_t first = i % each * step;
+    run.halve(images, out, i / each, first, std::min(first + step, out.rows));
   });
 }
 

@@ -611,6 +611,114 @@ void run_features(const image_view<const float>& images, const packed_network& n
   }
 }
 
+// The sum of a row's values, and of their products with another's.
+double sum_of(const float* __restrict row, int64_t count) {
+  float_vec total{};
+  int64_t x = 0;
+  for (; x + kFloats <= count; x += kFloats) total += load<float_vec>(row + x);
+  double result = 0;
+  for (; x < count; ++x) result += row[x];
+  for (int lane = 0; lane < kFloats; ++lane) result += total[lane];
+  return result;
+}
+
+double product_of(const float* __restrict row, const float* __restrict other, int64_t count) {
+  float_vec total{};
+  int64_t x = 0;
+  for (; x + kFloats <= count; x += kFloats) total += load<float_vec>(row + x) * load<float_vec>(other + x);
+  double result = 0;
+  for (; x < count; ++x) result += row[x] * other[x];
+  for (int lane = 0; lane < kFloats; ++lane) result += total[lane];
+  return result;
+}
+
+void run_survey(const fusion_survey& survey, const packed_network& net, const packed_layer& parts, int64_t image,
+                const fusion_tile& tile, double* sums) {
+  const columns x{tile.first_col, tile.last_col, survey.images.cols};
+  const int64_t channels = survey.channels, n = tile.last_col - tile.first_col;
+  const auto bytes = static_cast<std::size_t>(n) * sizeof(float);
+  branch looks;
+  line seen, strengths, sum;  // of sum: mean of the features, brightness, energy
+  memory& from = own_memory();
+  from.lay_out([&] {
+    looks.lay_out(from, channels, x);
+    seen.lay_out(from, channels, x);
+    strengths.lay_out(from, survey.ranks, x);
+    sum.lay_out(from, 4, x);
+  });
+  looks.start(survey.images.row(image, 0), survey.images.row_stride, survey.images.rows, tile.first_row);
+  float* maps[kMostOutputs];
+  float* strength[kMostOutputs];
+  for (int64_t c = 0; c < seen.maps(); ++c) maps[c] = seen.row(c);
+  for (int64_t r = 0; r < strengths.maps(); ++r) strength[r] = strengths.row(r);
+  for (int64_t y = tile.first_row; y < tile.last_row; ++y) {
+    looks.features(y, 0, net, x, maps);
+    for (int64_t c = 0; c < channels; ++c) {
+      sums[c] += sum_of(maps[c], n);
+      sums[channels + c] += product_of(maps[c], maps[c], n);
+      if (!survey.features.empty()) std::memcpy(survey.features.row(image * channels + c, y) + x.first, maps[c], bytes);
+    }
+    if (survey.parts == nullptr) continue;
+    multiply_row(parts, maps, 0, n, {parts.bias.data(), nullptr, false}, strength);
+    float* __restrict mean = sum.row(0);
+    float* __restrict bright = sum.row(1);
+    float* __restrict energy = sum.row(2);
+    std::fill(mean, mean + n, 0.0F);
+    std::fill(bright, bright + n, 1.0F);
+    std::fill(energy, energy + n, 0.0F);
+    for (int64_t c = 0; c < channels; ++c) {
+      const float* __restrict map = maps[c];
+      for (int64_t k = 0; k < n; ++k) mean[k] += map[k];
+    }
+    for (int64_t s = 0; s < survey.images.batch; ++s) {
+      const float* __restrict pixels = survey.images.row(s, y) + x.first;
+      for (int64_t k = 0; k < n; ++k) bright[k] *= std::max(pixels[k], 0.0F);
+    }
+    for (int64_t r = 0; r < survey.ranks; ++r) {
+      const float* __restrict map = strength[r];
+      for (int64_t k = 0; k < n; ++k) energy[k] += map[k] * map[k];
+      if (!survey.strengths.empty()) {
+        std::memcpy(survey.strengths.row(image * survey.ranks + r, y) + x.first, map, bytes);
+      }
+    }
+    sums[2 * channels] += product_of(mean, bright, n) / static_cast<double>(channels);
+    sums[2 * channels + 1] += sum_of(bright, n);
+    if (!survey.energy.empty()) std::memcpy(survey.energy.row(image, y) + x.first, energy, bytes);
+  }
+}
+
+void run_halve(const image_view<const float>& images, const image_view<float>& out, int64_t image, int64_t first_row,
+               int64_t last_row) {
+  constexpr float kEnds = 1.0F / 16, kNext = 4.0F / 16, kMiddle = 6.0F / 16;
+  const int64_t n = images.cols;
+  const auto mirrored = [](int64_t i, int64_t count) {
+    i = (i % (2 * count) + 2 * count) % (2 * count);
+    return std::min(i, 2 * count - 1 - i);
+  };
+  float* wide = nullptr;  // a row between, two pixels longer at each end
+  memory& from = own_memory();
+  from.lay_out([&] { wide = from.take(n + 64); });
+  float* __restrict t = wide + 16;
+  for (int64_t y = first_row; y < last_row; ++y) {
+    const float* rows[5];
+    for (int64_t k = 0; k < 5; ++k) rows[k] = images.row(image, mirrored(2 * y + k - 2, images.rows));
+    const float* __restrict a = rows[0];
+    const float* __restrict b = rows[1];
+    const float* __restrict c = rows[2];
+    const float* __restrict d = rows[3];
+    const float* __restrict e = rows[4];
+    for (int64_t x = 0; x < n; ++x) {
+      t[x] = a[x] * kEnds + b[x] * kNext + c[x] * kMiddle + d[x] * kNext + e[x] * kEnds;
+    }
+    for (const int64_t x : {int64_t{-2}, int64_t{-1}, n, n + 1}) t[x] = t[mirrored(x, n)];
+    float* __restrict to = out.row(image, y);
+    for (int64_t x = 0; x < out.cols; ++x) {
+      to[x] = t[2 * x - 2] * kEnds + t[2 * x - 1] * kNext + t[2 * x] * kMiddle + t[2 * x + 1] * kNext +
+              t[2 * x + 2] * kEnds;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace nmfuse::NMFUSE_ISA
 
@@ -618,7 +726,7 @@ namespace nmfuse {
 
 template <isa kIsa>
 fusion_loops get_fusion_loops() {
-  return {&NMFUSE_ISA::run_level, &NMFUSE_ISA::run_features};
+  return {&NMFUSE_ISA::run_level, &NMFUSE_ISA::run_features, &NMFUSE_ISA::run_survey, &NMFUSE_ISA::run_halve};
 }
 
 template fusion_loops get_fusion_loops<kThisIsa>();

@@ -50,4 +50,24 @@ void fuse_level(const fusion_level& level, std::int64_t first_row, std::int64_t 
 void fusion_features(image_view<const float> images, const float* weights, std::int64_t channels,
                      image_view<float> out);
 
+// What is summed over all pixels of S images, by their features.
+struct fusion_survey {
+  image_view<const float> images;  // S planes
+  const float* weights = nullptr;  // of the branch
+  std::int64_t channels = 0;
+  const float* parts = nullptr;  // (C, R), or none
+  std::int64_t ranks = 0;
+  std::int64_t first_row = 0, last_row = 0;
+  double* sums = nullptr;       // (S, 2 C + 2): features, their squares; their mean where all are bright; brightness
+  image_view<float> features;   // S C planes, or empty
+  image_view<float> energy;     // S planes: sum of the squares of the parts' strengths; or empty
+  image_view<float> strengths;  // S R planes, or empty
+};
+
+// Adds to the sums, and writes the planes, for some rows.
+void survey_fusion(const fusion_survey& survey);
+
+// out: each image blurred by [1 4 6 4 1] / 16 along both axes, every second pixel; the border mirrored.
+void halve_images(image_view<const float> images, image_view<float> out);
+
 }  // namespace nmfuse

@@ -2,7 +2,7 @@
 
 #include <pybind11/pybind11.h>
 
-#include <optional>
+#include <tuple>
 #include <vector>
 
 #include "nmfuse/fusion_level.h"
@@ -50,6 +50,65 @@ void bind_fusion_level(py::module_& module) {
         a.run(seen, [&] { fusion_features(from, numbers, channels, target); });
       },
       py::arg("images"), py::arg("weights"), py::arg("channels"), py::arg("out"));
+  module.def(
+      "fusion_survey",
+      [](const py::object& images, const py::object& weights, const py::object& parts, std::int64_t channels,
+         const py::tuple& rows, const py::object& sums, const py::object& features, const py::object& energy,
+         const py::object& strengths) {
+        const op_arguments<Backend> a{py::none()};
+        const array seen = a.take(images, "images"), of_branch = a.take(weights, "weights"),
+                    total = a.take(sums, "sums");
+        fusion_sizes sizes;
+        sizes.channels = channels;
+        check_maps(sizes);
+        fusion_survey survey;
+        survey.images = seen.view<const float>();
+        survey.weights = numbers_of(of_branch, sizes.branch());
+        survey.channels = channels;
+        survey.first_row = rows[0].cast<std::int64_t>(), survey.last_row = rows[1].cast<std::int64_t>();
+        const auto [batch, height, width] = std::tuple(survey.images.batch, survey.images.rows, survey.images.cols);
+        require(batch >= 1 && 0 <= survey.first_row && survey.first_row < survey.last_row && survey.last_row <= height,
+                "rows: expected rows of the images");
+        const auto adding = total.view<double>();
+        require(adding.batch == 1 && adding.rows == batch && adding.cols == 2 * channels + 2 &&
+                    adding.row_stride == adding.cols,
+                "sums: expected shape (S, 2 C + 2), contiguous");
+        survey.sums = adding.data;
+        std::vector<array> held;
+        held.reserve(4);
+        if (!parts.is_none()) {
+          held.push_back(a.take(parts, "parts"));
+          const auto view = held.back().view<const float>();
+          survey.ranks = view.cols;
+          require(view.batch == 1 && view.rows == channels && view.cols <= kMostMaps && view.row_stride == view.cols,
+                  "parts: expected shape (C, R), contiguous");
+          survey.parts = view.data;
+        }
+        const auto targets = [&](const py::object& given, const char* name, std::int64_t count) {
+          if (given.is_none()) return image_view<float>{};
+          held.push_back(a.take(given, name));
+          const auto view = held.back().template view<float>();
+          check_planes(held.back(), view, count, survey.images.rows, survey.images.cols);
+          return view;
+        };
+        survey.features = targets(features, "features", batch * channels);
+        survey.energy = targets(energy, "energy", batch);
+        survey.strengths = targets(strengths, "strengths", batch * survey.ranks);
+        a.run(seen, [&] { survey_fusion(survey); });
+      },
+      py::arg("images"), py::kw_only(), py::arg("weights"), py::arg("parts"), py::arg("channels"), py::arg("rows"),
+      py::arg("sums"), py::arg("features"), py::arg("energy"), py::arg("strengths"));
+  module.def(
+      "halve_images",
+      [](const py::object& images, const py::object& out) {
+        const op_arguments<Backend> a{py::none()};
+        const array seen = a.take(images, "images"), to = a.take(out, "out");
+        const auto from = seen.view<const float>();
+        const auto target = to.view<float>();
+        check_planes(to, target, from.batch, (from.rows + 1) / 2, (from.cols + 1) / 2);
+        a.run(seen, [&] { halve_images(from, target); });
+      },
+      py::arg("images"), py::arg("out"));
   module.def(
       "fusion_level",
       [](const py::sequence& images, const py::object& coarse, const py::object& contexts, const py::object& notes,

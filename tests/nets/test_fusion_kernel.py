@@ -60,11 +60,15 @@ def test_it_is_what_the_module_says(count, shape, no_kernel):
         assert (gate - exact_gate).abs().mean() < 1e-4
 
 
-@pytest.mark.parametrize("sizes", [{"channels": 5, "hidden": 7}, {"channels": 12, "hidden": 24}, {"channels": 16, "hidden": 3}])
+@pytest.mark.parametrize(
+    "sizes", [{"channels": 5, "hidden": 7}, {"channels": 12, "hidden": 24}, {"channels": 16, "hidden": 3}]
+)
 def test_other_sizes_of_network(sizes):
     sources, net = heads(3, (1, 1, 50, 70)), net_of(**sizes, context=False)
     with torch.inference_mode():
-        torch.testing.assert_close(net(sources).double(), copy.deepcopy(net).double()(sources.double()), rtol=0, atol=1e-4)
+        torch.testing.assert_close(
+            net(sources).double(), copy.deepcopy(net).double()(sources.double()), rtol=0, atol=1e-4
+        )
 
 
 def test_features_are_those_of_the_branch():

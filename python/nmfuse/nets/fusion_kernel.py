@@ -1,20 +1,19 @@
 """The fusion network by the package's own kernel, where no gradient is asked for: float32 images on the CPU.
 
-It computes what `nmfuse.nets.fusion_net` says, a level of the pyramid at a time, and never keeps a map that only the next
-step needs. What the network is, the module of torch says; in float64 it is the oracle of this kernel.
+It computes what `nmfuse.nets.fusion_net` says, a level of the pyramid at a time, and never keeps a map that only the
+next step needs. What the network is, the module of torch says; in float64 it is the oracle of this kernel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nmfuse.images.part import Place
 from nmfuse.images.scratch import Scratch
-from nmfuse.kernels._native import native_for
+from nmfuse.kernels._native import cpu_operations
 from nmfuse.kernels._traced import operators
 
 _AT_ONCE = 1 << 24  # pixels, of all sources, that are looked at before memory on disk is released
@@ -28,7 +27,7 @@ def can_run(x: Tensor) -> bool:
         and x.dtype == torch.float32
         and not torch.is_grad_enabled()
         and operators(x) is None
-        and not torch.jit.is_tracing()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     )
 
 
@@ -37,7 +36,7 @@ class Packed:
 
     Examples
     --------
-    >>> layer, packed = nn.Linear(2, 1), Packed()
+    >>> layer, packed = torch.nn.Linear(2, 1), Packed()
     >>> weights = packed([layer.weight, layer.bias])
     >>> weights.shape, packed([layer.weight, layer.bias]) is weights
     (torch.Size([1, 3]), True)
@@ -59,13 +58,62 @@ class Packed:
 def features(images: Tensor, weights: Tensor, channels: int) -> Tensor:
     """Return the features (N, C, h, w) of images (N, 1, h, w), by the packed weights of a branch."""
     out = images.new_empty(len(images), channels, *images.shape[2:])
-    native, _ = native_for(out)
-    native.fusion_features(images[:, 0], weights, channels, out)  # type: ignore[attr-defined]
+    cpu_operations().fusion_features(images[:, 0], weights, channels, out)
     return out
 
 
+def halve(images: Tensor, out: Tensor) -> None:
+    """Write what `nmfuse.pyramids.reduce` makes of images (..., h, w)."""
+    cpu_operations().halve_images(images, out)
+
+
+def survey(
+    images: Tensor,
+    *,
+    weights: Tensor,
+    parts: Tensor | None,
+    sums: Tensor,
+    features: Tensor | None,
+    energy: Tensor,
+    strengths: Tensor | None,
+    scratch: Scratch,
+) -> None:
+    """Sum the features of S images over their pixels, and say how strongly each pixel shows the parts.
+
+    Parameters
+    ----------
+    images : Tensor (S, h, w)
+    weights : Tensor (1, K)
+        Packed, of the branch.
+    parts : Tensor (C, R), optional
+    sums : float64 Tensor (S, 2 C + 2)
+        To which are added: the features, their squares; and, with parts, the features' mean times the brightness that
+        all images share there, and that brightness.
+    features, energy, strengths : Tensor (S, C, h, w), (S, h, w), (S, R, h, w)
+        Where to write the features, unless None, and, with parts, their energy, and, unless None, their strengths.
+    scratch : Scratch
+        Released after every some rows.
+    """
+    height = images.shape[-2]
+    step = _rows_at_once(scratch, len(images), images.shape[-1]) or height
+    for start in range(0, height, step):
+        cpu_operations().fusion_survey(
+            images, weights=weights, parts=None if parts is None else parts.contiguous(),
+            channels=sums.shape[1] // 2 - 1, rows=(start, min(start + step, height)), sums=sums, features=features,
+            energy=None if parts is None else energy, strengths=strengths,
+        )  # fmt: skip
+        scratch.release()
+
+
+def _rows_at_once(scratch: Scratch, sources: int, width: int) -> int | None:
+    """Return how many rows of all images are looked at before memory is released, an even number; None: all."""
+    if not scratch.on_disk:
+        return None
+    return max(_LEAST_ROWS, _AT_ONCE // (sources * width) // 2 * 2)
+
+
 def fuse_level(
-    images: Sequence[Tensor],
+    images: list[Tensor],
     *,
     coarse: Tensor | None,
     contexts: Tensor,
@@ -85,8 +133,8 @@ def fuse_level(
 
     Parameters
     ----------
-    images : S tensors (h, w), or one (S, h, w)
-        This level of the Gaussian pyramids.
+    images : list of Tensor (h, w) or (S, h, w)
+        This level of the Gaussian pyramids, all sources' together.
     coarse : Tensor (S, h2, w2), optional
         The next coarser level; None at the top.
     contexts : Tensor (S, h, w)
@@ -110,15 +158,11 @@ def fuse_level(
     scratch : Scratch
         Released after every some rows.
     """
-    native, _ = native_for(fused)
     rows, columns = wanted
-    step = rows.stop - rows.start
-    if scratch.on_disk:
-        step = max(_LEAST_ROWS, _AT_ONCE // (len(scene) * fused.shape[-1]) // 2 * 2)
-    given: Any = [images] if isinstance(images, Tensor) else list(images)
+    step = _rows_at_once(scratch, len(scene), fused.shape[-1]) or rows.stop - rows.start
     for start in range(rows.start, rows.stop, step):
-        native.fusion_level(  # type: ignore[attr-defined]
-            given, coarse=coarse, contexts=contexts, notes=notes, below=below, features=features,
+        cpu_operations().fusion_level(
+            images, coarse=coarse, contexts=contexts, notes=notes, below=below, features=features,
             weights=weights, scene=scene.reshape(1, -1), **sizes, fused=fused, handed=handed, gates=gates,
             rows=(start, min(start + step, rows.stop)), cols=(columns.start, columns.stop),
         )  # fmt: skip
