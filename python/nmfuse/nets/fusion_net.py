@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nmfuse import ops, pyramids
+from nmfuse import pyramids
 from nmfuse.images.part import ALIGNED, Look, Place
 from nmfuse.images.scratch import Scratch
+from nmfuse.kernels import nmf
 from nmfuse.nets import fusion_kernel
 from nmfuse.nets.siamese import PATCH
 from nmfuse.nets.two_stage import others, two_stage
@@ -119,7 +120,7 @@ class FusionNet(nn.Module):
         super().__init__()
         self.sizes = {"channels": channels, "hidden": hidden, "rank": rank, "rank2": rank2}
         self.rank, self.rank2, self.context = rank, rank2, context
-        self.factorize: Callable[..., tuple[Tensor, Tensor]] = ops.nmf
+        self.factorize: Callable[..., tuple[Tensor, Tensor]] = _nmf
         self.branches = nn.ModuleList(_branch(channels) for _ in range(LEVELS))
         detail = [_Head(channels, hidden, _NOTES, _NOTES if level else 0, excess=0.5) for level in range(LEVELS - 1)]
         self.heads = nn.ModuleList([*detail, _Head(channels, hidden, 0, _NOTES, excess=0.0)])  # the last is the top's
@@ -439,6 +440,12 @@ class FusionNet(nn.Module):
             return A.square().sum(-2, keepdim=True).add(_SILENT**2).sqrt()
 
         return two_stage(V, self.rank, self.rank2, factorize, length=length, silent=0.0).A2
+
+
+def _nmf(V: Tensor, rank: int, *, iterations: int) -> tuple[Tensor, Tensor]:
+    """Factorize by a fixed number of iterations, recorded where a gradient is asked for (`nmfuse.ops.nmf`)."""
+    W, H, _ = nmf(V, rank, max_iter=iterations, check_every=iterations, tol=0)
+    return W, H
 
 
 class _Tally:
