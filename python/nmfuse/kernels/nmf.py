@@ -165,7 +165,10 @@ def nmf(
     shares = None
     if weights is not None:
         if solver == "hals" or inner_iter > 1:
-            raise ValueError("weights: they need solver='mu' and inner_iter=1")
+            raise ValueError(
+                f"weights: got solver={solver!r} with inner_iter={inner_iter}, which cannot use weights; pass "
+                "solver='mu' and inner_iter=1"
+            )
         shares = _take_weights(weights, values, native)
     penalties = {"l1_W": l1_W, "l1_H": l1_H, "l2_W": l2_W, "l2_H": l2_H}
     for name, value in penalties.items():
