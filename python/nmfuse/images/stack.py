@@ -547,8 +547,8 @@ def _say_windows(taken: Sequence[_Source]) -> str:
     return (
         f"window: not given, and the images' ranges differ ({'; '.join(spans)}); say what is black and white in each, "
         f"such as window=[{example}] (in the shell: --window once for each), by (low, high), a preset like 'ct-brain', "
-        "or None for a dtype's whole range (in the shell: --window dtype); the result has the dtype and range of the first, "
-        "unless output= (--dtype) names another"
+        "or None for a dtype's whole range (in the shell: --window dtype); the result has the dtype and range of the "
+        "first, unless output= (--dtype) names another"
     )
 
 
