@@ -191,7 +191,7 @@ def nmf(V: Tensor, rank: int, *, iterations: int, seed: int = 0, beta: float = 2
 def nmf_with_info(
     V: Tensor, rank: int | None, *, iterations: int, check_every: int, seed: int, beta: float
 ) -> tuple[Tensor, Tensor, NmfInfo]:
-    """The same as `nmf`, but return what `nmfuse.nmf` returns."""
+    """Factorize as `nmf` does, and return what `nmfuse.nmf` returns."""
     _check("V", V, "nmf", 2)
     rank = check_rank(rank, V.shape[-2], V.shape[-1])
     W, H, objective = _Nmf.call(V, rank, iterations, check_every, seed, beta)

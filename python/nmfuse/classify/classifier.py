@@ -73,7 +73,7 @@ class Explained:
 
 
 class Classifier:
-    """Classifies brain images as healthy or unhealthy, by `fit`, `predict`, `predict_proba`, `score` as in scikit-learn.
+    """Classifies brain images as healthy or unhealthy, by `fit`, `predict`, `predict_proba`, `score` as scikit-learn.
 
     Parameters
     ----------
