@@ -188,7 +188,7 @@ class MiniBatchNMF(decomposition.MiniBatchNMF):  # type: ignore[misc]
     n_components, init, batch_size, beta_loss, tol, max_no_improvement, max_iter, alpha_W, alpha_H, l1_ratio
         See `sklearn.decomposition.MiniBatchNMF`.
     forget_factor, fresh_restarts, fresh_restarts_max_iter, transform_max_iter, random_state, verbose
-        See there too.
+        See `sklearn.decomposition.MiniBatchNMF`.
 
     References
     ----------

@@ -62,6 +62,7 @@ class Explained:
     heat : array, shape (side, side)
         The contribution of each place to the log-odds of "unhealthy"; their sum plus `bias` is the log-odds.
     bias : float
+        The part of the log-odds that does not depend on the image.
     components : array, shape (r2,)
         The contribution of each component of the second NMF to the log-odds.
     """

@@ -40,6 +40,7 @@ class Evaluation:
     Attributes
     ----------
     labels : array, shape (N,)
+        The class of each image: 0 for healthy, 1 for unhealthy.
     probabilities : dict
         For each method, one array (N,) of probabilities for each seed.
     curves : dict

@@ -49,6 +49,7 @@ class Comparison:
     pairs : list of SourceSet
         The pairs, or sets of more images.
     methods, metrics : list of str
+        The names of the methods and the metrics that were compared.
     values : dict
         For each (label of the pair, method), the value of each metric.
     errors : dict

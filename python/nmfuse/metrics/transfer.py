@@ -70,6 +70,7 @@ class Transfer:
     Attributes
     ----------
     signals : tuple of Signal
+        All signals that were measured.
 
     Examples
     --------

@@ -82,6 +82,7 @@ def train_focus(
     output : path
         The weight file, ending in .safetensors.
     variant : {"lite", "full"}
+        The size of the network; see `nmfuse.nets.Siamese`.
     steps : int, optional
         The number of batches; by default 1000 for "full" and 6000 for "lite", which made the files that come with
         nmfuse.
