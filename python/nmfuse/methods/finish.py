@@ -57,7 +57,7 @@ class Finished(Method):
             return self.refined(y, low, high, y.dim())
 
     def refined(self, y: Tensor, low: Tensor, high: Tensor, spatial: int) -> Tensor:
-        """Smooth and sharpen images or volumes (..., *spatial), which are kept within `low` and `high`."""
+        """Smooth and sharpen images or volumes ``(..., *spatial)``, which are kept within `low` and `high`."""
         if self.smooth:
             y = hannmean(y, self.hannmean_size, spatial=spatial)
         if self.sharpen > 0:
