@@ -437,7 +437,7 @@ void mean_of_all(const image_view<const T>& x, const hann_taps<hann_sum<T>>& win
             strip_row<A> sum, scaled;
             sums.finish(q, sum.values);
             const A* means = sum.values;
-            if (window.scale != 1) {  // by itself: as one multiply-add with the rounding, it would leave no tie a tie
+            if (window.scale != 1) {  // apart from the rounding: one multiply-add of both would miss the ties
               scale_row(means, window.scale, strip.width(), scaled.values);
               means = scaled.values;
             }

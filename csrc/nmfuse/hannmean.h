@@ -16,8 +16,8 @@ inline constexpr int kMaxHannSize = 63;
 
 // The window of size 5 in whole numbers, by distance from the centre. Sums of integer pixels are then whole too, and
 // exact: in a float up to 2^24, which only volumes of uint16 exceed. Times float(1 / kWholeSum), to the power of the
-// axes, they round to the right integer, ties to even (tried for every sum that there is). At size 3, whose weights are
-// 1/2 and 1/4, this is so without more ado.
+// axes, they round to the right integer, ties to even (tried for every sum that there is). The weights of size 3, 1/2
+// and 1/4, are exact as they are.
 inline constexpr int kWholeSize = 5, kWholeTaps[] = {4, 3, 1}, kWholeSum = 12;
 
 // out(p) = sum_q K(q) m(p+q) x(p+q) / sum_q K(q) m(p+q), m = [reliability == kReliable], K = h h^T,
