@@ -425,7 +425,8 @@ def align(
 @app.command()
 def stack(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="IMAGES...", help="Two or more images in their order, or a folder of them.")
+        list[Path],
+        typer.Argument(metavar="IMAGES...", help="Images in their order, a folder of them, or a TIFF file of pages."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the sharp image.")],
     depth: Annotated[
@@ -446,7 +447,7 @@ def stack(
 
     nmfuse stack PHOTOS/ -o sharp.jpg --depth depth.png
 
-    nmfuse stack 'cells.tif[0]' 'cells.tif[1]' -o sharp.tif --model none --window 0,4095
+    nmfuse stack cells.ome.tif -o sharp.tif --model none --window 0,4095
     """
     fuser = _fuser(method, config)
     from nmfuse.cli.stacking import run_stack

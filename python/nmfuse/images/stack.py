@@ -24,6 +24,8 @@ from nmfuse.kernels.checks import is_number, is_whole
 _log = logging.getLogger(__name__)
 
 DTYPES = ("bool", "uint8", "int16", "uint16", "int32", "float16", "float32", "float64")
+_SMALL = (torch.bool, torch.uint8, torch.int16, torch.uint16)
+_EXACT = 2.0**22  # integers below it, and their differences, are exact in single precision
 _ALIKE = 0.5  # share of the common range that each image spans where floats share one without a word
 _FILLED = 1 / 8  # share of an integer dtype's range, under which a window may have been forgotten
 
@@ -427,8 +429,12 @@ def _scaled(x: Tensor, low: float, high: float, *, clip: bool) -> Tensor:
     if x.dtype == torch.float32 and (low, high) == (0.0, 1.0) and not clip:
         return x  # the caller's own memory, which is only read
 
+    ends = (low, high, high - low)
+    exact = x.dtype in _SMALL and all(end.is_integer() and abs(end) < _EXACT for end in ends)
+    work = torch.float32 if exact else torch.float64  # a quotient of exact numbers has the same bits by way of either
+
     def scaled(rows: Tensor) -> Tensor:
-        values = (rows.double() - low) / (high - low)
+        values = (rows.to(work, memory_format=torch.contiguous_format) - low) / (high - low)
         return values.clamp(0, 1) if clip else values
 
     return by_rows(x, scaled, torch.float32)

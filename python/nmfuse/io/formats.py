@@ -49,6 +49,8 @@ class Format:
         How many spatial axes an image may have.
     paged : bool
         Whether a file may have several pages or frames, of which `read` takes the number, from 0.
+    pages : callable, optional
+        (path) -> how many pages or frames a file has. None: `nmfuse.io.list_pages` does not know.
     named : bool
         Whether a file may have several arrays, of which `read` takes the name.
     options : tuple of str
@@ -72,6 +74,7 @@ class Format:
     transparent: tuple[str, ...] = ()
     axes: tuple[int, ...] = (2,)
     paged: bool = False
+    pages: Callable[[Path], int] | None = None
     named: bool = False
     open: Callable[..., Image] | None = None
     folder: bool = False
@@ -151,10 +154,19 @@ _OURS = (
         tiff.DTYPES,
         tiff.DTYPES,
         paged=True,
+        pages=tiff.count_pages,
         open=tiff.open_tiff,
         options=("bands",),
     ),
-    Format("OME-TIFF", (".ome.tif", ".ome.tiff"), tiff.read, paged=True, open=tiff.open_tiff, options=("bands",)),
+    Format(
+        "OME-TIFF",
+        (".ome.tif", ".ome.tiff"),
+        tiff.read,
+        paged=True,
+        pages=tiff.count_pages,
+        open=tiff.open_tiff,
+        options=("bands",),
+    ),
     Format("GIF", (".gif",), pillow.read, paged=True),
     _by_pillow("AVIF", ".avif", transparent=True, quality=95),
     Format(
