@@ -259,7 +259,7 @@ class Fuser:
         with _recording(stack.planes):
             if trace.wanted:
                 trace.keep_each(sources=torch.stack(stack.planes))
-            planes = filled(stack.planes, stack.valid, stack.scratch.keep)
+            planes = filled(stack.planes, stack.valid, stack.scratch.keep, stack.scratch.release)
             y, seen = self._balanced(planes, stack, trace)
             fused = self._finished(y, stack, planes, seen, fill, trace)
             if trace.wanted:

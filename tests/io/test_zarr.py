@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numcodecs
 import numpy as np
 import pytest
 import tifffile
@@ -286,3 +287,34 @@ def test_what_is_not_read_in_parts(tmp_path: Path) -> None:
     (tmp_path / "y.tif").write_bytes((tmp_path / "y.tif").read_bytes()[:-200])
     with pytest.raises(ValueError, match="not a readable image"):
         open_image(tmp_path / "y.tif")
+
+
+CODECS_OF_2 = [
+    numcodecs.GZip(),
+    numcodecs.Zlib(),
+    numcodecs.BZ2(),
+    numcodecs.Zstd(),
+    numcodecs.LZ4(),
+    numcodecs.Blosc(),
+]
+CODECS_OF_3 = [zarr.codecs.GzipCodec(), zarr.codecs.ZstdCodec(), zarr.codecs.BloscCodec()]
+
+
+@pytest.mark.parametrize(
+    ("codec", "zarr_format", "sharded"),
+    [(codec, 2, False) for codec in CODECS_OF_2] + [(codec, 3, how) for codec in CODECS_OF_3 for how in (False, True)],
+)
+def test_a_chunk_that_unpacks_to_more_than_it_holds(
+    tmp_path: Path, codec: Any, zarr_format: int, sharded: bool
+) -> None:
+    options: dict[str, Any] = {"compressors": codec, "zarr_format": zarr_format}
+    paths = [tmp_path / "x.zarr", tmp_path / "y.zarr"]
+    for path, rows in zip(paths, (64, 4096), strict=True):
+        shards = {"shards": (2 * rows, 64)} if sharded else {}
+        zarr.create_array(path, shape=(2 * rows, 64), chunks=(rows, 64), dtype=np.uint8, **shards, **options)[...] = 7
+    np.testing.assert_array_equal(read_image(paths[0]).pixels, np.full((128, 64), 7))
+    for file in paths[1].rglob("*"):
+        if file.is_file() and file.name not in ("zarr.json", ".zarray", ".zattrs"):
+            (paths[0] / file.relative_to(paths[1])).write_bytes(file.read_bytes())
+    with pytest.raises(ValueError, match="unpacks to more than the 4096 that it is to hold"):
+        read_image(paths[0])

@@ -46,12 +46,13 @@ def filled(
     planes: Sequence[Tensor],
     valid: Sequence[Tensor | None],
     keep: Callable[[Tensor, int], Tensor] = lambda plane, _: plane,
+    release: Callable[[], None] = lambda: None,
 ) -> list[Tensor]:
     """Return the planes with something plausible where they are invalid, so that no edge is seen at their border.
 
     There a source shows the mean of the valid others, shifted by what it differs from them by at the border: their
     details, its own brightness. Where no source is valid, the nearest values go on. `keep` is given each new plane and
-    its place, and returns what is kept of it.
+    its place, and returns what is kept of it; `release` is called after each plane.
     """
     if all(mask is None for mask in valid):
         return list(planes)
@@ -62,6 +63,7 @@ def filled(
         for rows in parts:
             total[rows] += plane[rows] if mask is None else torch.where(mask[rows], plane[rows], 0.0)
             count[rows] += 1 if mask is None else mask[rows]
+        release()
     anywhere, result = count > 0, []
     for place, (plane, mask) in enumerate(zip(planes, valid, strict=True)):
         if mask is None:
@@ -94,11 +96,10 @@ def extend(x: Tensor, known: Tensor) -> Tensor:
     >>> extend(torch.full((4, 4), 2.0), torch.eye(4, dtype=torch.bool)).unique()
     tensor([2.])
     """
-    weight = known.to(x.dtype)
     if bool(known.all()) or max(x.shape) == 1:
         return torch.where(known, x, torch.zeros_like(x))
     dims = x.dim()
-    low_weight = pyramids.reduce(weight, dims)
+    low_weight = pyramids.reduce(known.to(x.dtype), dims)
     low = pyramids.reduce(torch.where(known, x, torch.zeros_like(x)), dims) / low_weight.clamp_min(1e-6)
     coarse = extend(low, low_weight > 1e-3)
     return torch.where(known, x, pyramids.expand(coarse, tuple(x.shape)))
