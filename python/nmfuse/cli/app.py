@@ -312,9 +312,13 @@ def fuse(
                 "--resize": resize,
                 "--match": match,
             }
-            in_memory |= {"--explain": explain, "--report": report, "--profile": profile, "--balance": balance}
+            in_memory |= {"--explain": explain, "--report": report, "--profile": profile}
             in_memory |= {"--bands": bands, "--nodata": nodata is not None, "--fill": fill is not None}
-            _refuse(in_memory, "is not for images larger than memory, fused in tiles")
+            _refuse(
+                in_memory,
+                "is not for images larger than memory, fused in tiles; prepare the files as docs/large.md says, "
+                "or set the environment variable NMFUSE_MAX_PIXELS to a number of pixels that memory holds",
+            )
             run_tiles(
                 fuser,
                 paths,
@@ -322,6 +326,7 @@ def fuse(
                 window=_windows(window, len(paths)),
                 data_range=options["data_range"],
                 output=dtype,
+                balance=options["balance"],
                 overwrite=overwrite,
             )
             print(output)
