@@ -128,3 +128,13 @@ def test_it_stands_back_where_torch_looks_on():
         with torch.autocast("cpu", torch.bfloat16):
             assert not fusion_kernel.can_run(x)
     assert not fusion_kernel.can_run(x)
+
+
+def test_images_may_lie_in_memory_as_they_like():
+    net, sources = load_fusion(), heads(3, (2, 1, 40, 70))
+    turned = sources.transpose(-1, -2)
+    with torch.no_grad():
+        expected = net(turned.contiguous())
+        assert torch.equal(net(turned), expected)
+        assert torch.equal(net(turned.clone().requires_grad_()), expected)
+        assert torch.equal(net([x[..., ::2] for x in turned.repeat_interleave(2, -1)]), expected)

@@ -106,8 +106,8 @@ def _has_kernel(y: Tensor) -> bool:
 
 
 def _plane(x: Tensor) -> Tensor:
-    """Return an image or a volume as rows."""
-    return x.reshape(-1, x.shape[-1])
+    """Return an image or a volume as rows, one after the other."""
+    return x.detach().reshape(-1, x.shape[-1]).contiguous()
 
 
 def _levels(image: Tensor, low: float, high: float) -> Tensor:

@@ -163,6 +163,8 @@ class FusionNet(nn.Module):
             raise ValueError(f"sources: shapes {got}; expected two or more of (N, 1, H, W), {PATCH} x {PATCH} at least")
         a, count = sources[0], len(sources)
         scratch = scratch or Scratch()
+        if fusion_kernel.can_run(a):
+            sources = [x.detach() if x.stride(-1) == 1 else x.detach().contiguous() for x in sources]
         shapes = [(a.shape[2], a.shape[3])]
         with clock("pyramids"):  # of level 0 there is no stack
             gaussian = _pyramid(sources, LEVELS - 1, scratch)
@@ -346,7 +348,7 @@ class FusionNet(nn.Module):
                 fusion_kernel.survey(
                     image[:, n, 0],
                     weights=self._weights(1)[0],
-                    parts=None if parts is None else parts[n],
+                    parts=None if parts is None else parts[n % len(parts)],  # a volume has one set
                     sums=sums[n],
                     features=kept,
                     energy=energy[:, n, 0],
