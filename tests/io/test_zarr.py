@@ -318,3 +318,19 @@ def test_a_chunk_that_unpacks_to_more_than_it_holds(
             (paths[0] / file.relative_to(paths[1])).write_bytes(file.read_bytes())
     with pytest.raises(ValueError, match="unpacks to more than the 4096 that it is to hold"):
         read_image(paths[0])
+
+
+@pytest.mark.parametrize(("blocks", "error"), [(1, None), (4, "by zstd, unpacks to more than the 131072 that")])
+def test_frames_of_zstd_that_do_not_say_their_size(tmp_path: Path, blocks: int, error: str | None) -> None:
+    """Written by hand: a header without a size, and blocks of 128 KiB that repeat one byte (RFC 8878)."""
+    path = tmp_path / "x.zarr"
+    zarr.create_array(path, shape=(256, 512), chunks=(256, 512), dtype=np.uint8, compressors=zarr.codecs.ZstdCodec())
+    heads = [(k == blocks - 1) | 1 << 1 | 2**17 << 3 for k in range(blocks)]
+    chunk = path / "c" / "0" / "0"
+    chunk.parent.mkdir(parents=True)
+    chunk.write_bytes(b"\x28\xb5\x2f\xfd\0\x50" + b"".join(head.to_bytes(3, "little") + b"\7" for head in heads))
+    if error is None:
+        assert (read_image(path).pixels == 7).all()
+    else:
+        with pytest.raises(ValueError, match=error):
+            read_image(path)

@@ -99,7 +99,7 @@ def _unpacked(name: str, data: bytes, most: int) -> int:
         return int.from_bytes(data[4:8], "little")
     if name == "lz4":
         return int.from_bytes(data[:4], "little")
-    return _size_of_zstd(data) if name == "zstd" else 0
+    return _size_of_zstd(data, most) if name == "zstd" else 0
 
 
 def _counted(file: Any, most: int) -> int:
@@ -110,12 +110,19 @@ def _counted(file: Any, most: int) -> int:
     return total
 
 
-def _size_of_zstd(data: bytes) -> int:
-    """Return the content size of a frame (RFC 8878, 3.1.1.1)."""
+def _size_of_zstd(data: bytes, most: int) -> int:
+    """Return the content size of a frame (RFC 8878, 3.1.1.1); where it says none, that of what comes out up to `most`."""
+    import imagecodecs
+
     if len(data) < _FRAME.size:
         return 0
     flags = _FRAME.unpack_from(data)[1]
     whole = flags >> 5 & 1
     at = _FRAME.size + (1 - whole) + (0, 1, 2, 4)[flags & 3]
     size = (whole, 2, 4, 8)[flags >> 6]
-    return int.from_bytes(data[at : at + size], "little") + (256 if size == 2 else 0)
+    if size:
+        return int.from_bytes(data[at : at + size], "little") + (256 if size == 2 else 0)
+    try:
+        return len(imagecodecs.zstd_decode(data, out=most))
+    except imagecodecs.ZstdError:  # it is broken, or does not fit
+        return most + 1
