@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from nmfuse.data import brain_phantom
+from nmfuse.images import scratch as scratches
 from nmfuse.images.part import Place
+from nmfuse.images.scratch import Scratch
 from nmfuse.kernels import num_threads, set_num_threads
-from nmfuse.nets import FusionNet, fusion_kernel, load_fusion
+from nmfuse.nets import FusionNet, fusion_kernel, fusion_net, load_fusion
 
 
 @pytest.fixture
@@ -138,3 +140,21 @@ def test_images_may_lie_in_memory_as_they_like():
         assert torch.equal(net(turned), expected)
         assert torch.equal(net(turned.clone().requires_grad_()), expected)
         assert torch.equal(net([x[..., ::2] for x in turned.repeat_interleave(2, -1)]), expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1500, 64), (3, 1, 700, 45)])
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_slabs_change_no_bit(shape, on_disk, monkeypatch):
+    net, sources, scratch = load_fusion(), list(heads(3, shape)), Scratch()
+    if on_disk:
+        monkeypatch.setattr(scratches, "IN_MEMORY", 0)
+        sources = [scratch.keep(x, k) for k, x in enumerate(sources)]
+        assert scratch.on_disk
+    with torch.inference_mode():
+        whole, _ = net.explain(sources, volume=True, scratch=scratch)
+        monkeypatch.setattr(fusion_net, "_LARGE", 1 << 12)
+        slabs, _ = net.explain(sources, volume=True, scratch=scratch)
+        assert torch.equal(slabs, whole)
+        monkeypatch.setattr(fusion_net, "MARGIN", 32)
+        if shape[2] > 1000:
+            assert not torch.equal(net.explain(sources, volume=True)[0], whole)  # the test would see a seam

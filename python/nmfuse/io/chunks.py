@@ -111,7 +111,7 @@ def _counted(file: Any, most: int) -> int:
 
 
 def _size_of_zstd(data: bytes, most: int) -> int:
-    """Return the content size of a frame (RFC 8878, 3.1.1.1); where it says none, that of what comes out up to `most`."""
+    """Return the content size of a frame (RFC 8878, 3.1.1.1); if it says none, what comes out, or more than `most`."""
     import imagecodecs
 
     if len(data) < _FRAME.size:

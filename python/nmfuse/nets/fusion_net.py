@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nmfuse import ops, pyramids
+from nmfuse import pyramids
 from nmfuse.images.part import ALIGNED, Look, Place
 from nmfuse.images.scratch import Scratch
+from nmfuse.kernels import nmf
 from nmfuse.nets import fusion_kernel
 from nmfuse.nets.siamese import PATCH
 from nmfuse.nets.two_stage import others, two_stage
@@ -33,6 +34,8 @@ _FAINT = 1e-10  # energy of coefficients that no screen shows
 # the first. More sources, or images of a batch, get fewer rows, and then columns.
 _TILE = {"cpu": (128, 256), "cuda": (1024, 1024)}
 _LEAST_ROWS = 8
+_LARGE = 1 << 24  # pixels, of all sources, above which images are fused by so many at a time
+_LEAST_SLAB = 128  # rows
 _REACH = 4  # pixels: of three convolutions and a head's; even
 _KEPT = 1 << 19  # pixels, of all sources, of which features are kept
 _FEW = 1 << 12  # pixels, of each source, of which features are factorized
@@ -62,6 +65,30 @@ class Known:
 
 
 @dataclass(frozen=True)
+class _Seen:
+    """What is known of images before they are fused."""
+
+    images: Sequence[Tensor | Sequence[Tensor]]  # by level, the images themselves first, (S, N, 1, h, w) each
+    contexts: Sequence[Tensor]  # from level 1 on
+    features: Tensor | None  # of level 1, (S N, C, h, w)
+    scene: Tensor  # (S N, ...)
+
+    def part(self, n: int, first: int, last: int) -> _Seen:
+        """Return what is known of some rows of one image of each source, from a multiple of 32 on."""
+
+        def cut(x: Tensor, level: int) -> Tensor:
+            return x[..., n : n + 1, :, first >> level : -(-last >> level), :]
+
+        images = [
+            cut(level, k) if isinstance(level, Tensor) else [cut(x, k) for x in level]
+            for k, level in enumerate(self.images)
+        ]
+        contexts = [cut(x, k) for k, x in enumerate(self.contexts, 1)]
+        scene = self.scene.reshape(len(self.images[0]), -1, self.scene.shape[-1])[:, n]
+        return _Seen(images, contexts, None, scene)
+
+
+@dataclass(frozen=True)
 class _Level:
     """A level of the pyramids of S sources: its number, 0 the finest, and what is known of it before it is fused."""
 
@@ -76,35 +103,38 @@ class _Level:
 
 
 class FusionNet(nn.Module):
-    """Fuses S images through a Laplacian pyramid whose every coefficient is gated by what all of them show there.
+    """Fuses S images in a Laplacian pyramid, each coefficient of which is multiplied by a gate.
 
-    Each level of the images' Gaussian pyramids has a branch that looks at it, with the same weights for all. From the
-    features of level 1, stage 1 of NMF factorizes the images' maps together, stage 2 the maps fused by each component's
-    share (`nmfuse.nets.two_stage`); how strongly an image shows the parts found, beside the others, is its context, one
-    map. The mean and the root mean square of the features, of an image and of the others, tell what kind of images they
-    are: the scene. From the top down, the head of a level sees an image's own features, context and notes of the
-    coarser level, and the mean of the others', by hidden channels to which the scene gives a bias and a gain (Perez et
-    al., FiLM, AAAI 2018), and gives that image a weight, an excess and notes for the next finer level. The gate of
-    image s is ``w_s + (1 - M) x_s 2 / S``: the weights are the softmax of log2(S) times the heads' logits, and the
-    excess, -1 to 1, counts as far as the coefficients L do not match,
-    ``M = ((sum_s L_s)^2 - sum_s L_s^2) / ((S - 1) sum_s L_s^2)`` over 3 x 3. So the
-    details of two images may be shown in full where they differ, copies of one image give that image, and the order of
-    the images is that of the gates. Of details that do not match (M = 0), which one image alone shows, no gate is below
-    0.4 sqrt(2 / S), so that none of them is lost. Where images contradict each other, the gate of the fainter one is
-    multiplied by ``1 - O (1 - E_s / E_max)``, with its energy E_s over 3 x 3 and the opposition ``O = -2 L_s L_others /
-    sum_s L_s^2``, 0 at least: the stronger one keeps its sign. No pixel becomes brighter than twice what any image has
-    within 3 x 3: black stays black.
+    Each level of the Gaussian pyramids of the images has a branch of convolutions, with the same weights for all images.
+    Stage 1 of the NMF factorizes the features that level 1 has for all images together, and stage 2 the maps that are
+    fused according to the share of each component (`nmfuse.nets.two_stage`). How strongly an image shows the parts that
+    are found, compared with the others, is its *context*, one map. The mean and the root mean square of the features, of
+    an image and of the others, tell what kind of images they are: the *scene*.
+
+    The gates are computed from the coarsest level to the finest. The head of a level gets the features, the context and
+    the notes of an image, and the means of those of the others. Its hidden channels get a bias and a gain from the scene
+    (Perez et al., FiLM, AAAI 2018). It gives the image a weight, an excess, and notes for the next finer level. The gate
+    of image s is ``w_s + (1 - M) x_s 2 / S``. The weights w are the softmax of log2(S) times the logits of the heads.
+    The excess x, from -1 to 1, counts to the extent that the coefficients L do not match, where their match over 3 x 3
+    is ``M = ((sum_s L_s)^2 - sum_s L_s^2) / ((S - 1) sum_s L_s^2)``. So the details of two images may be shown in full
+    where they differ, copies of one image give that image, and exchanging images exchanges their gates.
+
+    For details that do not match (M = 0), which only one image shows, no gate is below 0.4 sqrt(2 / S), so that none of
+    them is lost. Where images contradict each other, the gate of the fainter one is multiplied by
+    ``1 - O (1 - E_s / E_max)``, with its energy E_s over 3 x 3 and the opposition
+    ``O = -2 L_s L_others / sum_s L_s^2``, at least 0, so that the stronger one keeps its sign. No pixel becomes brighter
+    than twice what any image has within 3 x 3, so black stays black.
 
     Parameters
     ----------
     channels : int
-        Of the branches.
+        The number of channels of the branches.
     hidden : int
-        Of the heads.
+        The number of hidden channels of the heads.
     rank, rank2 : int
-        Of the two stages of NMF.
+        The ranks of the two stages of NMF.
     context : bool
-        False leaves the NMF out: its maps are 1/2.
+        Whether the NMF takes part; if not, its maps are 1/2.
 
     Examples
     --------
@@ -119,7 +149,7 @@ class FusionNet(nn.Module):
         super().__init__()
         self.sizes = {"channels": channels, "hidden": hidden, "rank": rank, "rank2": rank2}
         self.rank, self.rank2, self.context = rank, rank2, context
-        self.factorize: Callable[..., tuple[Tensor, Tensor]] = ops.nmf
+        self.factorize: Callable[..., tuple[Tensor, Tensor]] = _nmf
         self.branches = nn.ModuleList(_branch(channels) for _ in range(LEVELS))
         detail = [_Head(channels, hidden, _NOTES, _NOTES if level else 0, excess=0.5) for level in range(LEVELS - 1)]
         self.heads = nn.ModuleList([*detail, _Head(channels, hidden, 0, _NOTES, excess=0.0)])  # the last is the top's
@@ -165,35 +195,64 @@ class FusionNet(nn.Module):
         scratch = scratch or Scratch()
         if fusion_kernel.can_run(a):
             sources = [x.detach() if x.stride(-1) == 1 else x.detach().contiguous() for x in sources]
-        shapes = [(a.shape[2], a.shape[3])]
         with clock("pyramids"):  # of level 0 there is no stack
             gaussian = _pyramid(sources, LEVELS - 1, scratch)
-            shapes += [(level.shape[3], level.shape[4]) for level in gaussian]
         features, scene, context = self._survey(gaussian, clock, record, scratch, volume=volume, known=known)
-        wanted = _wanted(inner or (slice(0, shapes[0][0]), slice(0, shapes[0][1])), shapes)
         with clock("pyramids"):
             contexts = [context, *_pyramid(context, len(gaussian) - 1, scratch)]
+        seen = _Seen([sources, *gaussian], contexts, features, scene)
+        is_large = count * a.numel() > _LARGE and record is None and inner is None
+        if is_large and fusion_kernel.can_run(a):
+            return self._in_slabs(seen, clock, scratch), context
+        everything = (slice(0, a.shape[2]), slice(0, a.shape[3]))
+        return self._descend(seen, inner or everything, clock, scratch, record), context
+
+    def _in_slabs(self, seen: _Seen, clock: Clock, scratch: Scratch) -> Tensor:
+        """Fuse large images by some rows at a time, so that what the levels hand down stays small."""
+        sources = seen.images[0]
+        images, _, height, width = sources[0].shape
+        step = max(_LEAST_SLAB, _LARGE // (len(sources) * width) // ALIGNED * ALIGNED)
+        whole = sources[0].new_empty(images, 1, height, width)
+        for n in range(images):
+            for start in range(0, height, step):
+                stop = min(start + step, height)
+                first, last = max(0, start - MARGIN), min(stop + MARGIN, height)
+                inner = (slice(start - first, stop - first), slice(0, width))
+                fused = self._descend(seen.part(n, first, last), inner, clock, scratch.beside())
+                whole[n, :, start:stop] = fused[0, :, inner[0]]
+                scratch.release()
+        return whole
+
+    def _descend(
+        self, seen: _Seen, inner: Place, clock: Clock, scratch: Scratch, record: dict[str, Any] | None = None
+    ) -> Tensor:
+        """Return the fused images, of which the rows and columns `inner` mean something: from the top down."""
+        a, count = seen.images[0][0], len(seen.images[0])
+        shapes = [(level[0].shape[-2], level[0].shape[-1]) for level in seen.images]
+        wanted = _wanted(inner, shapes)
         kept: list[Tensor] = []
         fuse_level = self._level_by_kernel if fusion_kernel.can_run(a) else self._level_in_tiles
         fused = notes = None
         for level in reversed(range(LEVELS)):
+            coarse = seen.images[level + 1] if level < LEVELS - 1 else None
+            assert coarse is None or isinstance(coarse, Tensor)
             there = _Level(
                 level,
                 shape=shapes[level],
                 wanted=wanted[level],
-                images=gaussian[level - 1] if level else sources,
-                coarse=gaussian[level] if level < LEVELS - 1 else None,
-                context=contexts[max(level - 1, 0)],
-                features=features if level == 1 else None,
+                images=seen.images[level],
+                coarse=coarse,
+                context=seen.contexts[max(level - 1, 0)],
+                features=seen.features if level == 1 else None,
                 gates=None if record is None else a.new_empty(count, len(a), 1, *shapes[level]),
             )
             if there.gates is not None:
                 kept.insert(0, there.gates)
-            fused, notes = fuse_level(there, fused, notes, scene, clock, scratch)
+            fused, notes = fuse_level(there, fused, notes, seen.scene, clock, scratch)
         if record is not None:
             record["gates"] = kept
         assert fused is not None
-        return fused, context
+        return fused
 
     def _level_in_tiles(
         self, there: _Level, below: Tensor | None, notes: Tensor | None, scene: Tensor, clock: Clock, scratch: Scratch
@@ -439,6 +498,12 @@ class FusionNet(nn.Module):
             return A.square().sum(-2, keepdim=True).add(_SILENT**2).sqrt()
 
         return two_stage(V, self.rank, self.rank2, factorize, length=length, silent=0.0).A2
+
+
+def _nmf(V: Tensor, rank: int, *, iterations: int) -> tuple[Tensor, Tensor]:
+    """Factorize by a fixed number of iterations, recorded where a gradient is asked for (`nmfuse.ops.nmf`)."""
+    W, H, _ = nmf(V, rank, max_iter=iterations, check_every=iterations, tol=0)
+    return W, H
 
 
 class _Tally:
