@@ -34,7 +34,11 @@ HANNMEAN_MASKED = {"cpu": [(1024, 5), (4096, 5)], "cuda": [(4096, 5), (8192, 5)]
 # side of the image, for blocks of 16 at stride 2
 BLOCKS = {"cpu": [1024, 4096], "cuda": [1024, 4096, 8192]}
 # side of the two images
-PIPELINE = {"cpu": [256, 512], "cuda": [256, 1024]}
+PIPELINE = {"cpu": [256, 1024], "cuda": [256, 1024]}
+# height and width of two photographs
+PIPELINE_RGB = {"cpu": [(2000, 3000), (4000, 6000)], "cuda": []}
+# side of the two images, beside busy cores
+PIPELINE_BUSY = {"cpu": [256], "cuda": []}
 METRICS = {"cpu": [512], "cuda": [512]}
 # what must be in memory besides V: m, n, rank, beta; and besides the two images: side
 MEMORY = {"cpu": [(128, 65536, 8, 2), (512, 65536, 16, 2), (512, 65536, 16, 1)], "cuda": []}

@@ -3,7 +3,7 @@
 #   csrc/cpu/<name>.cpp           the CPU backend
 #   csrc/cpu/<name>_isa.cpp       its loops, compiled once for each instruction set (none with NO_ISA)
 #   csrc/cuda/<name>.cu           the CUDA backend, and the SIMT runner, which executes the same source (none with NO_CUDA)
-#   tests/native/test_<name>.cpp  run on the CPU backend and, as <name>_simt, on the CUDA kernels (none with NO_TEST)
+#   tests/native/test_<name>.cpp  run on the CPU backend and, as <name>_simt, on the CUDA kernels, if any (none with NO_TEST)
 #
 # The libraries and tests themselves are made from these lists, each in its own place.
 function(nmfuse_operation name)
@@ -17,5 +17,8 @@ function(nmfuse_operation name)
   endif()
   if(NOT operation_NO_TEST)
     set_property(GLOBAL APPEND PROPERTY NMFUSE_TESTS ${name})
+    if(NOT operation_NO_CUDA)
+      set_property(GLOBAL APPEND PROPERTY NMFUSE_CUDA_TESTS ${name})
+    endif()
   endif()
 endfunction()

@@ -117,3 +117,9 @@ def test_ctrl_c_ends_a_long_factorization() -> None:
         "except KeyboardInterrupt: print('interrupted')"
     )
     assert python(code) == "interrupted"
+
+
+def test_the_first_fusion_loads_no_compiler():
+    """torch's compiler takes longer to import than torch, and than hundreds of small fusions."""
+    fuse = "import sys, numpy as np, nmfuse; nmfuse.fuse(*np.random.default_rng(0).random((2, 32, 32), np.float32)); "
+    assert python(fuse + "print('torch' in sys.modules, 'torch._dynamo' in sys.modules)") == "True False"

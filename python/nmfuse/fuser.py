@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -21,9 +22,11 @@ from nmfuse.kernels.checks import check_count, is_whole
 from nmfuse.methods import make
 from nmfuse.methods.base import Method, Streamed, Trace
 from nmfuse.nets.siamese import PATCH
+from nmfuse.threads import torch_on_one_thread
 
 _log = logging.getLogger(__name__)
 _MANY_RUNS = 4  # fusions of a call, above which it is said why it takes long
+_SMALL = 1 << 22  # pixels of all sources, up to which waiting for threads costs more than they save
 
 
 @dataclass
@@ -107,11 +110,12 @@ class Fuser:
         balance: Sequence[float] | None = None,
     ) -> Any:
         """Fuse registered images; see `nmfuse.fuse`."""
-        stack = images.take(
-            _each(sources, axis), spatial=spatial, slice_axis=slice_axis, windows=window, data_range=data_range,
-            output=output, balance=balance, least_side=PATCH,
-        )  # fmt: skip
-        return self._run(stack, Trace(), fill)
+        with self._threads(sources):
+            stack = images.take(
+                _each(sources, axis), spatial=spatial, slice_axis=slice_axis, windows=window, data_range=data_range,
+                output=output, balance=balance, least_side=PATCH,
+            )  # fmt: skip
+            return self._run(stack, Trace(), fill)
 
     def explain(
         self,
@@ -149,12 +153,13 @@ class Fuser:
         >>> nmfuse.Fuser(method="paper").explain(phantom.t2, phantom.ct)["W"].shape
         (2, 64, 64)
         """
-        stack = images.take(
-            _each(sources, axis), spatial=spatial, slice_axis=slice_axis, windows=window, data_range=data_range,
-            output=output, balance=balance, least_side=PATCH,
-        )  # fmt: skip
         trace = Trace(wanted=True)
-        fused = self._run(stack, trace, fill)
+        with self._threads(sources):
+            stack = images.take(
+                _each(sources, axis), spatial=spatial, slice_axis=slice_axis, windows=window, data_range=data_range,
+                output=output, balance=balance, least_side=PATCH,
+            )  # fmt: skip
+            fused = self._run(stack, trace, fill)
         back = torch.tensor([stack.order.index(k) for k in sorted(stack.order)])
         steps = {
             name: _each_level(value, lambda x: x[back]) if name in trace.per_source else value
@@ -205,7 +210,7 @@ class Fuser:
             raise ValueError("sources: contains NaN or inf, which a batch cannot leave out; fuse its sets one by one")
         if data_range is None:
             data_range = window.resolve(None, tensor)
-        with _recording([tensor]):
+        with _recording([tensor]), self._threads([tensor]):
             stacks = [images.take(list(one), data_range=data_range, least_side=PATCH) for one in tensor]
             fuse_batch = getattr(self.options, "fuse_batch", None)
             if fuse_batch is None:
@@ -253,6 +258,14 @@ class Fuser:
             raise TypeError(f"module: {self.method!r} is no network; use nmfuse.Fuser('learned').module({sources})")
         found: nn.Module = module(sources)
         return found
+
+    def _threads(self, sources: Sequence[Any]) -> AbstractContextManager[None]:
+        """Return what to run under: between kernels of our own, the steps of torch on small images need one thread."""
+        pixels = sum(math.prod(getattr(x, "shape", (_SMALL + 1,))) for x in sources)
+        recorded = torch.is_grad_enabled() and any(getattr(x, "requires_grad", False) for x in sources)
+        return (
+            torch_on_one_thread() if self.method == "learned" and pixels <= _SMALL and not recorded else nullcontext()
+        )
 
     def _run(self, stack: Stack, trace: Trace, fill: float | None) -> Any:
         images.check_fill(fill, stack)

@@ -116,7 +116,7 @@ def test_a_disagreement_is_seen():
 @pytest.mark.parametrize("module", MODULES)
 def test_capabilities_are_asked_for(module):
     there = import_module(f"nmfuse.{module}")
-    assert set(there.dtypes) - {"sparse_nmf"} == {
+    assert set(there.dtypes) - {"sparse_nmf", "fusion_level"} == {
         "aggregate_blocks", "aggregate_blocks_adjoint", "hannmean", "hannmean_adjoint", "nmf",
         "reject_outliers", "window_information",
     }  # fmt: skip

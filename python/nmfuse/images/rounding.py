@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nmfuse.images.rows import pieces
+from nmfuse.kernels._native import cpu_operations
 
 _NEAR = 0.1  # grey levels: what is nearer than this to a level or a source is taken for it
 _TIE = 1e-5  # of logarithms of counts
@@ -42,6 +43,11 @@ def count_levels(
 ) -> Tensor:
     """Return how often each level of each source is the nearest level of the fused luminance: (S, 256 * 256)."""
     joint = torch.zeros(len(sources), 256 * 256, device=y.device)
+    if _has_kernel(y):
+        for count, source in zip(joint, sources, strict=True):
+            cpu_operations().count_levels(_plane(y), _plane(source), low, high, count[None])
+            release()
+        return joint
     for rows in pieces(y[None]):
         nearest = _levels(y[rows], low, high).round().int()
         for count, source in zip(joint, sources, strict=True):
@@ -70,7 +76,13 @@ def round_by(
     release: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Return a fused luminance in whole grey levels, chosen by the `gains` of the image that it is part of."""
-    rounded = torch.empty_like(y)
+    rounded = torch.empty_like(y, memory_format=torch.contiguous_format)
+    if _has_kernel(y):
+        planes, fused, out = [_plane(x) for x in sources], _plane(y), _plane(rounded)
+        for rows in pieces(fused.expand(len(planes), *fused.shape)):
+            cpu_operations().round_levels(fused[rows], [x[rows] for x in planes], gain, low, high, out[rows])
+            release()
+        return rounded
     for rows in pieces(y.expand(3, *y.shape)):
         value = _levels(y[rows], low, high)
         lower, nearest = value.floor(), value.round()
@@ -87,6 +99,15 @@ def round_by(
             release()
         rounded[rows] = (level - low) / (high - low)
     return rounded
+
+
+def _has_kernel(y: Tensor) -> bool:
+    return y.device.type == "cpu" and y.dtype == torch.float32 and not y.requires_grad
+
+
+def _plane(x: Tensor) -> Tensor:
+    """Return an image or a volume as rows, one after the other."""
+    return x.detach().reshape(-1, x.shape[-1]).contiguous()
 
 
 def _levels(image: Tensor, low: float, high: float) -> Tensor:

@@ -27,14 +27,19 @@ class Scratch:
     torch.Size([2, 3])
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parent: Scratch | None = None) -> None:
         self._kept = 0
         self._maps: list[mmap.mmap] = []
+        self._parent = parent
 
     @property
     def on_disk(self) -> bool:
         """Whether anything lies on disk."""
-        return bool(self._maps)
+        return bool(self._maps) or (self._parent is not None and self._parent.on_disk)
+
+    def beside(self) -> Scratch:
+        """Return one for a while, on disk where this is; its files are gone when it is."""
+        return Scratch(self)
 
     def keep(self, plane: Tensor, place: int) -> Tensor:
         """Return what belongs to the source at this place, in memory or on disk."""
@@ -57,6 +62,8 @@ class Scratch:
         """Take pages of the files out of memory; nothing is lost."""
         for mapped in self._maps:
             mapped.madvise(mmap.MADV_DONTNEED)
+        if self._parent is not None:
+            self._parent.release()
 
     def _map(self, shape: tuple[int, ...]) -> Tensor:
         length = 4 * math.prod(shape)

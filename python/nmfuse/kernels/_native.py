@@ -58,7 +58,7 @@ def num_threads() -> int:
 
     The least of the affinity mask, ``NMFUSE_NUM_THREADS`` and ``OMP_NUM_THREADS``, unless `set_num_threads` set it.
     """
-    return _cpu().num_threads()
+    return cpu_operations().num_threads()
 
 
 def set_num_threads(n: int | None) -> None:
@@ -84,18 +84,19 @@ def set_num_threads(n: int | None) -> None:
     """
     if n is not None and (not is_whole(n) or n < 1):
         raise ValueError(f"n: got {n!r}; expected an int of at least 1, or None for the default")
-    _cpu().set_num_threads(n or 0)
+    cpu_operations().set_num_threads(n or 0)
 
 
 def dtypes() -> dict[str, tuple[str, ...]]:
     """Return the dtypes that each operation takes on the CPU; on a CUDA device they may be fewer."""
-    return _cpu().dtypes
+    return cpu_operations().dtypes
 
 
 def max_hann_size() -> int:
     """Return the longest window of `hannmean`."""
-    return _cpu().max_hann_size
+    return cpu_operations().max_hann_size
 
 
-def _cpu() -> CpuOperations:
+def cpu_operations() -> CpuOperations:
+    """Return the native module of the CPU, with what it alone has."""
     return cast("CpuOperations", _module("nmfuse._cpu"))

@@ -5,6 +5,7 @@ The modules' stubs (``nmfuse/_cpu.pyi`` and its siblings) name these operations;
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 Array = Any
@@ -139,6 +140,46 @@ class CpuOperations(Operations, Protocol):
     compiler: str
     flags: str
 
+    def fusion_features(self, images: Array, weights: Array, channels: int, out: Array) -> None: ...
+    def fusion_survey(
+        self,
+        images: Array,
+        *,
+        weights: Array,
+        parts: Array | None,
+        channels: int,
+        rows: tuple[int, int],
+        sums: Array,
+        features: Array | None,
+        energy: Array | None,
+        strengths: Array | None,
+    ) -> None: ...
+    def fusion_level(
+        self,
+        images: Sequence[Array],
+        *,
+        coarse: Array | None,
+        contexts: Array,
+        notes: Array | None,
+        below: Array | None,
+        features: Array | None,
+        weights: Array,
+        scene: Array,
+        channels: int,
+        hidden: int,
+        read: int,
+        written: int,
+        fused: Array,
+        handed: Array | None,
+        gates: Array | None,
+        rows: tuple[int, int],
+        cols: tuple[int, int],
+    ) -> None: ...
+    def halve_images(self, images: Array, out: Array) -> None: ...
+    def count_levels(self, y: Array, source: Array, low: float, high: float, counts: Array) -> None: ...
+    def round_levels(
+        self, y: Array, sources: Sequence[Array], gains: Array, low: float, high: float, out: Array
+    ) -> None: ...
     def sparse_nmf_workspace(self, starts: Array, positions: Array, values: Array, width: int, rank: int) -> int: ...
     def sparse_nmf_update(
         self,

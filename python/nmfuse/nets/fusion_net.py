@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nmfuse import ops, pyramids
+from nmfuse import pyramids
 from nmfuse.images.part import ALIGNED, Look, Place
 from nmfuse.images.scratch import Scratch
+from nmfuse.kernels import nmf
+from nmfuse.nets import fusion_kernel
 from nmfuse.nets.siamese import PATCH
 from nmfuse.nets.two_stage import others, two_stage
 from nmfuse.nets.weights_file import fit_weights, load_once, read_weights, shipped
@@ -32,6 +34,8 @@ _FAINT = 1e-10  # energy of coefficients that no screen shows
 # the first. More sources, or images of a batch, get fewer rows, and then columns.
 _TILE = {"cpu": (128, 256), "cuda": (1024, 1024)}
 _LEAST_ROWS = 8
+_LARGE = 1 << 24  # pixels, of all sources, above which images are fused by so many at a time
+_LEAST_SLAB = 128  # rows
 _REACH = 4  # pixels: of three convolutions and a head's; even
 _KEPT = 1 << 19  # pixels, of all sources, of which features are kept
 _FEW = 1 << 12  # pixels, of each source, of which features are factorized
@@ -58,6 +62,44 @@ class Known:
     scene: Tensor
     parts: Tensor | None
     level: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is known of images before they are fused."""
+
+    images: Sequence[Tensor | Sequence[Tensor]]  # by level, the images themselves first, (S, N, 1, h, w) each
+    contexts: Sequence[Tensor]  # from level 1 on
+    features: Tensor | None  # of level 1, (S N, C, h, w)
+    scene: Tensor  # (S N, ...)
+
+    def part(self, n: int, first: int, last: int) -> _Seen:
+        """Return what is known of some rows of one image of each source, from a multiple of 32 on."""
+
+        def cut(x: Tensor, level: int) -> Tensor:
+            return x[..., n : n + 1, :, first >> level : -(-last >> level), :]
+
+        images = [
+            cut(level, k) if isinstance(level, Tensor) else [cut(x, k) for x in level]
+            for k, level in enumerate(self.images)
+        ]
+        contexts = [cut(x, k) for k, x in enumerate(self.contexts, 1)]
+        scene = self.scene.reshape(len(self.images[0]), -1, self.scene.shape[-1])[:, n]
+        return _Seen(images, contexts, None, scene)
+
+
+@dataclass(frozen=True)
+class _Level:
+    """A level of the pyramids of S sources: its number, 0 the finest, and what is known of it before it is fused."""
+
+    number: int
+    shape: tuple[int, int]
+    wanted: Place
+    images: Tensor | Sequence[Tensor]  # (S, N, 1, h, w)
+    coarse: Tensor | None  # the images of the next coarser level; None at the top
+    context: Tensor  # (S, N, 1, h, w), that of level 1 at level 0
+    features: Tensor | None  # (S N, C, h, w)
+    gates: Tensor | None  # (S, N, 1, h, w), where they are to be kept
 
 
 class FusionNet(nn.Module):
@@ -104,11 +146,12 @@ class FusionNet(nn.Module):
         super().__init__()
         self.sizes = {"channels": channels, "hidden": hidden, "rank": rank, "rank2": rank2}
         self.rank, self.rank2, self.context = rank, rank2, context
-        self.factorize: Callable[..., tuple[Tensor, Tensor]] = ops.nmf
+        self.factorize: Callable[..., tuple[Tensor, Tensor]] = _nmf
         self.branches = nn.ModuleList(_branch(channels) for _ in range(LEVELS))
         detail = [_Head(channels, hidden, _NOTES, _NOTES if level else 0, excess=0.5) for level in range(LEVELS - 1)]
         self.heads = nn.ModuleList([*detail, _Head(channels, hidden, 0, _NOTES, excess=0.0)])  # the last is the top's
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # three times faster on a CPU
+        self._packed = [fusion_kernel.Packed() for _ in range(LEVELS)]
 
     def forward(self, sources: Tensor | Sequence[Tensor]) -> Tensor:
         """Return the fused images (N, 1, H, W) of S times as many in [0, 1], H and W at least 16; not clipped.
@@ -147,50 +190,131 @@ class FusionNet(nn.Module):
             raise ValueError(f"sources: shapes {got}; expected two or more of (N, 1, H, W), {PATCH} x {PATCH} at least")
         a, count = sources[0], len(sources)
         scratch = scratch or Scratch()
-        shapes = [(a.shape[2], a.shape[3])]
+        if fusion_kernel.can_run(a):
+            sources = [x.detach() if x.stride(-1) == 1 else x.detach().contiguous() for x in sources]
         with clock("pyramids"):  # of level 0 there is no stack
             gaussian = _pyramid(sources, LEVELS - 1, scratch)
-            shapes += [(level.shape[3], level.shape[4]) for level in gaussian]
         features, scene, context = self._survey(gaussian, clock, record, scratch, volume=volume, known=known)
-        wanted = _wanted(inner or (slice(0, shapes[0][0]), slice(0, shapes[0][1])), shapes)
         with clock("pyramids"):
             contexts = [context, *_pyramid(context, len(gaussian) - 1, scratch)]
+        seen = _Seen([sources, *gaussian], contexts, features, scene)
+        is_large = count * a.numel() > _LARGE and record is None and inner is None
+        if is_large and fusion_kernel.can_run(a):
+            return self._in_slabs(seen, clock, scratch), context
+        everything = (slice(0, a.shape[2]), slice(0, a.shape[3]))
+        return self._descend(seen, inner or everything, clock, scratch, record), context
+
+    def _in_slabs(self, seen: _Seen, clock: Clock, scratch: Scratch) -> Tensor:
+        """Fuse large images by some rows at a time, so that what the levels hand down stays small."""
+        sources = seen.images[0]
+        images, _, height, width = sources[0].shape
+        step = max(_LEAST_SLAB, _LARGE // (len(sources) * width) // ALIGNED * ALIGNED)
+        whole = sources[0].new_empty(images, 1, height, width)
+        for n in range(images):
+            for start in range(0, height, step):
+                stop = min(start + step, height)
+                first, last = max(0, start - MARGIN), min(stop + MARGIN, height)
+                inner = (slice(start - first, stop - first), slice(0, width))
+                fused = self._descend(seen.part(n, first, last), inner, clock, scratch.beside())
+                whole[n, :, start:stop] = fused[0, :, inner[0]]
+                scratch.release()
+        return whole
+
+    def _descend(
+        self, seen: _Seen, inner: Place, clock: Clock, scratch: Scratch, record: dict[str, Any] | None = None
+    ) -> Tensor:
+        """Return the fused images, of which the rows and columns `inner` mean something: from the top down."""
+        a, count = seen.images[0][0], len(seen.images[0])
+        shapes = [(level[0].shape[-2], level[0].shape[-1]) for level in seen.images]
+        wanted = _wanted(inner, shapes)
         kept: list[Tensor] = []
+        fuse_level = self._level_by_kernel if fusion_kernel.can_run(a) else self._level_in_tiles
         fused = notes = None
         for level in reversed(range(LEVELS)):
-            whole, gate_of = a.new_empty(len(a), 1, *shapes[level]), None
-            handed = scratch.empty((count, len(a), _NOTES if level else 0, *shapes[level]), like=a)
-            if record is not None:
-                gate_of = a.new_empty(count, len(a), 1, *shapes[level])
-                kept.insert(0, gate_of)
-            for seen, own, there in _tiles(shapes[level], a.device, count * len(a), wanted[level]):
-                with clock("pyramids"):
-                    image = _cut(gaussian[level - 1], seen) if level else torch.stack([_cut(x, seen) for x in sources])
-                    parts = _cut(contexts[level - 1], seen) if level else _expand(context, seen, shapes[0])
-                    shown = image
-                    if notes is not None:
-                        shown = image - _expand(gaussian[level], seen, shapes[level])
-                        parts = torch.cat([parts, _expand(notes, seen, shapes[level])], dim=2)
-                with clock("gates"):
-                    maps = _cut(features, seen) if level == 1 and features is not None else self._look(image, level)
-                    logits = self.heads[level](maps, parts.flatten(0, 1), scene, count)  # (S, N, 2 + notes, h, w)
-                    gate = _gates(logits, shown, is_top=level == LEVELS - 1)
-                    _cut(handed, there).copy_(_cut(logits[:, :, 2:], own))
-                with clock("pyramids"):
-                    tile = (gate * shown).sum(0)
-                    if fused is not None:
-                        tile = tile + _expand(fused, seen, shapes[level])
-                    if level == 0:
-                        tile = torch.minimum(tile, 2 * _greatest_near(image.amax(0)))
-                    _cut(whole, there).copy_(_cut(tile, own))
-                if gate_of is not None:
-                    _cut(gate_of, there).copy_(_cut(gate, own))
-                scratch.release()
-            fused, notes = whole, handed
+            coarse = seen.images[level + 1] if level < LEVELS - 1 else None
+            assert coarse is None or isinstance(coarse, Tensor)
+            there = _Level(
+                level,
+                shape=shapes[level],
+                wanted=wanted[level],
+                images=seen.images[level],
+                coarse=coarse,
+                context=seen.contexts[max(level - 1, 0)],
+                features=seen.features if level == 1 else None,
+                gates=None if record is None else a.new_empty(count, len(a), 1, *shapes[level]),
+            )
+            if there.gates is not None:
+                kept.insert(0, there.gates)
+            fused, notes = fuse_level(there, fused, notes, seen.scene, clock, scratch)
         if record is not None:
             record["gates"] = kept
         assert fused is not None
-        return fused, context
+        return fused
+
+    def _level_in_tiles(
+        self, there: _Level, below: Tensor | None, notes: Tensor | None, scene: Tensor, clock: Clock, scratch: Scratch
+    ) -> tuple[Tensor, Tensor]:
+        """Fuse a level upon the fused coarser one and its notes, and return both of this level."""
+        level, shape = there.number, there.shape
+        (a, *_), count = there.images, len(there.images)
+        whole = a.new_empty(len(a), 1, *shape)
+        handed = scratch.empty((count, len(a), _NOTES if level else 0, *shape), like=a)
+        for seen, own, place in _tiles(shape, a.device, count * len(a), there.wanted):
+            with clock("pyramids"):
+                image = torch.stack([_cut(x, seen) for x in there.images])
+                parts = _cut(there.context, seen) if level else _expand(there.context, seen, shape)
+                shown = image
+                if there.coarse is not None and notes is not None:
+                    shown = image - _expand(there.coarse, seen, shape)
+                    parts = torch.cat([parts, _expand(notes, seen, shape)], dim=2)
+            with clock("gates"):
+                maps = self._look(image, level) if there.features is None else _cut(there.features, seen)
+                logits = self.heads[level](maps, parts.flatten(0, 1), scene, count)  # (S, N, 2 + notes, h, w)
+                gate = _gates(logits, shown, is_top=there.coarse is None)
+                _cut(handed, place).copy_(_cut(logits[:, :, 2:], own))
+            with clock("pyramids"):
+                tile = (gate * shown).sum(0)
+                if below is not None:
+                    tile = tile + _expand(below, seen, shape)
+                if level == 0:
+                    tile = torch.minimum(tile, 2 * _greatest_near(image.amax(0)))
+                _cut(whole, place).copy_(_cut(tile, own))
+            if there.gates is not None:
+                _cut(there.gates, place).copy_(_cut(gate, own))
+            scratch.release()
+        return whole, handed
+
+    def _level_by_kernel(
+        self, there: _Level, below: Tensor | None, notes: Tensor | None, scene: Tensor, clock: Clock, scratch: Scratch
+    ) -> tuple[Tensor, Tensor]:
+        """Do the same by our own kernel; the notes are (N, S, notes, h, w)."""
+        (a, *_), count = there.images, len(there.images)
+        written = _NOTES if there.number else 0
+        whole = a.new_empty(len(a), 1, *there.shape)
+        handed = scratch.empty((len(a), count, written, *there.shape), like=a)
+        with clock("gates"):
+            known = self._head(there.number).conditions(scene, count).contiguous()  # (N, S, 2, K)
+            sizes = {name: self.sizes[name] for name in ("channels", "hidden")}
+            sizes.update(read=0 if there.coarse is None else _NOTES, written=written)
+            for n in range(len(a)):
+                images = there.images
+                fusion_kernel.fuse_level(
+                    [images[:, n, 0]] if isinstance(images, Tensor) else [x[n, 0] for x in images],
+                    coarse=None if there.coarse is None else there.coarse[:, n, 0],
+                    contexts=there.context[:, n, 0],
+                    notes=None if notes is None else notes[n],
+                    below=None if below is None else below[n, 0],
+                    features=there.features if len(a) == 1 else None,
+                    weights=self._weights(there.number)[1],
+                    scene=known[n],
+                    sizes=sizes,
+                    fused=whole[n, 0],
+                    handed=handed[n] if written else None,
+                    gates=None if there.gates is None else there.gates[:, n, 0],
+                    wanted=there.wanted,
+                    scratch=scratch,
+                )
+        return whole, handed
 
     def _survey(
         self,
@@ -207,43 +331,93 @@ class FusionNet(nn.Module):
         The parts are those of level 1, or of the first level that is small enough, always by the branch of level 1.
         """
         image = gaussian[0]
-        sources, images = image.shape[:2]
-        with clock("features"):
-            kept = self._look(image, 1) if image.numel() <= _KEPT else None
+        sources = len(image)
         parts = None if known is None else known.parts
         if known is None and self.context:
             small = next((level for level in gaussian if level[0, 0].numel() <= _FEW), gaussian[-1])
             with clock("features"):
-                small = _reduced_to(small, _MOST)
-                features = kept if small is image and kept is not None else self._look(small, 1)
+                features = self._look(_reduced_to(small, _MOST), 1)
             with clock("nmf"):
                 parts = self._parts(features, sources, volume)
         energy = scratch.empty(tuple(image.shape), like=image).fill_(0.5)
+        strengths = None
         if record is not None and parts is not None:
-            record["parts"] = image.new_empty(sources, images, parts.shape[2], *image.shape[3:])
-        tally = _Tally()
-        for seen, inner, there in _tiles((image.shape[-2], image.shape[-1]), image.device, sources * images):
-            with clock("features"):
-                maps = _cut(self._look(_cut(image, seen), 1) if kept is None else _cut(kept, seen), inner)
-            if known is None:
-                with clock("features"):
-                    tally.add_features(maps)
-            if parts is not None:
-                with clock("nmf"):
-                    V = maps.reshape(sources, -1, maps.shape[1], maps[0, 0].numel())
-                    tile, strength = _cut(energy, there), parts.mT @ V
-                    tile.copy_(strength.square().sum(2).reshape(tile.shape))
-                    if record is not None:
-                        tile = _cut(record["parts"], there)
-                        tile.copy_(strength.reshape(tile.shape))
-                    if known is None:
-                        tally.add_bright(V, _cut(image, there))
-            scratch.release()
+            strengths = record["parts"] = image.new_empty(*image.shape[:2], parts.shape[2], *image.shape[3:])
+        look = self._look_by_kernel if fusion_kernel.can_run(image) else self._look_in_tiles
+        kept, tally = look(image, parts, energy, strengths, clock, scratch)
         if known is None:
             known = tally.known(sources, parts, image[0, 0].numel(), volume=volume)
         if known.level is not None:
             energy = _contexts(energy, known.level, scratch)
         return kept, known.scene, energy
+
+    def _look_in_tiles(
+        self,
+        image: Tensor,
+        parts: Tensor | None,
+        energy: Tensor,
+        strengths: Tensor | None,
+        clock: Clock,
+        scratch: Scratch,
+    ) -> tuple[Tensor | None, _Tally]:
+        """Return the features of level 1, if they are few, and the sums over all pixels.
+
+        With parts, how strongly each pixel shows them is written: to `strengths`, and their energy to `energy`.
+        """
+        tally, (sources, images) = _Tally(), image.shape[:2]
+        with clock("features"):
+            kept = self._look(image, 1) if image.numel() <= _KEPT else None
+        for seen, inner, there in _tiles((image.shape[-2], image.shape[-1]), image.device, sources * images):
+            with clock("features"):
+                maps = _cut(self._look(_cut(image, seen), 1) if kept is None else _cut(kept, seen), inner)
+                tally.add_features(maps)
+            if parts is not None:
+                with clock("nmf"):
+                    V = maps.reshape(sources, -1, maps.shape[1], maps[0, 0].numel())
+                    tile, strength = _cut(energy, there), parts.mT @ V
+                    tile.copy_(strength.square().sum(2).reshape(tile.shape))
+                    if strengths is not None:
+                        tile = _cut(strengths, there)
+                        tile.copy_(strength.reshape(tile.shape))
+                    tally.add_bright(V, _cut(image, there))
+            scratch.release()
+        return kept, tally
+
+    def _look_by_kernel(
+        self,
+        image: Tensor,
+        parts: Tensor | None,
+        energy: Tensor,
+        strengths: Tensor | None,
+        clock: Clock,
+        scratch: Scratch,
+    ) -> tuple[Tensor | None, _Tally]:
+        """Do the same by our own kernel."""
+        (sources, images), channels = image.shape[:2], self.sizes["channels"]
+        kept = None
+        if images == 1 and image.numel() <= _KEPT:
+            kept = image.new_empty(sources, channels, *image.shape[3:])
+        sums = torch.zeros(images, sources, 2 * channels + 2, dtype=torch.float64)
+        with clock("features"):
+            for n in range(images):
+                of_one = None if strengths is None else torch.empty_like(strengths[:, n])
+                fusion_kernel.survey(
+                    image[:, n, 0],
+                    weights=self._weights(1)[0],
+                    parts=None if parts is None else parts[n % len(parts)],  # a volume has one set
+                    sums=sums[n],
+                    features=kept,
+                    energy=energy[:, n, 0],
+                    strengths=of_one,
+                    scratch=scratch,
+                )
+                if strengths is not None and of_one is not None:
+                    strengths[:, n] = of_one
+        tally = _Tally()
+        sums = sums.transpose(0, 1).to(image.dtype)  # (S, N, ...)
+        tally.sums = sums[..., : 2 * channels].flatten(0, 1)
+        tally.shared = torch.cat([sums[..., -2], sums[:1, :, -1]])
+        return kept, tally
 
     def survey(self, look: Look, shape: tuple[int, int]) -> Known:
         """Return what is known of images (H, W) that are larger than memory, as `explain` knows it of smaller ones.
@@ -280,8 +454,25 @@ class FusionNet(nn.Module):
 
     def _look(self, images: Tensor, level: int) -> Tensor:
         """Return the features (S N, C, h, w) of (S, N, 1, h, w), by the branch of a level."""
-        features: Tensor = self.branches[level](images.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        images = images.flatten(0, 1)
+        if fusion_kernel.can_run(images):
+            return fusion_kernel.features(images, self._weights(level)[0], self.sizes["channels"])
+        features: Tensor = self.branches[level](images.contiguous(memory_format=torch.channels_last))
         return features
+
+    def _weights(self, level: int) -> tuple[Tensor, Tensor]:
+        """Return the weights of a level's branch, and of its branch and head, as the kernel has them, (1, K) each."""
+        branch, head = self.branches[level], self._head(level)
+        assert isinstance(branch, nn.Sequential)
+        layers = [layer for layer in branch if isinstance(layer, nn.Conv2d)] + [head.out]
+        *of_branch, weight, bias = [x for one in layers for x in (one.weight, one.bias) if x is not None]
+        packed = self._packed[level]([*of_branch, head.own.weight, head.other.weight, weight, bias])
+        return packed[:, : sum(x.numel() for x in of_branch)], packed
+
+    def _head(self, level: int) -> _Head:
+        head = self.heads[level]
+        assert isinstance(head, _Head)
+        return head
 
     def _parts(self, features: Tensor, sources: int, volume: bool) -> Tensor:
         """Return the parts (N, C, r2) of stage 2, found in the features (S N, C, h, w) of all sources."""
@@ -306,26 +497,32 @@ class FusionNet(nn.Module):
         return two_stage(V, self.rank, self.rank2, factorize, length=length, silent=0.0).A2
 
 
+def _nmf(V: Tensor, rank: int, *, iterations: int) -> tuple[Tensor, Tensor]:
+    """Factorize by a fixed number of iterations, recorded where a gradient is asked for (`nmfuse.ops.nmf`)."""
+    W, H, _ = nmf(V, rank, max_iter=iterations, check_every=iterations, tol=0)
+    return W, H
+
+
 class _Tally:
     """Sums over the pixels of level 1, which say what the images are."""
 
     def __init__(self) -> None:
-        self._sums: Tensor | float = 0.0
-        self._shared: Tensor | float = 0.0  # of all sources' features, and alone, where all sources are bright
+        self.sums: Tensor | float = 0.0  # (S N, 2 C), of the features and their squares
+        self.shared: Tensor | float = 0.0  # (S + 1, N), of all sources' features, and alone, where all are bright
 
     def add_features(self, maps: Tensor) -> None:
         """Add features (S N, C, h, w)."""
-        self._sums = self._sums + torch.cat([maps.sum((2, 3)), maps.square().sum((2, 3))], dim=1)
+        self.sums = self.sums + torch.cat([maps.sum((2, 3)), maps.square().sum((2, 3))], dim=1)
 
     def add_bright(self, V: Tensor, image: Tensor) -> None:
         """Add features (S, N, C, h w), as far as all the images (S, N, 1, h, w) are bright."""
         bright = image.clamp_min(0).prod(0).flatten(1)
-        self._shared = self._shared + torch.stack([*(V.mean(2) * bright).sum(2), bright.sum(1)])
+        self.shared = self.shared + torch.stack([*(V.mean(2) * bright).sum(2), bright.sum(1)])
 
     def known(self, sources: int, parts: Tensor | None, pixels: int, *, volume: bool) -> Known:
         """Return what is known of images of so many pixels each."""
-        assert isinstance(self._sums, Tensor)
-        mean, square = (self._sums / pixels).chunk(2, dim=1)  # of each of the features
+        assert isinstance(self.sums, Tensor)
+        mean, square = (self.sums / pixels).chunk(2, dim=1)  # of each of the features
         images = len(mean) // sources
         if volume:
             mean, square = (_pooled(x.reshape(sources, images, -1)).flatten(0, 1) for x in (mean, square))
@@ -333,8 +530,8 @@ class _Tally:
         scene = torch.cat([own, others(own)], dim=2).flatten(0, 1)
         level = None
         if parts is not None:
-            assert isinstance(self._shared, Tensor)
-            shared = _pooled(self._shared) if volume else self._shared
+            assert isinstance(self.shared, Tensor)
+            shared = _pooled(self.shared) if volume else self.shared
             level = ((shared[:-1] + _SILENT) / (shared[-1] + _SILENT)).square().reshape(sources, images, 1, 1, 1)
         return Known(scene, parts, level)
 
@@ -358,16 +555,19 @@ def _reduced_to(image: Tensor, most: int) -> Tensor:
 
 def _pyramid(sources: Tensor | Sequence[Tensor], levels: int, scratch: Scratch) -> list[Tensor]:
     """Return levels 1 to `levels` of the Gaussian pyramids of S times (N, 1, h, w), each (S, N, 1, h, w)."""
-    if not scratch.on_disk:
+    if not fusion_kernel.can_run(sources[0]):
         if isinstance(sources, Tensor):
             return pyramids.gaussian_pyramid(pyramids.reduce(sources), levels)
         return pyramids.gaussian_pyramid(torch.stack([pyramids.reduce(x) for x in sources]), levels)
     result: list[Tensor] = []
-    for _ in range(levels):  # one source after the other
+    for _ in range(levels):
         finer = result[-1] if result else sources
         result.append(scratch.empty((len(sources), *finer[0].shape[:2], *(-(-n // 2) for n in finer[0].shape[2:]))))
+        if isinstance(finer, Tensor) and not scratch.on_disk:
+            fusion_kernel.halve(finer, result[-1])
+            continue
         for x, there in zip(finer, result[-1], strict=True):
-            there.copy_(pyramids.reduce(x))
+            fusion_kernel.halve(x, there)
             scratch.release()
     return result
 
@@ -533,13 +733,16 @@ class _Head(nn.Module):
 
     def forward(self, features: Tensor, context: Tensor, scene: Tensor, sources: int) -> Tensor:
         """Return the logits of the weight and the excess, and the notes, (S, N, 2 + written, h, w)."""
-        n = len(features) // sources
         # Padded for the last convolution, and side by side, channels last.
         seen = [functional.pad(x, (1, 1, 1, 1), mode="replicate").permute(0, 2, 3, 1) for x in (features, context)]
-        assert self.own.bias is not None
-        biases, gains = self.scene(scene).reshape(sources, n, 2, -1).transpose(0, 1).unbind(2)  # (N, S, hidden)
-        biases, gains = self.own.bias + biases, 1 + gains
+        biases, gains = self.conditions(scene, sources).unbind(2)  # (N, S, hidden)
         return self._of_pair(seen, biases, gains) if sources == 2 else self._of_many(seen, biases, gains)
+
+    def conditions(self, scene: Tensor, sources: int) -> Tensor:
+        """Return the biases and gains (N, S, 2, hidden) that the scene (S N, ...) gives to the hidden channels."""
+        assert self.own.bias is not None
+        given: Tensor = self.scene(scene).reshape(sources, -1, 2, len(self.own.bias)).transpose(0, 1)
+        return given + torch.stack([self.own.bias, torch.ones_like(self.own.bias)])
 
     def _of_many(self, seen: list[Tensor], biases: Tensor, gains: Tensor) -> Tensor:
         n, sources = biases.shape[:2]
