@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 _DTYPES = ("float32", "float64", "uint8", "uint16")
-_ENTRIES = {"cpu": 2**20, "cuda": 2**24}  # of V that are worked on at once: in cache; enough to keep a device busy
+_ENTRIES = 2**20  # of V that are worked on at once: they and their W @ H stay in the cache
+_ENTRIES_ON_DEVICE = 2**24  # enough to keep one busy
 _DRAWN = 1024  # columns of H that are drawn by one generator, whatever process holds them
 
 
@@ -208,7 +209,8 @@ class _SharedProblem(Problem):
         distributed.all_reduce(sums, group=self.group)
 
     def _panels(self) -> Iterator[tuple[Tensor, Tensor]]:
-        width = max(1, _ENTRIES[self.V.device.type] // self.V.shape[0])
+        entries = _ENTRIES if self.V.device.type == "cpu" else _ENTRIES_ON_DEVICE
+        width = max(1, entries // self.V.shape[0])
         for first in range(0, self.V.shape[1], width):
             span = slice(first, first + width)
             yield self.V[:, span].to(self.W.dtype), self.H[:, span]
