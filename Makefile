@@ -82,9 +82,12 @@ clean:
 	rm -rf $(VENV) build dist demo
 
 $(VENV)/demo: $(SOURCES)  # what nmfuse needs, and nmfuse; CUDA only where a card is
+	@echo "The first run sets up $(VENV), in about four minutes of processor time, most of it the compiler's; later runs take seconds."
+	echo "Installing the packages that nmfuse needs ..."
 	$(PYTHON) -m venv $(VENV)
 	$(PYTHON) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); print(*p["build-system"]["requires"], *p["project"]["dependencies"], "cmake", "ninja", sep="\n")' > $(VENV)/runtime.txt
 	$(PIP) install --quiet --no-compile -c constraints.txt -r $(VENV)/runtime.txt
+	echo "Compiling nmfuse ..."
 	NMFUSE_CUDA=$(if $(wildcard /dev/nvidiactl),AUTO,OFF) $(PIP) install $(AS_IT_IS) --quiet .
 	touch $@
 

@@ -16,7 +16,10 @@ HERE = Path(__file__).parent
 BUILT = ("generated", "gallery_built")  # written by the build, into this folder
 SOURCE = "https://github.com/nmfuse/nmfuse/blob/main/"
 NOT_OURS = "set_partial_fit_request"  # scikit-learn makes it, and links to its own pages
-WITHOUT_ALL = ("nmfuse.ops", "nmfuse.pyramids", "nmfuse.io.video")  # public modules that list no names
+# public modules that list no names, among them the options of our own methods
+WITHOUT_ALL = (
+    "nmfuse.io.video", "nmfuse.methods.finish", "nmfuse.methods.learned", "nmfuse.methods.paper", "nmfuse.ops", "nmfuse.pyramids",
+)  # fmt: skip
 
 project = "nmfuse"
 author = copyright = "the nmfuse developers"

@@ -117,5 +117,5 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     elif find_spec(f"nmfuse._{name}") is None:
         what = f"nmfuse._{name} is not built (make test builds it with NMFUSE_SIMT=ON)"
         _missing(request, what, required="CI" in os.environ)
-    with _native.cpu_arrays_run_on("nmfuse._simt" if name == "simt" else "nmfuse._cpu"):
+    with _native.cpu_arrays_run_on("nmfuse._cpu" if name == "cuda" else f"nmfuse._{name}"):
         yield Backend(name)

@@ -2,7 +2,8 @@
 Windows of a CT
 ===============
 
-What is black and white in each source decides what can be seen: one CT in Hounsfield units by two windows.
+The window of a source, its black and white, decides what can be seen: here one CT in Hounsfield units is shown by two
+windows.
 """
 
 import matplotlib.pyplot as plt

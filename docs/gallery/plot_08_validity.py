@@ -2,8 +2,8 @@
 Where a source shows nothing
 ============================
 
-The second picture covers a circle alone. Where it is not valid (NaN, masked, transparent) it has no weight, and no dark
-border appears; with zeros instead, there is one.
+The second picture only covers a circle. Where it is not valid (NaN, masked, transparent) it does not count, and no dark
+border appears; with zeros instead of NaN, there is one.
 """
 
 import matplotlib.pyplot as plt

@@ -2,8 +2,8 @@
 Register, then fuse
 ===================
 
-A thermal camera beside the other one: turned, enlarged, shifted. `nmfuse.align.register` finds the transform by the
-edges that both pictures have.
+The picture of a thermal camera is turned, enlarged and shifted. `nmfuse.align.register` finds the transform by the
+edges that both pictures have in common.
 """
 
 import matplotlib.pyplot as plt

@@ -2,8 +2,8 @@
 What NMF finds
 ==============
 
-The learned method factorizes the features of all sources together. Its parts are shared; how strongly each source shows
-them is its own.
+The learned method factorizes the features of all sources together. The parts are the same for all sources; how strongly
+each part is shown differs between them.
 """
 
 import matplotlib.pyplot as plt

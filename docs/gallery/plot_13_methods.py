@@ -2,7 +2,7 @@
 Methods beside each other
 =========================
 
-Every method has the same call. `nmfuse methods` lists all of them.
+Every method is called in the same way. `nmfuse methods` lists all of them.
 """
 
 import matplotlib.pyplot as plt

@@ -2,8 +2,8 @@
 Factorize a matrix
 ==================
 
-`nmfuse.nmf` is a kernel of its own: here the spectra of three materials and how much of each is where, from noisy
-mixtures.
+`nmfuse.nmf` factorizes any non-negative matrix. Here it finds the spectra of three materials, and how much of each is
+where, from noisy mixtures.
 """
 
 import matplotlib.pyplot as plt

@@ -2,7 +2,7 @@
 Smooth what is reliable
 =======================
 
-`nmfuse.hannmean` leaves out pixels that a mask calls unreliable, or that are outliers of their window.
+`nmfuse.hannmean` leaves out pixels that a mask marks as unreliable, or that are outliers in their window.
 """
 
 import matplotlib.pyplot as plt

@@ -2,7 +2,8 @@
 The order does not matter
 =========================
 
-The result is the same to the last bit in whatever order the sources come; and copies of an image are that image.
+The result is the same to the last bit whatever the order of the sources is. Copies of one image, fused, give that
+image.
 """
 
 import matplotlib.pyplot as plt

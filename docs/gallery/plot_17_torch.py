@@ -2,7 +2,8 @@
 Gradients through a fused image
 ===============================
 
-Where a torch source requires grad, so does the result: here, which pixels of the CT decide the brightness of one spot.
+If a torch source requires grad, so does the result. Here the gradient shows which pixels of the CT decide the
+brightness of one spot.
 """
 
 import matplotlib.pyplot as plt

@@ -31,19 +31,20 @@ _SMALL = 1 << 22  # pixels of all sources, up to which waiting for threads costs
 
 @dataclass
 class Explanation:
-    """A fused image and every intermediate that led to it, by name.
+    """A fused image, and every intermediate result that led to it, by name.
 
     Attributes
     ----------
     fused : array
-        As `Fuser.fuse` returns it.
+        The fused image, as `Fuser.fuse` returns it.
     steps : dict
-        The intermediates, in the order they were made, as NumPy arrays, or tensors where the sources are (pyramids as
-        lists). What belongs to single sources has their axis in front, in the order in which they were given:
-        ``steps["gates"][level][s]``. Luminance and weights are in [0, 1]. A volume's steps have the slices that the
-        network looks at in front of rows and columns, whatever `slice_axis` is.
+        The intermediate results in the order in which they were computed, as NumPy arrays, or as tensors if the sources
+        are tensors (pyramids as lists). If there is one result for each source, the first axis is that of the sources,
+        in the order in which they were given:
+        ``steps["gates"][level][s]``. Luminances and weights are in [0, 1]. For a volume, the axis of the slices that
+        the network works on comes before rows and columns, whatever `slice_axis` is.
     seconds : dict
-        Wall time of each step.
+        The wall time of each step.
     """
 
     fused: Any
@@ -55,21 +56,23 @@ class Explanation:
 
 
 class Fuser:
-    """Fuses registered images by one method, whose options are its arguments.
+    """Fuses registered images by one method, with the given options of that method.
 
     Parameters
     ----------
     method : str
-        A name in `nmfuse.methods.METHODS` (``nmfuse methods`` lists them): "learned", "paper", or a rival's.
+        The name of a method in `nmfuse.methods.METHODS` (``nmfuse methods`` lists them): "learned", "paper", or a
+        method of others such as "laplacian".
     **options
-        Of that method: the fields of its class, such as `nmfuse.methods.learned.Learned`.
+        The options of that method: the fields of its class, such as `nmfuse.methods.learned.Learned`.
 
     Raises
     ------
     TypeError, ValueError
-        For an unknown method, an option of another one, or one out of its range: here, and not when an image comes.
+        For an unknown method, for an option of another method, or for a value out of range; all are checked here, and
+        not only when an image is fused.
     ModuleNotFoundError
-        If the method needs a package that is not there.
+        If the method needs a package that is not installed.
 
     Examples
     --------
@@ -129,22 +132,24 @@ class Fuser:
         fill: float | None = None,
         balance: Sequence[float] | None = None,
     ) -> Explanation:
-        """Fuse registered images and return every intermediate with the result.
+        """Fuse registered images, and return every intermediate result as well as the fused image.
 
-        All methods have the steps ``sources`` (luminances, source axis in front), ``luminance`` (fused),
-        ``provenance`` (how much of each pixel comes from which source) and ``conflict`` (where sources contradict each
-        other); see `nmfuse.images.origin`. The class of the method's options says which it has besides (where at least
-        one pixel is valid in all sources). A source of balance 0 is in none of them.
+        All methods have the steps ``sources`` (the luminances; the first axis is that of the sources), ``luminance``
+        (fused), ``provenance`` (how much of each pixel comes from which source) and ``conflict`` (where sources
+        contradict each other); see `nmfuse.images.origin`. The class of the method's options lists its further steps,
+        which exist if at least one pixel is valid in all sources. A source whose balance is 0 does not occur in any
+        step.
 
         Parameters
         ----------
         *sources, axis, spatial, slice_axis, window, data_range, output, fill, balance
-            As `nmfuse.fuse`.
+            The same as for `nmfuse.fuse`.
 
         Returns
         -------
         Explanation
-            ``explanation["gates"]`` and so on, ``explanation.fused``, ``explanation.seconds``.
+            The intermediate results, as ``explanation["gates"]`` and so on, with ``explanation.fused`` and
+            ``explanation.seconds``.
 
         Examples
         --------
@@ -170,19 +175,21 @@ class Fuser:
         return Explanation(fused, steps, trace.seconds)
 
     def fuse_batch(self, sources: Any, *, data_range: tuple[float, float] | None = None) -> Any:
-        """Fuse N sets of S images each; the learned method sees all in one pass of its network.
+        """Fuse N sets of S images each; the learned method needs only one pass of its network for all of them.
 
         Parameters
         ----------
         sources : NumPy array or torch tensor, shape (N, S, C, H, W)
-            C is 1 or 3; dtypes as `nmfuse.fuse`, all valid.
+            The N sets; C is 1 or 3. The dtypes are those of `nmfuse.fuse`, and all pixels must be valid.
         data_range : (low, high), optional
-            What means black and white, in all of them; by default the dtype's range, and for floats one of all sets.
+            The values that mean black and white in all of them. By default the range of the dtype; for floats, one
+            range for all sets.
 
         Returns
         -------
         array or tensor, shape (N, C, H, W)
-            Of the sources' kind, dtype and range. It differs from that of `fuse`, set by set, by rounding only.
+            The fused images, with the kind, dtype and range of the sources. They differ from the results of `fuse`, set
+            by set, only by rounding.
 
         Raises
         ------
@@ -223,25 +230,25 @@ class Fuser:
         return result if isinstance(sources, Tensor) else result.numpy()
 
     def module(self, sources: int) -> nn.Module:
-        """Return the method as a module of torch, to compile, to export, or to put into a network.
+        """Return the method as a torch module, which can be compiled, exported, or used inside another network.
 
         Parameters
         ----------
         sources : int
-            S, how many images it fuses, at least 2.
+            The number S of images that it fuses, at least 2.
 
         Returns
         -------
         torch.nn.Module
             Called with S float32 tensors (N, 1, H, W) in [0, 1] of one size, H and W at least 16, it returns the fused
-            ones (N, 1, H, W): what `fuse` gives for grey floats, to rounding, in whichever order they come. It has a
-            copy of the weights of its own, frozen. `torch.compile` and `torch.export.export` take it without a
-            graph break for fixed shapes; ``nmfuse export`` writes it as an ONNX file.
+            images (N, 1, H, W): what `fuse` gives for grey floats, up to rounding, in any order of the images. It has
+            its own frozen copy of the weights. `torch.compile` and `torch.export.export` accept it without a graph
+            break for fixed shapes; ``nmfuse export`` writes it as an ONNX file.
 
         Raises
         ------
         TypeError
-            If the method is not "learned": the others are no networks.
+            If the method is not "learned", since the other methods are not networks.
         ValueError
             For fewer than two sources.
 
@@ -376,63 +383,67 @@ def fuse(
     Parameters
     ----------
     *sources : NumPy arrays, torch tensors, PIL images or nmfuse Images
-        Two or more on one grid, at least 16 x 16 pixels: (H, W) or (H, W, 3), tensors (H, W) or (3, H, W); volumes
-        have a depth in front of H. Or one iterable of them, of which one is looked at after the other; or one array of
-        all, with `axis`. bool, uint8, int16, uint16, int32, float16, float32 or float64, not all alike; masked arrays
-        and a channel more, alpha, say which pixels are valid, and NaN is not. Colour is fused as luminance; the chroma
-        of one colour source is kept, that of several averaged, each weighted by its distance from grey.
+        Two or more images on one grid, of at least 16 x 16 pixels. The shape is (H, W) or (H, W, 3), for tensors (H, W)
+        or (3, H, W); in volumes a depth comes before H. Instead, one iterable of images may be given, which is read one
+        image at a time, or one array of all images together with `axis`. The dtypes are bool, uint8, int16, uint16,
+        int32, float16, float32 or float64, and may differ between sources. Masked entries, transparent pixels (by an
+        additional alpha channel) and NaN are not valid. The luminance is fused; the chroma of a single colour source is
+        kept, and the chromas of several are averaged, each weighted by its distance from grey.
     method : str
-        A name in `nmfuse.methods.METHODS`: "learned" (the default), "paper", or a rival's, such as "laplacian".
+        The name of a method in `nmfuse.methods.METHODS`: "learned" (the default), "paper", or a method of others such
+        as "laplacian".
     axis : int, optional
-        The axis of the sources, where all of them are one array.
+        The axis of the sources, if all of them are given as one array.
     spatial : {2, 3}, optional
-        2 for images, 3 for volumes; by default that of the grid of an `Image`, such as one of a NIfTI file, and 2 of
-        all else. In volumes the filters and pyramids of `paper` run along three axes, and networks look at slices
-        and pool what they know over the volume.
+        The number of spatial axes: 2 for images, 3 for volumes. By default it is that of the grid of an `Image`, for
+        example one read from a NIfTI file, and 2 for everything else. In volumes the filters and pyramids of `paper`
+        run along three axes; networks work on slices, and combine what they find over the volume.
     slice_axis : {0, 1, 2}
-        The axis of a volume across which slices are taken.
+        The axis of a volume across which the slices are taken.
     window : one for all sources, or a list of one for each, optional
-        What means black and white in a source; what lies beyond is clipped. (low, high); "minmax"; "auto" (the 0.1st
-        and 99.9th percentile of the valid pixels); a preset: "ct-brain", "ct-subdural", "ct-soft", "ct-bone",
-        "ct-lung" (Hounsfield units) or "suv"; or None in a list: the dtype's range (floats: 0 to 1 if within it, else
-        from 0, or the least value below it, to the greatest). By default the dtype's range, and for floats one range of
-        all sources; where ranges differ that has to be said, and a range of which a source fills less than an eighth is
-        logged.
+        The values that mean black and white in a source; values outside are clipped. A window is a pair (low, high);
+        "minmax"; "auto" (the 0.1st and 99.9th percentile of the valid pixels); a preset: "ct-brain", "ct-subdural",
+        "ct-soft", "ct-bone", "ct-lung" (Hounsfield units) or "suv"; or None in a list, which is the range of the dtype
+        (for floats 0 to 1 if all values are within it; otherwise from 0, or from the least value if that is negative,
+        to the greatest). By default it is the range of the dtype, and for floats one range for all sources. If the
+        ranges of the sources differ, a window has to be given. If a source fills less than an eighth of its range, a
+        warning is logged.
     data_range : (low, high), optional
-        In place of `window`: what means black and white in all sources, which must keep to it.
+        Instead of `window`: the values that mean black and white in all sources, whose values must be within them.
     output : str, optional
-        dtype of the result, which then has that dtype's range (0 to 1 for floats). By default the dtype and range of
-        the first source.
+        The dtype of the result, which then has the range of that dtype (0 to 1 for floats). By default the result has
+        the dtype and range of the first source.
     fill : float, optional
-        What a pixel becomes that is valid in no source. By default it is invalid: NaN, masked, or transparent.
+        The value of pixels that are valid in no source. By default they are invalid in the result: NaN, masked, or
+        transparent.
     balance : sequence of float, optional
-        How much of each source is wanted, 0 to 1, at least one above 0; by default all alike. 0 leaves a source out; a
-        source that is left alone is returned as it is. In between, the result is a mean of fusions of those sources
-        that are wanted at least so much (a Choquet integral): of two, with 1 and b, it is b times the fused image and
-        1 - b times the first source.
+        How much of each source is wanted, from 0 to 1, with at least one value above 0; by default all sources count
+        fully. 0 leaves a source out; if only one source remains, it is returned as it is. For values in between, the
+        result is a mean of fusions of those sources whose balance is at least a given value (a Choquet integral): for
+        two sources with 1 and b, it is b times the fused image plus 1 - b times the first source.
     **options
-        Of the method; see `nmfuse.Fuser`.
+        The options of the method; see `nmfuse.Fuser`.
 
     Returns
     -------
     array, tensor, PIL image or Image
-        As the first source came: kind, dtype and range; in colour where a source is. Where a torch source requires
-        grad, so does the result, if it is of floats (methods "learned" and "paper").
+        The fused image, with the kind, dtype and range of the first source; in colour if any source is. If a torch
+        source requires grad, so does a result of floats (methods "learned" and "paper").
 
     Raises
     ------
     TypeError
         For kinds or dtypes that are not supported, or mixed arrays and tensors.
     ValueError
-        For sizes or grids that differ, sizes below 16 x 16, fewer than two sources, inf, ranges that differ without a
-        word, or an option out of range.
+        For sizes or grids that differ, sizes below 16 x 16, fewer than two sources, infinite values, ranges that differ
+        if no window is given, or an option out of range.
 
     Notes
     -----
-    At each pixel those sources are fused that are valid there; others have no weight. The order of the sources does not
-    matter, to the last bit. From the third on, sources that do not fit into 128 MiB wait in temporary files (in the
-    folder that TMPDIR names), and the learned method keeps there what it makes of them; floats without a window, and
-    other methods, need all sources in memory.
+    At each pixel those sources are fused that are valid there; the others do not count. The pixels of the result do not
+    depend on the order of the sources, to the last bit. From the third source on, sources that do not fit into 128 MiB
+    are kept in temporary files (in the folder that TMPDIR names), and so is what the learned method computes from them;
+    floats without a window, and other methods, need all sources in memory.
 
     References
     ----------

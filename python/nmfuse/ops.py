@@ -47,7 +47,7 @@ def hannmean(
 ) -> Tensor:
     """Apply `nmfuse.hannmean` as an operator: the derivative in x is `hannmean_adjoint`.
 
-    Which pixels are outliers, or background, depends on x; what is background counts as given.
+    Which pixels are outliers or background depends on x, but this dependence has no derivative.
 
     Examples
     --------
@@ -149,23 +149,24 @@ def window_information(x: Tensor, y: Tensor, *, out: Tensor | None = None) -> Te
 
 
 def nmf(V: Tensor, rank: int, *, iterations: int, seed: int = 0, beta: float = 2.0) -> tuple[Tensor, Tensor]:
-    """Factorize ``V ~ W H`` by a fixed number of iterations, with a gradient in V: the one-step gradient.
+    """Factorize ``V ~ W H`` by a fixed number of iterations, with the one-step gradient in V.
 
-    The kernel iterates without recording; the gradient is that of one more multiplicative update of each factor, from
-    factors taken as given (Geng et al., "Is Attention Better Than Matrix Decomposition?", ICLR 2021). So memory and
-    time of the backward pass do not grow with the iterations, the gradient is that of the fixed point to first order,
-    and the factors are the same with and without a gradient. It has no second derivatives; asking for one is an error.
+    The kernel iterates without recording derivatives. The gradient is that of one more multiplicative update of each
+    factor, from factors that are treated as constants (Geng et al., "Is Attention Better Than Matrix Decomposition?",
+    ICLR 2021). So memory and time of the backward pass do not grow with the iterations, the gradient is that of the
+    fixed point to first order, and the factors are the same with and without a gradient. There are no second
+    derivatives; asking for one is an error.
 
     Parameters
     ----------
     V : Tensor (..., m, n)
-        Non-negative, finite. float32 or float64.
+        The matrices, non-negative and finite, in float32 or float64.
     rank : int
-        At most min(m, n).
+        The number r of components, at most min(m, n).
     iterations : int
-        Of the kernel.
+        The number of iterations.
     seed : int
-        Of its random start.
+        The seed of the random start.
     beta : float
         The divergence, as in `nmfuse.nmf`; only 2 has a gradient.
 
@@ -190,7 +191,7 @@ def nmf(V: Tensor, rank: int, *, iterations: int, seed: int = 0, beta: float = 2
 def nmf_with_info(
     V: Tensor, rank: int | None, *, iterations: int, check_every: int, seed: int, beta: float
 ) -> tuple[Tensor, Tensor, NmfInfo]:
-    """Do the same, and return what `nmfuse.nmf` does."""
+    """Factorize as `nmf` does, and return what `nmfuse.nmf` returns."""
     _check("V", V, "nmf", 2)
     rank = check_rank(rank, V.shape[-2], V.shape[-1])
     W, H, objective = _Nmf.call(V, rank, iterations, check_every, seed, beta)

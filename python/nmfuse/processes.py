@@ -23,9 +23,10 @@ def run_each(
 ) -> Iterator[tuple[Task, Any]]:
     """Call a function with the arguments of each task, in `workers` processes of `threads` threads each.
 
-    Yields each task with what the function returned, as they end. Where a process died (killed, out of memory), the
-    tasks that were lost are run again one by one, and the one that it dies of is yielded with a RuntimeError. Other
-    errors are raised: `function` should return its own. Processes are ended when the loop over this is left early.
+    Yields each task with the result of the function, in the order in which they end. If a process dies (because it is
+    killed, or runs out of memory), the lost tasks are run again one by one, and the one that makes a process die again
+    is yielded with a RuntimeError. Other errors are raised, so `function` should return errors of its own. The
+    processes are ended if the loop over this generator is left early.
 
     Examples
     --------

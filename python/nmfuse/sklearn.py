@@ -37,7 +37,7 @@ _SWEEPS = 3  # of coordinate descent over a factor, for each pass over X
 class NMF(decomposition.NMF):  # type: ignore[misc]
     """Non-negative matrix factorization ``X ~ W @ H``, as `sklearn.decomposition.NMF`.
 
-    All parameters, attributes and methods are those of scikit-learn. What differs:
+    All parameters, attributes and methods are those of scikit-learn. These are the differences:
 
     - With ``solver="cd"`` an iteration updates each factor three times for each pass over X, so that fewer are needed.
       With ``solver="mu"`` the iterates are scikit-learn's, to rounding.
@@ -47,7 +47,7 @@ class NMF(decomposition.NMF):  # type: ignore[misc]
     - ``shuffle=True`` changes the order of the components every ten iterations.
     - With an L2 penalty and ``beta_loss`` below 2 the updates are damped so that the objective never rises.
 
-    A dense X is copied once, transposed; a sparse one is made dense where ``beta_loss`` is neither 2 nor 1.
+    A dense X is copied once, transposed. A sparse X is converted to a dense one if ``beta_loss`` is neither 2 nor 1.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class NMF(decomposition.NMF):  # type: ignore[misc]
     Raises
     ------
     ValueError
-        For negative or infinite entries, NaN with ``solver="cd"``, and all that scikit-learn refuses.
+        For negative or infinite entries, for NaN with ``solver="cd"``, and for everything that scikit-learn refuses.
 
     References
     ----------
@@ -80,17 +80,17 @@ class NMF(decomposition.NMF):  # type: ignore[misc]
         Parameters
         ----------
         X : array or sparse matrix, shape (n_samples, n_features)
-            Non-negative; NaN is missing with ``solver="mu"``.
+            The samples, non-negative; with ``solver="mu"``, NaN means a missing value.
         y : ignored
         W : array, shape (n_samples, n_components), optional
-            Where to start from, with ``init="custom"``.
+            The factor to start from, with ``init="custom"``.
         H : array, shape (n_components, n_features), optional
-            Where to start from, with ``init="custom"``.
+            The factor to start from, with ``init="custom"``.
 
         Returns
         -------
         W : array, shape (n_samples, n_components)
-            Of the dtype of X.
+            The amounts of the components in each sample, in the dtype of X.
         """
         self._validate_params()
         X = self._take(X, reset=True)
@@ -105,12 +105,12 @@ class NMF(decomposition.NMF):  # type: ignore[misc]
         Parameters
         ----------
         X : array or sparse matrix, shape (n_samples, n_features)
-            Non-negative; NaN is missing with ``solver="mu"``.
+            The samples, non-negative; with ``solver="mu"``, NaN means a missing value.
 
         Returns
         -------
         W : array, shape (n_samples, n_components)
-            Of the dtype of X.
+            The amounts of the components in each sample, in the dtype of X.
         """
         check_is_fitted(self)
         X = self._take(X, reset=False)
@@ -189,7 +189,7 @@ class MiniBatchNMF(decomposition.MiniBatchNMF):  # type: ignore[misc]
     n_components, init, batch_size, beta_loss, tol, max_no_improvement, max_iter, alpha_W, alpha_H, l1_ratio
         See `sklearn.decomposition.MiniBatchNMF`.
     forget_factor, fresh_restarts, fresh_restarts_max_iter, transform_max_iter, random_state, verbose
-        See there too.
+        See `sklearn.decomposition.MiniBatchNMF`.
 
     References
     ----------

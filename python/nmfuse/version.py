@@ -13,7 +13,7 @@ __version__ = metadata.version("nmfuse")
 
 
 def config() -> dict[str, str]:
-    """Return what a bug report starts with: version, compiler, flags, instruction set, threads, torch, CUDA.
+    """Return what a bug report should start with: version, compiler, flags, instruction set, threads, torch, CUDA.
 
     Examples
     --------
@@ -36,6 +36,6 @@ def config() -> dict[str, str]:
 
 
 def show_config() -> None:
-    """Print `config`, one line each."""
+    """Print the entries of `config`, one on each line."""
     for name, value in config().items():
         print(f"{name:>18}: {value}")

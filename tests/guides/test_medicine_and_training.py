@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nmfuse.data import brain_phantom
 from nmfuse.io import read_image
 from tests.guides.running import contrast, run_guide
 
@@ -27,6 +28,10 @@ def test_volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen[2] > 0.25 * seen[1]
     headers = [nibabel.load(name).header for name in ("nifti/t1.nii.gz", "fused.nii.gz")]
     assert np.array_equal(*(header.get_sform() for header in headers))
+    phantom = brain_phantom(80, depth=12)
+    bone = (phantom.ct[6] > 0.8)[::-1][4:-4, 4:-4]
+    assert read_image("slice.png").pixels[4:-4, 4:-4][bone].mean() > 180  # which T1 shows black
+    assert phantom.t1[6][::-1][4:-4, 4:-4][bone].mean() < 0.2
     dataset = pydicom.dcmread("fused.dcm")
     assert dataset.NumberOfFrames == 10
     assert dataset.ImageType[0] == "DERIVED"

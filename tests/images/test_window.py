@@ -137,7 +137,7 @@ def test_integers_that_fill_little_of_their_dtype_are_said(
     with caplog.at_level(logging.WARNING):
         nmfuse.fuse(head["visible"], head["visible"] // 2)
     assert "its values, 0 to 4" in caplog.text
-    assert "window='auto', 'minmax' or (low, high) says otherwise" in caplog.text
+    assert "choose other limits by window='auto', 'minmax' or (low, high), in the shell by --window auto" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         nmfuse.fuse(head["visible"] * 16, head["visible"] * 8)

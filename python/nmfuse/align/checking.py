@@ -23,19 +23,19 @@ _LEAST = 6  # blocks without which nothing is said
 
 @dataclass(frozen=True)
 class Registration:
-    """How far an image lies off another.
+    """How far an image is from being registered with another.
 
     Attributes
     ----------
     shift : float
-        Mean distance over the blocks in pixels, by the similarity transform that fits them best; NaN where too few
-        blocks have structure in common. Of volumes, of the slice through the middle that is worst.
+        The mean distance in pixels over the blocks, by the similarity transform that fits them best; NaN if too few
+        blocks have structure in common. For volumes it is that of the worst of the three slices through the middle.
     shift_mm : float or None
-        The same in mm, where there is a grid.
+        The same in mm, if there is a grid.
     confidence : float
-        0 to 1: the share of blocks, by weight, that agree with that transform to 1.5 pixels.
+        The share of blocks, by weight, that agree with that transform to 1.5 pixels, from 0 to 1.
     blocks : int
-        How many blocks were looked at.
+        The number of blocks that were measured.
 
     Examples
     --------
@@ -50,7 +50,7 @@ class Registration:
 
     @property
     def verdict(self) -> str:
-        """In words: up to 1 pixel "registered", above "misregistered"; below a confidence of 0.6 "cannot tell"."""
+        """In words: "registered" up to 1 pixel, "misregistered" above, "cannot tell" below a confidence of 0.6."""
         if not self.confidence >= _GOOD:
             return "cannot tell"
         return "registered" if self.shift <= 1 else "misregistered"
@@ -65,17 +65,17 @@ class Registration:
 
 
 def check(moving: Image, fixed: Image) -> Registration:
-    """Return how far an image lies off another that it is to be fused with.
+    """Return how far an image is from being registered with another that it is to be fused with.
 
-    The shift of every block is where the orientations of edges agree best, whatever their contrast. It takes the same
-    time for an image of any size from 512 x 512 pixels on. What is further off than 24 pixels in rotation or scale, or
-    has no edges in common, is not known, and said to be so.
+    The shift of each block is the one at which the orientations of edges agree best, whatever their contrast. From 512
+    x 512 pixels on, the time does not depend on the size of the image. If the images differ by more than 24 pixels by
+    rotation or scale, or have no edges in common, the result is "cannot tell".
 
     Parameters
     ----------
     moving, fixed : Image
-        Of one size, or both with a grid; NumPy pixels. Of volumes, the three slices through the middle are looked at;
-        one on another grid is resampled before.
+        The two images, of the same size or both with a grid, with NumPy pixels. For volumes, the three slices through
+        the middle are compared; a volume on a different grid is resampled first.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def check(moving: Image, fixed: Image) -> Registration:
     Raises
     ------
     ValueError
-        If they differ in size and have no grid.
+        If the images differ in size and have no grid.
 
     Examples
     --------

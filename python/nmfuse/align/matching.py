@@ -12,25 +12,26 @@ _ROUNDS = 20
 
 
 def match(image: Image, to: Image) -> Image:
-    """Return a photograph with the exposure and white balance of another: each channel times a gain.
+    """Return a photograph with the exposure and white balance of another, by multiplying each channel by a gain.
 
-    The gain of a channel is what its pixels must be multiplied by to become those of the other, by robust regression
-    on pixels that are valid and clipped in neither.
+    The gain of a channel is found by robust regression on the pixels that are valid in both photographs and clipped in
+    neither.
 
     Parameters
     ----------
     image, to : Image
-        On the same pixels, of integers, or floats from 0 to 1; both grey or both in colour.
+        The photograph to change, and the one whose exposure it is to have: on the same pixels, of integers, or of
+        floats from 0 to 1, and both grey or both in colour.
 
     Returns
     -------
     Image
-        In the dtype of `image`. What the gain takes beyond the range is clipped.
+        The changed photograph, in the dtype of `image`. Values that the gain moves out of the range are clipped.
 
     Raises
     ------
     ValueError
-        If they differ in shape or dtype, or too few pixels are clipped in neither.
+        If the photographs differ in shape or dtype, or if too few pixels are clipped in neither.
 
     References
     ----------

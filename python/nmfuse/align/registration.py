@@ -26,41 +26,44 @@ _LEAST = 6  # blocks without which nothing is fitted
 
 
 def register(moving: Image, fixed: Image, *, model: str | None = None, method: str = "auto") -> Transform:
-    """Return where each place of one image lies in another.
+    """Register an image with another, and return the transform between them.
 
     Parameters
     ----------
     moving, fixed : Image
-        NumPy pixels; colour by its luminance. Both with a grid, or both of two axes without one; without one they may
-        differ in size. What is not valid is not looked at.
+        The image to be registered, and the one that it is registered with, with NumPy pixels. Of colour images the
+        luminance is used. Either both have a grid, or both have two axes and no grid; without a grid they may differ in
+        size. Pixels that are not valid are ignored.
     model : str, optional
-        What may differ; by default "similarity", and with grids in mm, which say how large things are, "rigid". One of
-        "translation"; "rigid" (and rotation); "similarity" (and scale: focus breathing); "affine";
-        "homography" (a plane seen from two places); "deformable" (a smooth field on top of an affine one). The last
-        two for images without a grid alone.
+        How the images may differ: by a "translation"; "rigid", which adds rotation; "similarity", which adds scale,
+        such as that of a lens at different focus; "affine"; "homography", for a plane seen from two places; or
+        "deformable", a smooth field in addition to an affine transform. The last two are for images without a grid
+        only. The default is "similarity", and "rigid" for images with grids in mm, whose scale is known.
     method : str
-        "edges": the orientation of edges, block by block, whatever their contrast; for photographs, exposures, infrared
-        with visible, MRI with MRI or CT. "information": mutual information of the values; for PET and SPECT with MRI,
-        and all that has a grid (needs SimpleITK). "auto": information with a grid, edges without.
+        "edges" compares the orientation of edges, block by block, whatever their contrast; it is for photographs,
+        exposures, infrared with visible, and MRI with MRI or CT. "information" maximizes the mutual information of the
+        values; it is for PET and SPECT with MRI, and for everything that has a grid, and needs SimpleITK. "auto"
+        chooses information if there is a grid, and edges otherwise.
 
     Returns
     -------
     Transform
-        In mm where the images have a grid, else in pixels.
+        The transform, in mm if the images have a grid, and otherwise in pixels.
 
     Raises
     ------
     TypeError
-        If something is no `Image`.
+        If an argument is not an `Image`.
     ValueError
-        For an unknown model or method, one grid without another, images that are too small, or of which too little has
-        structure.
+        For an unknown model or method, if only one image has a grid, if the images are too small, or if too little of
+        them has structure.
     ModuleNotFoundError
-        If SimpleITK is needed and not there.
+        If SimpleITK is needed and not installed.
 
     Notes
     -----
-    A transform always comes back. `nmfuse.align.check` says how far what it makes is registered.
+    A transform is always returned, also if the registration failed. `nmfuse.align.check` tells whether the registered
+    images match.
 
     References
     ----------

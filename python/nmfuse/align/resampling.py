@@ -17,35 +17,36 @@ _INTERPOLATIONS = {"linear": "sitkLinear", "bspline": "sitkBSpline", "nearest": 
 
 
 def resample(image: Image, grid: Grid, *, interpolation: str = "linear") -> Image:
-    """Return an image on another grid; what lies outside of it, or where it is not valid, is not valid.
+    """Return an image on another grid; pixels outside of the image, or where it is not valid, are not valid.
 
-    Nothing is registered: the grids of both say where they lie. A grid that is much coarser than the image's own takes
-    samples of it; smooth it before, if it has finer structure.
+    Nothing is registered: the positions are those of the two grids. A grid that is much coarser than that of the image
+    only samples it; smooth the image first if it has finer structure.
 
     Parameters
     ----------
     image : Image
-        With a grid; pixels a NumPy array of the grid's shape, or with three colours at its end, of any dtype that
-        `nmfuse.fuse` takes. NaN is not valid.
+        An image that has a grid. Its pixels are a NumPy array with the shape of the grid, or with a last axis of three
+        colours in addition, of any dtype that `nmfuse.fuse` takes. NaN is not valid.
     grid : Grid
-        Of as many axes: that of another image, ``other.grid``, or one of your own.
+        The grid of the result, with as many axes: that of another image, ``other.grid``, or one that you create.
     interpolation : str
-        "linear"; "bspline" (cubic, sharper, and may overshoot); "nearest" for labels, which are never mixed.
+        "linear"; "bspline", which is cubic, sharper, and may overshoot; or "nearest", which never mixes values and is
+        right for labels.
 
     Returns
     -------
     Image
-        On `grid`, in the dtype of the image (integers rounded), with all that it carries. On its own grid it is what it
-        was.
+        The image on `grid`, in its dtype (integers are rounded) and with its metadata. If `grid` is its own, it is
+        unchanged.
 
     Raises
     ------
     TypeError
-        If the pixels are no NumPy array.
+        If the pixels are not a NumPy array.
     ValueError
-        If the image has no grid or lies outside of the other, or for an unknown interpolation.
+        If the image has no grid or lies outside of `grid`, or for an unknown interpolation.
     ModuleNotFoundError
-        If SimpleITK is not there.
+        If SimpleITK is not installed.
 
     References
     ----------

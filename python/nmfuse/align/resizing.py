@@ -11,26 +11,27 @@ _PROPORTIONS = 0.01  # share by which those of two images may differ
 
 
 def resize(image: Image, like: Image) -> Image:
-    """Return an image without a grid at the size of another, of the same proportions; nothing is registered.
+    """Return an image resized to the size of another one with the same proportions; nothing is registered.
 
-    Cubic interpolation, with as much smoothing as fewer pixels need.
+    The interpolation is cubic; if the image becomes smaller, it is smoothed as much as that requires.
 
     Parameters
     ----------
     image : Image
-        (H, W) or (H, W, 3), NumPy, of any dtype that `nmfuse.fuse` takes.
+        The image to resize, without a grid, of shape (H, W) or (H, W, 3), with NumPy pixels of any dtype that
+        `nmfuse.fuse` takes.
     like : Image
-        Of the size that is wanted.
+        An image that has the wanted size.
 
     Returns
     -------
     Image
-        In the dtype of `image`, with what it carries.
+        The resized image, in the dtype of `image` and with its metadata.
 
     Raises
     ------
     ValueError
-        If one is a volume or has a grid in mm, or their proportions differ by more than 1 %.
+        If one of them is a volume or has a grid in mm, or if their proportions differ by more than 1 %.
 
     References
     ----------

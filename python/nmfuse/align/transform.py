@@ -25,27 +25,29 @@ _SLAB = 1 << 18  # pixels that are interpolated at once
 
 @dataclass(frozen=True, eq=False)
 class Transform:
-    """Where each place of the fixed image lies in the moving image.
+    """A transform from positions in the fixed image to positions in the moving image.
 
     Attributes
     ----------
     matrix : float64 array, shape (n + 1, n + 1) for n axes
-        Homogeneous. In pixels: row and column of the fixed image, from 0 at the centre of the first pixel, to those of
-        the moving one. In mm: places of the fixed image's `Grid` to those of the moving image's.
+        The homogeneous matrix. In pixels, it takes row and column of the fixed image, counted from 0 at the centre of
+        the first pixel, to those of the moving image. In mm, it takes positions of the fixed image's `Grid` to those of
+        the moving image's.
     model : str
-        What kind it is: "translation", "rigid", "similarity", "affine", "homography" or "deformable".
+        The kind of transform: "translation", "rigid", "similarity", "affine", "homography" or "deformable".
     unit : str
-        "pixel" or "mm".
+        The unit of positions, "pixel" or "mm".
     field : float64 array, shape (2, h, w), optional
-        Of a deformable one: row and column that are added before the matrix, at nodes `step` pixels apart from the
-        fixed image's first pixel on; linear in between.
+        For a deformable transform, the row and column that are added before the matrix is applied, at nodes that are
+        `step` pixels apart, beginning at the first pixel of the fixed image; values in between are interpolated
+        linearly.
     step : float
-        Pixels from one node of `field` to the next.
+        The distance from one node of `field` to the next, in pixels.
 
     Raises
     ------
     ValueError
-        For an unknown model or unit, or a matrix or field of another form.
+        For an unknown model or unit, or if the matrix or field has the wrong form.
 
     Examples
     --------
@@ -125,40 +127,41 @@ class Transform:
         return replace(first, matrix=self.matrix @ first.matrix, model=model)
 
     def inverse(self) -> Transform:
-        """Return what takes places of the moving image to those of the fixed one.
+        """Return the transform from positions in the moving image to positions in the fixed image.
 
         Raises
         ------
         ValueError
-            If it is deformable.
+            If the transform is deformable.
         """
         if self.field is not None:
             raise ValueError("model: is deformable, which has no inverse here; register the images the other way round")
         return replace(self, matrix=np.linalg.inv(self.matrix))
 
     def apply(self, image: Image, like: Image, *, interpolation: str | None = None) -> Image:
-        """Return an image on the pixels of the fixed one, by one interpolation.
+        """Return an image resampled onto the pixels of the fixed image, with a single interpolation.
 
         Parameters
         ----------
         image : Image
-            The moving image, or another one with its pixels; NumPy, of any dtype that `nmfuse.fuse` takes.
+            The moving image, or another image that is registered with it, with NumPy pixels of any dtype that
+            `nmfuse.fuse` takes.
         like : Image
-            The fixed image, or another one with its pixels: its size and its grid are those of the result.
+            The fixed image, or another image on the same pixels. The result has its size and its grid.
         interpolation : str, optional
-            "nearest" for labels, which are never mixed; "linear"; "bspline" (cubic, sharper, and may overshoot); by
-            default "bspline" in pixels, "linear" in mm.
+            "nearest", which never mixes values and is right for labels; "linear"; or "bspline", which is cubic,
+            sharper, and may overshoot. The default is "bspline" in pixels and "linear" in mm.
 
         Returns
         -------
         Image
-            In the dtype of `image`, with what it carries. What lies outside of it, or where it is not valid, is not
-            valid.
+            The resampled image, in the dtype of `image` and with its metadata. Pixels that lie outside of `image`, or
+            where it is not valid, are not valid.
 
         Raises
         ------
         ValueError
-            If the image lies outside altogether, or has no grid and the transform is in mm, or for an unknown
+            If the image lies entirely outside, if it has no grid and the transform is in mm, or for an unknown
             interpolation.
 
         References
@@ -221,12 +224,12 @@ class Transform:
         return np.stack([(down * row + shift) + right * column for down, right, shift in matrix[:2]])
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write it to a file: JSON in pixels, ITK's .tfm in mm (from the fixed image's places to the moving one's).
+        """Write the transform to a file: JSON if it is in pixels, the .tfm format of ITK if it is in mm.
 
         Raises
         ------
         ValueError
-            For another suffix than .json in pixels and .tfm in mm.
+            If the suffix is not .json (in pixels) or .tfm (in mm).
         FileExistsError, FileNotFoundError, PermissionError
             See `nmfuse.io.check_file`.
 

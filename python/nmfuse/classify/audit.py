@@ -18,24 +18,24 @@ _BORDER = 0.05  # of the height and width
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What was found in a folder.
+    """The findings about a folder of images.
 
     Attributes
     ----------
     counts : (int, int)
-        Readable images, healthy and unhealthy.
+        The numbers of readable images, healthy and unhealthy.
     unreadable : list of str
-        What is wrong with the others, each with its name.
+        The names of the other images, each with what is wrong with it.
     same_pixels : int
-        Images whose pixels another one has too.
+        The number of images with the same pixels as another one.
     groups : array, shape (N,)
-        Copies of one original have one number; see `group_copies`.
+        The group of each image; copies of one original are in one group. See `group_copies`.
     leaking : list of str
-        Test images that have a copy in the training half.
+        The test images that have a copy in the training half.
     tested : int
-        Images of the test half.
+        The number of images in the test half.
     trivial : dict
-        Accuracy in the test half of methods that see trivial features alone.
+        The accuracy in the test half of methods that only see trivial features.
     """
 
     counts: tuple[int, int]
@@ -72,23 +72,23 @@ def audit(
     *,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Audit:
-    """Look for copies, leaks and trivial cues in a folder of images.
+    """Look for copies, leaks between the halves, and trivial cues in a folder of images.
 
     Parameters
     ----------
     folder : ImageFolder
-        See `find_images`.
+        The images, as `find_images` returns them.
     split : (train, test), optional
-        Places of the two halves; by default half of the groups of copies, drawn at random.
+        The indices of the images in the two halves; by default half of the groups of copies, drawn at random.
     progress : callable, optional
-        Called with (done, in all, what).
+        A function that is called with what is done, the total, and a description.
 
     Raises
     ------
     ModuleNotFoundError
-        If scikit-learn is missing.
+        If scikit-learn is not installed.
     ValueError
-        If no image of a class is readable.
+        If no image of one of the classes is readable.
 
     Examples
     --------

@@ -53,17 +53,18 @@ Curve = list[tuple[int, float, float, float, float]]
 
 @dataclass
 class Explained:
-    """Why an image was called what it was called.
+    """The reasons for a decision about an image.
 
     Attributes
     ----------
     probability : float
-        That it is unhealthy.
+        The probability that the image is unhealthy.
     heat : array, shape (side, side)
-        What each place adds to the log-odds of "unhealthy": their sum and `bias` are the log-odds.
+        The contribution of each place to the log-odds of "unhealthy"; their sum plus `bias` is the log-odds.
     bias : float
+        The part of the log-odds that does not depend on the image.
     components : array, shape (r2,)
-        What each component of the second NMF adds to them.
+        The contribution of each component of the second NMF to the log-odds.
     """
 
     probability: float
@@ -73,42 +74,42 @@ class Explained:
 
 
 class Classifier:
-    """Tells unhealthy from healthy brain images; `fit`, `predict`, `predict_proba`, `score` as in scikit-learn.
+    """Classifies brain images as healthy or unhealthy, by `fit`, `predict`, `predict_proba`, `score` as scikit-learn.
 
     Parameters
     ----------
     trainable : bool
-        Whether the branches are fine-tuned, or stay at the focus weights.
+        Whether the branches are fine-tuned; otherwise they keep the focus weights.
     hannmean_size : int
-        n of the filter that makes the second view; 0 gives the image itself twice.
+        The size n of the filter that makes the second view; with 0 both views are the image itself.
     cnn : bool
-        False: patches of the image in place of the branches' maps.
+        False uses patches of the image instead of the maps of the branches.
     rank, rank2 : int
-        Of the two stages of NMF; 0 leaves a stage out.
+        The ranks of the two stages of NMF; 0 leaves a stage out.
     epochs : int
-        Of the fine-tuning, and of the head; each shows every image twice. The weights of the epoch with the least
-        validation loss are kept, of those in the second half: before, the rate is high and the loss of few validation
-        images is chance.
+        The number of epochs of the fine-tuning and of the training of the head; each epoch uses every image twice. The
+        weights with the least validation loss in the second half of the epochs are kept. In the first half the learning
+        rate is high, and the loss of a few validation images is a matter of chance.
     batch : int
-        Images in a step of the fine-tuning.
+        The number of images in a step of the fine-tuning.
     lr, weight_decay : float
-        Of its AdamW; the rate rises and falls along cosines.
+        The learning rate and weight decay of AdamW in the fine-tuning; the rate rises and falls along cosines.
     validation_fraction : float
-        Share of the training images (of whole groups) that decides which epoch is kept.
+        The share of the training images, in whole groups, that is held out to decide which epoch is kept.
     start : path, optional
         A model file whose fine-tuned branches this training starts from.
     seed : int
-        Of the split, the order, the augmentation and the factorizations.
+        The seed of the split, the order, the augmentation and the factorizations.
     device : str
-        "cpu" or "cuda": where it learns and predicts.
+        The device for training and prediction, "cpu" or "cuda".
 
     Attributes
     ----------
     classes_ : array
-        [0, 1]: healthy, unhealthy.
+        The classes, [0, 1], for healthy and unhealthy.
     curve_ : list of tuples
-        Of the fine-tuning, or of the head of frozen branches: epoch, training loss and accuracy, validation loss and
-        accuracy.
+        The course of the fine-tuning, or of the training of the head if the branches are frozen: epoch, training loss
+        and accuracy, validation loss and accuracy.
 
     References
     ----------
@@ -166,25 +167,28 @@ class Classifier:
         checkpoint: str | Path | None = None,
         progress: Progress | None = None,
     ) -> Classifier:
-        """Learn from images.
+        """Train the classifier.
 
         Parameters
         ----------
         X : array (N, H, W) or sequence of arrays (H, W)
-            From 0 to 1; pairs of registered images (N, 2, H, W) are taken too, as the two views.
+            The images, with values from 0 to 1. Pairs of registered images (N, 2, H, W) may be given instead, as the
+            two views.
         y : (N,)
-            0 healthy, 1 unhealthy.
+            The class of each image: 0 for healthy, 1 for unhealthy.
         groups : (N,), optional
-            What may not be torn apart by the validation split, such as patients or copies of one image.
+            The group of each image, such as its patient, or the copies of one original. The validation split keeps
+            groups together.
         checkpoint : path, optional
-            Where fine-tuning saves its progress; a run that finds the file goes on from there, to the same result.
+            The file in which the fine-tuning saves its progress. A run that finds the file continues from there, and
+            gives the same result.
         progress : callable, optional
-            Called with (steps done, steps in all, loss).
+            A function that is called with the number of steps done, the total, and the loss.
 
         Raises
         ------
         ValueError
-            For an argument out of range, labels other than 0 and 1, one class alone, fewer than two images of a class,
+            For an argument out of range, labels other than 0 and 1, a missing class, fewer than two images of a class,
             or a loss that becomes NaN.
         """
         self._check()
@@ -201,13 +205,13 @@ class Classifier:
     def fit_head(
         self, X: Images, y: Sequence[int] | np.ndarray, groups: Sequence[int] | np.ndarray | None = None
     ) -> Classifier:
-        """Learn both stages of NMF and the head anew, from images as in `fit`; the branches stay as they are."""
+        """Train both stages of NMF and the head again, from images as in `fit`; the branches are not changed."""
         self._need_fit()
         self._check()
         return self._fit_head(self._prepared(X), _labels(y, len(X)), groups)
 
     def predict_proba(self, X: Images) -> np.ndarray:
-        """Return the probabilities (N, 2) of healthy and unhealthy, by images as in `fit`."""
+        """Return the probabilities (N, 2) of healthy and unhealthy for images as in `fit`."""
         self._need_fit()
         logits = self._logits(self._inputs(self._vectors(self._prepared(X)))).mean(1)
         return np.asarray(logits.double().softmax(1).cpu().numpy())
@@ -222,17 +226,17 @@ class Classifier:
         return float((self.predict(X) == _labels(y, len(X), both=False)).mean())
 
     def explain(self, image: np.ndarray) -> Explained:
-        """Say which components decided, and where in the image they are.
+        """Return which components decided, and where in the image they are.
 
         Parameters
         ----------
         image : (H, W)
-            As in `fit`; or a pair (2, H, W).
+            The image, as in `fit`, or a pair of images (2, H, W).
 
         Returns
         -------
         Explained
-            The heat map lies on the image as the branches see it: see `nmfuse.classify.features.prepare`.
+            The reasons. The heat map fits the image as the branches see it; see `nmfuse.classify.features.prepare`.
         """
         self._need_fit()
         prepared = self._prepared(np.asarray(image)[None])
@@ -250,7 +254,7 @@ class Classifier:
         return Explained(probability, heat.cpu().numpy(), float(bias), components.cpu().numpy())
 
     def save(self, path: str | Path, *, overwrite: bool = False, notes: str = "") -> None:
-        """Write a model file (.safetensors); its metadata holds the arguments and `notes`."""
+        """Write a model file (.safetensors), whose metadata contain the arguments and `notes`."""
         self._need_fit()
         tensors = {f"branches.{name}": value for name, value in self.branches_.state_dict().items()}
         tensors |= {name: getattr(self, f"{name}_") for name in _LEARNED if getattr(self, f"{name}_") is not None}

@@ -21,24 +21,26 @@ def group_copies(
 ) -> np.ndarray:
     """Return the group of each image: copies of one original are in one group.
 
-    Each image's content, 32 x 32 pixels within a circle and its grey levels replaced by their ranks, is correlated with
-    every other one, turned in steps of five degrees and flipped. So brightness, contrast, scale, flips and turns do not
-    matter. Images whose correlation is at least `threshold` are linked, and what is linked is a group. It finds copies
-    of images with little noise; noise that was cut or turned with them hides some.
+    The content of each image is reduced to 32 x 32 pixels within a circle, and its grey levels are replaced by their
+    ranks. It is correlated with every other one, turned in steps of five degrees and flipped, so brightness, contrast,
+    scale, flips and rotations do not matter. Images whose correlation is at least `threshold` are linked, and linked
+    images form a group. This finds copies of images with little noise; noise that was cropped or rotated with an image
+    hides some copies.
 
     Parameters
     ----------
     images : sequence of arrays (H, W)
-        From 0 to 1.
+        The images, with values from 0 to 1.
     threshold : float
-        From 0 to 1; lower finds more copies, and more that are none.
+        The least correlation of copies, from 0 to 1; a lower value finds more copies, and more images that are not
+        copies.
     progress : callable, optional
-        Called with (done, in all, what).
+        A function that is called with what is done, the total, and a description.
 
     Returns
     -------
     array, shape (N,)
-        int64, from 0.
+        The group of each image, int64, from 0.
 
     Examples
     --------
@@ -64,7 +66,7 @@ def group_copies(
 
 
 def join_groups(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the groups of images that belong together by one grouping or by the other: (N,), from 0.
+    """Return groups (N,), from 0, of images that belong together by either of two groupings.
 
     Examples
     --------
@@ -77,7 +79,7 @@ def join_groups(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def leaks(groups: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Return which test images have a copy in the training half: places, a part of `test`.
+    """Return the indices in `test` of images that have a copy in the training half.
 
     Examples
     --------
@@ -91,14 +93,14 @@ def leaks(groups: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray
 def grouped_split(
     labels: np.ndarray, groups: np.ndarray, test_share: float = 0.5, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Split images so that no group is torn apart, each class as near to `test_share` as the groups allow.
+    """Split images without dividing any group, with each class as near to `test_share` as the groups allow.
 
-    Groups are dealt out from the largest, each to the half that lacks most of its class.
+    Groups are assigned one by one, the largest first, each to the half that lacks most of its class.
 
     Returns
     -------
     train, test : array
-        Sorted places.
+        The sorted indices of the images in each half.
 
     Raises
     ------

@@ -35,17 +35,18 @@ _DEFAULTS = Classifier().get_params()
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What was predicted of the test half.
+    """The predictions for the test half.
 
     Attributes
     ----------
     labels : array, shape (N,)
+        The class of each image: 0 for healthy, 1 for unhealthy.
     probabilities : dict
-        Of each method, one array (N,) for each seed.
+        For each method, one array (N,) of probabilities for each seed.
     curves : dict
-        Rows (epoch, training loss and accuracy, validation loss and accuracy) of what was trained with the first seed.
+        For each training with the first seed, rows of epoch, training loss and accuracy, validation loss and accuracy.
     groups : array, shape (N,), optional
-        What the bootstrap draws whole.
+        The group of each image; the bootstrap draws whole groups.
     """
 
     labels: np.ndarray
@@ -54,7 +55,7 @@ class Evaluation:
     groups: np.ndarray | None = None
 
     def rows(self) -> list[dict[str, object]]:
-        """Return a row a method: mean and deviation over the seeds, and the interval of the first seed's bootstrap."""
+        """Return a row for each method: mean and deviation over the seeds, and the interval of the first seed."""
         rows = []
         for name, seeds in self.probabilities.items():
             each = [measures(self.labels, (p >= 0.5).astype(int)) for p in seeds]
@@ -86,38 +87,40 @@ def evaluate_split(
     device: str = "cpu",
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Evaluation:
-    """Learn from the training half by each method, and predict the test half once.
+    """Train each method with the training half, and predict the test half once.
 
     Parameters
     ----------
     images : sequence of arrays (H, W)
-        From 0 to 1.
+        The images, with values from 0 to 1.
     labels : array, shape (N,)
-        0 healthy, 1 unhealthy.
+        The class of each image: 0 for healthy, 1 for unhealthy.
     train, test : array
-        Places of the two halves.
+        The indices of the images in the two halves.
     groups : array, shape (N,), optional
-        Copies of one original, or images of one patient, have one number: validation and bootstrap take them together.
+        The group of each image: copies of one original, or images of one patient, have the same number. Validation and
+        bootstrap keep groups together.
     methods : sequence of str, optional
-        Of `VARIANTS`, `RIVALS` (the two views are fused, and given to the same classifier) and `BASELINES`; all by
-        default.
+        Names in `VARIANTS`, in `RIVALS` (for which the two views are fused and given to the same classifier) and in
+        `BASELINES`; all by default.
     seeds : int
-        How often the classifier is trained, with and without NMF, trainable and frozen; the others once.
+        The number of trainings of the classifier with and without NMF, trainable and frozen; the other methods are
+        trained once.
     epochs : int
-        Of the fine-tuning.
+        The number of epochs of the fine-tuning.
     start : path, optional
         A model file whose fine-tuned branches every fine-tuning starts from.
     device : str
-        "cpu" or "cuda": where the classifier learns.
+        The device on which the classifier is trained, "cpu" or "cuda".
     progress : callable, optional
-        Called with (done, in all, what).
+        A function that is called with what is done, the total, and a description.
 
     Raises
     ------
     ModuleNotFoundError
-        For `BASELINES`, if scikit-learn is missing.
+        If one of `BASELINES` is asked for and scikit-learn is not installed.
     ValueError
-        For an unknown method, halves that overlap, or what `Classifier.fit` refuses.
+        For an unknown method, for halves that overlap, and for what `Classifier.fit` refuses.
 
     Examples
     --------

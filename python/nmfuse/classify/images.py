@@ -22,16 +22,16 @@ _UNBALANCED = 3
 
 @dataclass(frozen=True, eq=False)
 class ImageFolder:
-    """Images of two classes.
+    """The images of two classes.
 
     Attributes
     ----------
     paths : list of path
-        Sorted, the healthy ones first.
+        The files, sorted, with the healthy ones first.
     labels : array, shape (N,)
-        int64, 0 healthy and 1 unhealthy.
+        The class of each image, int64: 0 for healthy, 1 for unhealthy.
     classes : (str, str)
-        Names of the two folders.
+        The names of the two folders.
 
     Examples
     --------
@@ -45,27 +45,27 @@ class ImageFolder:
 
     @property
     def names(self) -> list[str]:
-        """What a table calls each image: its folder and its file name."""
+        """The name of each image in tables: its folder and its file name."""
         return [f"{self.classes[label]}/{path.name}" for path, label in zip(self.paths, self.labels, strict=True)]
 
 
 def find_images(folder: str | Path, classes: tuple[str, str] | None = None) -> ImageFolder:
-    """Return the images of the two folders of a folder, sorted; a class of more than three to one is warned of.
+    """Return the images of the two class folders in a folder, sorted; a ratio of more than three to one is warned of.
 
     Parameters
     ----------
     folder : path
-        Holds healthy/ and unhealthy/, or no/ and yes/, or Healthy/ and Brain Tumor/ (in any case), or has just one
-        folder that does.
+        A folder that contains healthy/ and unhealthy/, or no/ and yes/, or Healthy/ and Brain Tumor/ (in upper or lower
+        case), or that contains exactly one such folder.
     classes : (str, str), optional
-        The names of the two, healthy first, where they are others.
+        The names of the two folders, the healthy one first, if they differ from these.
 
     Raises
     ------
     FileNotFoundError
         If there is no such folder.
     ValueError
-        If the two folders are not there, are not the only such two, or one has no images.
+        If there are no such two folders, if there are more than two, or if one has no images.
 
     Examples
     --------
@@ -121,20 +121,20 @@ def read_image(path: str | Path) -> np.ndarray:
     Parameters
     ----------
     path : path
-        Any file that `nmfuse.io.read_image` reads.
+        A file that `nmfuse.io.read_image` can read.
 
     Returns
     -------
     array, shape (H, W)
-        float32 from 0 to 1: 8 and 16 bits by the range of their dtype, floats as they are; colour by BT.601. What is
-        wholly transparent is black.
+        The luminance (BT.601), float32 from 0 to 1: images of 8 and 16 bits are divided by the range of their dtype,
+        floats are not changed. Completely transparent pixels are black.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no readable image, of signed integers, or of floats that are not from 0 to 1.
+        If the file is not a readable image, or has signed integers, or floats that are not from 0 to 1.
 
     Examples
     --------
@@ -256,21 +256,22 @@ def read_images(
 
 
 def read_groups(path: str | Path, column: str, folder: ImageFolder) -> np.ndarray:
-    r"""Read what belongs together, such as the images of one patient.
+    r"""Read which images belong together, such as those of one patient.
 
     Parameters
     ----------
     path : path
-        CSV file with the column file (such as healthy/01.png), and the one asked for.
+        A CSV file with the column file (such as healthy/01.png) and the column that is asked for.
     column : str
-        Images with the same text in it belong together; one without any, or not named there, stands alone.
+        The column; images with the same text in it belong together. An image without text, or one that is not listed,
+        is a group of its own.
     folder : ImageFolder
         The images that it is about.
 
     Returns
     -------
     array, shape (N,)
-        int64, the group of each image.
+        The group of each image, int64.
 
     Raises
     ------
@@ -305,12 +306,12 @@ def _read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
 
 
 def read_split(path: str | Path, folder: ImageFolder) -> tuple[np.ndarray, np.ndarray]:
-    r"""Read which images are for training and which for the test; the others are not used, and their number logged.
+    r"""Read which images are for training and which for testing; the others are not used, and their number is logged.
 
     Parameters
     ----------
     path : path
-        CSV file with the columns file (such as healthy/01.png), label (the class, its folder's name, or 0 and 1)
+        A CSV file with the columns file (such as healthy/01.png), label (the class, the name of its folder, or 0 and 1)
         and split (train, test, or nothing).
     folder : ImageFolder
         The images that it is about.
@@ -318,15 +319,15 @@ def read_split(path: str | Path, folder: ImageFolder) -> tuple[np.ndarray, np.nd
     Returns
     -------
     train, test : array
-        int64, sorted places in `folder`.
+        The sorted indices of the images in `folder`, int64.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If a column is missing, a file unknown or named twice, a label not that of its folder, a split neither train
-        nor test, or a half lacks a class.
+        If a column is missing, if a file is unknown or occurs twice, if a label differs from its folder, if a split is
+        neither train nor test, or if a half lacks a class.
 
     Examples
     --------

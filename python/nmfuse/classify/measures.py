@@ -83,30 +83,30 @@ def bootstrap(
 ) -> dict[str, tuple[float, float]]:
     """Return the 95 % percentile interval of each of the seven measures, by the bootstrap.
 
-    Images of one patient, or copies of one image, are right or wrong together, so they tell less than as many
-    images of different patients would. Where `groups` says which belong together, whole groups are drawn; without
-    it every image counts as independent, and the intervals come out too narrow if they are not.
+    Images of one patient, or copies of one image, tend to be classified rightly or wrongly together, so they tell less
+    than as many images of different patients would. If `groups` says which images belong together, whole groups are
+    drawn. Otherwise every image counts as independent, and the intervals are too narrow if they are not.
 
     Parameters
     ----------
     labels : array-like, shape (N,)
         The true class of each image: 0 healthy, 1 unhealthy.
     probabilities : array-like, shape (N,)
-        Of being unhealthy, in [0, 1].
+        The probability that each image is unhealthy, in [0, 1].
     groups : array-like, shape (N,), optional
-        The group of each image, a number or a name, such as the patient.
+        The group of each image, such as its patient, as a number or a name.
     threshold : float
-        An image is predicted unhealthy if its probability is this or more.
+        The least probability at which an image is predicted to be unhealthy.
     resamples : int
-        How many sets are drawn, each of as many groups (or images) as there are, with replacement.
+        The number of sets that are drawn with replacement, each with as many groups (or images) as there are.
     seed : int
-        The same seed gives the same intervals.
+        The seed; the same seed gives the same intervals.
 
     Returns
     -------
     dict
-        Measure -> (low, high), the 2.5th and the 97.5th percentile. Resamples in which a measure is 0/0 are left out;
-        where it is so in all, both ends are NaN.
+        For each measure (low, high), its 2.5th and 97.5th percentile. Resamples in which a measure is 0/0 are left out;
+        if it is 0/0 in all of them, both ends are NaN.
 
     Raises
     ------
@@ -161,15 +161,16 @@ def roc(labels: ArrayLike, probabilities: ArrayLike) -> tuple[np.ndarray, np.nda
     labels : array-like, shape (N,)
         The true class of each image: 0 healthy, 1 unhealthy.
     probabilities : array-like, shape (N,)
-        Of being unhealthy, in [0, 1].
+        The probability that each image is unhealthy, in [0, 1].
 
     Returns
     -------
     fpr, tpr : array, float64
-        The share of the healthy and of the unhealthy called unhealthy, from (0, 0) to (1, 1): one point for each
-        different probability, so images with equal ones join in a slanted line.
+        The shares of the healthy and of the unhealthy that are called unhealthy, from (0, 0) to (1, 1), with one point
+        for each different probability. Images with equal probabilities are joined by a slanted line.
     area : float
-        By trapezoids: the chance that an unhealthy image has the higher probability of two, a tie counting half.
+        The area by trapezoids, which is the chance that of an unhealthy and a healthy image the former has the higher
+        probability, where a tie counts half.
 
     Raises
     ------
@@ -198,15 +199,16 @@ def precision_recall(labels: ArrayLike, probabilities: ArrayLike) -> tuple[np.nd
     labels : array-like, shape (N,)
         The true class of each image: 0 healthy, 1 unhealthy.
     probabilities : array-like, shape (N,)
-        Of being unhealthy, in [0, 1].
+        The probability that each image is unhealthy, in [0, 1].
 
     Returns
     -------
     recall, precision : array, float64
-        From recall 0, where precision is put at 1, to recall 1: one point for each different probability.
+        The curve from recall 0, where the precision is set to 1, to recall 1, with one point for each different
+        probability.
     average_precision : float
-        The sum of precision times the rise of recall, without interpolation, which would be too kind (Davis &
-        Goadrich). By chance it is about the share of the unhealthy.
+        The sum of precision times the rise of recall, without interpolation, which would be too optimistic (Davis &
+        Goadrich). For random guesses it is about the share of the unhealthy.
 
     Raises
     ------
@@ -239,19 +241,21 @@ def calibration(
     labels : array-like, shape (N,)
         The true class of each image: 0 healthy, 1 unhealthy.
     probabilities : array-like, shape (N,)
-        Of being unhealthy, in [0, 1].
+        The probability that each image is unhealthy, in [0, 1].
     bins : int
-        Of equal width, of the probability of being unhealthy (not of the confidence in the predicted class, which
-        hides errors that are opposite in the two classes). A bin has its lower edge, the last one both.
+        The number of bins of equal width, by the probability of being unhealthy. (Bins by the confidence in the
+        predicted class would hide errors that are opposite in the two classes.) A bin includes its lower edge, and the
+        last one both edges.
 
     Returns
     -------
     mean_predicted, share_unhealthy : array, shape (bins,)
         The mean probability and the share of unhealthy images in each bin; NaN in an empty one.
     count : array, shape (bins,)
-        int64, the images in each bin.
+        The number of images in each bin, int64.
     ece : float
-        The mean over all images of ``|share_unhealthy - mean_predicted|`` of their bin; 0 is perfect.
+        The expected calibration error: the mean over all images of ``|share_unhealthy - mean_predicted|`` of their bin;
+        0 is perfect.
 
     Raises
     ------

@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 train_app = typer.Typer(help="Train the networks.", no_args_is_help=True)
 app.add_typer(train_app, name="train")
-classify_app = typer.Typer(help="Healthy or unhealthy: audit, train, predict, evaluate.", no_args_is_help=True)
+classify_app = typer.Typer(help="Classify images as healthy or unhealthy.", no_args_is_help=True)
 app.add_typer(classify_app, name="classify")
 
 
@@ -53,38 +53,39 @@ def _any_command(
 
 Debug = Annotated[bool, typer.Option("--debug", callback=_debug, is_eager=True, help="Show the traceback of an error.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without images that cannot be read.")]
-Classes = Annotated[str | None, typer.Option(help="HEALTHY,UNHEALTHY: names of the two folders, where others.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read.")]
+Classes = Annotated[str | None, typer.Option(help="Names of the two folders, as HEALTHY,UNHEALTHY, if they differ.")]
 Group = Annotated[
-    str | None, typer.Option(help="Column of the split file, such as patient: the same there is kept together.")
+    str | None, typer.Option(help="Column of the split file, such as patient, whose equal values are kept together.")
 ]
-Start = Annotated[Path | None, typer.Option(help="Model file whose fine-tuned branches to start from.")]
-Notes = Annotated[str, typer.Option(help="Kept in the file: what the images were, and their licence.")]
-TrainingDevice = Annotated[str, typer.Option(help="Where to train: cpu, or cuda.")]
-Method = Annotated[str, typer.Option(help="One of `nmfuse methods`.")]
+Start = Annotated[Path | None, typer.Option(help="Model file from whose fine-tuned branches to start.")]
+Notes = Annotated[str, typer.Option(help="Text to store in the file: what the images were, and their licence.")]
+TrainingDevice = Annotated[str, typer.Option(help="Device to train on: cpu or cuda.")]
+Method = Annotated[str, typer.Option(help="Method of fusion, one of `nmfuse methods`.")]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="TOML file with options of the method, e.g. rounding = 'nearest'.")
+    Path | None, typer.Option("--config", help="TOML file with options of the method, such as rounding = 'nearest'.")
 ]
 Windows = Annotated[
     list[str] | None,
     typer.Option(
         "--window",
-        help="What means black and white: LOW,HIGH, minmax, auto, dtype, or ct-brain, ct-subdural, ct-soft, ct-bone, "
-        "ct-lung, suv (to which a DICOM PET is converted); once for all images, or again for each, in their order.",
+        help="The values that mean black and white: LOW,HIGH; minmax; auto (percentiles); dtype (its whole range); "
+        "ct-brain, ct-subdural, ct-soft, ct-bone, ct-lung; or suv (to which a DICOM PET is converted). Given once for "
+        "all images, or again for each, in their order.",
     ),
 ]
 Bands = Annotated[
     list[str] | None,
     typer.Option(
-        help="Of a TIFF of many channels: the one to read as grey, or three as red, green and blue, such as 4,3,2; the "
-        "first is 1; once for all images, or again for each, in their order; all leaves a file as it is.",
+        help="Bands of a TIFF to use: one as grey, or three as red, green and blue, such as 4,3,2; the first is 1, and "
+        "all leaves a file as it is. Given once for all images, or again for each, in their order.",
     ),
 ]
 NoData = Annotated[
     list[str] | None,
     typer.Option(
         "--nodata",
-        help="Value of pixels that show nothing; once for all images, or again for each; none: no value.",
+        help="Value of pixels that show nothing, or none. Given once for all images, or again for each.",
     ),
 ]
 FOLDERS = "Whole folders"  # heading of their options
@@ -92,14 +93,14 @@ STREAM = Path("-")  # standard input or output
 Pattern = Annotated[
     list[str] | None,
     typer.Option(
-        help="How the files of one source are named, once for each source, as in --pattern '{name}_T' --pattern "
-        "'{name}_V': {name} is what the sources of a set have in common, * is anything else; .jpg at its end leaves "
-        "out other formats.",
+        help="How the files of a source are named, given once for each source, as in --pattern '{name}_T' --pattern "
+        "'{name}_V': {name} is what the sources of a set have in common, * is any text; .jpg at its end excludes other "
+        "formats.",
         rich_help_panel=FOLDERS,
     ),
 ]
 DataRange = Annotated[
-    str | None, typer.Option("--range", help="LOW,HIGH: black and white of all images, none of which may pass them.")
+    str | None, typer.Option("--range", help="LOW,HIGH: black and white of all images, which none of them may exceed.")
 ]
 
 
@@ -133,7 +134,9 @@ def fuse(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="Where to write the fused image; - is standard output; of folders, a folder."
+            "--output",
+            "-o",
+            help="File to write the fused image to; - is standard output; for folders of images, a folder.",
         ),
     ],
     sources: Annotated[
@@ -151,23 +154,26 @@ def fuse(
     nodata: NoData = None,
     data_range: DataRange = None,
     dtype: Annotated[
-        str | None, typer.Option(help="Of the result, which then has its range; by default as the first image.")
+        str | None,
+        typer.Option(
+            help="dtype of the result, such as uint8, whose range it then has; by default those of the first image."
+        ),
     ] = None,
-    fill: Annotated[float | None, typer.Option(help="What a pixel becomes that no image shows.")] = None,
+    fill: Annotated[float | None, typer.Option(help="Value of pixels that no image shows.")] = None,
     balance: Annotated[
-        str | None, typer.Option(help="How much of each image is wanted, 0 to 1, such as 1,0.5; 0 leaves it out.")
+        str | None, typer.Option(help="How much of each image is wanted, from 0 to 1, such as 1,0.5; 0 leaves it out.")
     ] = None,
     explain: Annotated[
-        Path | None, typer.Option(help="Folder for a picture of every intermediate (made if missing).")
+        Path | None, typer.Option(help="Folder for a picture of every intermediate result (created if missing).")
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="HTML page of the result: blend it with its sources, see what would be lost.")
+        Path | None, typer.Option(help="HTML page to blend the result with its sources, and to see what would be lost.")
     ] = None,
     resample_to: Annotated[
         str | None,
         typer.Option(
             metavar="1|2|...|finest|FILE",
-            help="Put volumes on the grid of the first, the second, ..., the finest, or that of a file.",
+            help="Resample volumes onto the grid of the first, the second, ..., the finest, or of a file.",
         ),
     ] = None,
     resize: Annotated[
@@ -182,9 +188,12 @@ def fuse(
             metavar="MODEL", help="Register the images with the first: similarity, or another of `nmfuse align`."
         ),
     ] = None,
-    match: Annotated[bool, typer.Option("--match", help="Bring exposure and white balance to the first's.")] = False,
+    match: Annotated[
+        bool, typer.Option("--match", help="Adapt exposure and white balance to those of the first.")
+    ] = False,
     slice_axis: Annotated[
-        int, typer.Option(min=0, max=2, help="Axis of volumes whose slices networks see: axial, coronal, sagittal.")
+        int,
+        typer.Option(min=0, max=2, help="Axis of the slices that networks work on: 0 axial, 1 coronal, 2 sagittal."),
     ] = 0,
     profile: Annotated[
         bool, typer.Option("--profile", help="Print where the time goes, in a second, warm run.")
@@ -194,7 +203,7 @@ def fuse(
         Path | None,
         typer.Option(
             rich_help_panel=FOLDERS,
-            help="CSV file with the columns a, b, c, ...: a row for each result, instead of IMAGES.",
+            help="CSV file with the columns a, b, c, ... and a row for each result, instead of IMAGES.",
         ),
     ] = None,
     group_by: Annotated[
@@ -202,7 +211,7 @@ def fuse(
         typer.Option(
             metavar="exif",
             rich_help_panel=FOLDERS,
-            help="exif: find the exposure brackets and focus stacks of one folder by time and exposure.",
+            help="exif finds the exposure brackets and focus stacks in one folder, by time and exposure.",
         ),
     ] = None,
     gap: Annotated[
@@ -210,7 +219,7 @@ def fuse(
         typer.Option(
             min=0,
             rich_help_panel=FOLDERS,
-            help="With --group-by: most seconds from the end of one picture to the next; by default 2.",
+            help="With --group-by: the greatest number of seconds between two pictures; by default 2.",
         ),
     ] = None,
     suffix: Annotated[
@@ -221,7 +230,9 @@ def fuse(
             ".png.",
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, rich_help_panel=FOLDERS, help="Sets that are fused at a time.")] = 1,
+    jobs: Annotated[
+        int, typer.Option(min=1, rich_help_panel=FOLDERS, help="Number of sets that are fused at the same time.")
+    ] = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", rich_help_panel=FOLDERS, help="List what would be fused, and write nothing.")
     ] = False,
@@ -229,14 +240,14 @@ def fuse(
         Path | None,
         typer.Option(
             rich_help_panel=FOLDERS,
-            help="File to append a line of JSON to for each set: sources, output, seconds, error.",
+            help="File to which a line of JSON is added for each set: sources, output, seconds, error.",
         ),
     ] = None,
     paper: Annotated[bool, typer.Option("--paper", hidden=True)] = False,
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Fuse registered images into one, or whole folders of them: of each set one.
+    """Fuse registered images into one, or each set of images in whole folders.
 
     nmfuse fuse mri.png ct.png -o fused.png
 
@@ -244,8 +255,8 @@ def fuse(
 
     nmfuse fuse FLIGHT/ --pattern '{name}_T' --pattern '{name}_V' -o FUSED/
 
-    Of folders, files of the same name belong together. Results that are there already are left alone, so that a run
-    that was ended goes on where it was; --overwrite makes them again.
+    In folders, files of the same name belong together. Results that exist already are skipped, so that an interrupted
+    run can be continued; --overwrite makes them again.
     """
     if paper:
         raise typer.BadParameter("is --method paper-letter now", param_hint="--paper")
@@ -345,12 +356,14 @@ def video(
     sources: Annotated[
         list[Path], typer.Argument(metavar="VIDEOS...", help="Two or more videos of one scene that begin together.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the fused video: .mp4, .mov, .mkv.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write the fused video to: .mp4, .mov or .mkv.")
+    ],
     method: Method = "learned",
     config: ConfigFile = None,
     window: Windows = None,
     balance: Annotated[
-        str | None, typer.Option(help="How much of each video is wanted, 0 to 1, such as 1,0.5; 0 leaves it out.")
+        str | None, typer.Option(help="How much of each video is wanted, from 0 to 1, such as 1,0.5; 0 leaves it out.")
     ] = None,
     overwrite: Overwrite = False,
     debug: Debug = False,
@@ -390,19 +403,21 @@ def align(
         ),
     ] = None,
     method: Annotated[
-        str, typer.Option(help="What to look at: edges, information (CT, PET, SPECT with MRI), auto.")
+        str,
+        typer.Option(help="What is compared: edges, information (for PET or SPECT with MRI, and volumes), or auto."),
     ] = "auto",
     transform: Annotated[
-        Path | None, typer.Option(help="File of a transform to apply to all but the first, instead of finding one.")
+        Path | None,
+        typer.Option(help="File of a transform to apply to all images but the first, instead of estimating one."),
     ] = None,
     match: Annotated[bool, typer.Option("--match", help="Bring exposure and white balance to the first's.")] = False,
     fill: Annotated[
-        float | None, typer.Option(help="What pixels become that an image does not show; by default not valid.")
+        float | None, typer.Option(help="Value of pixels that an image does not show; by default they are not valid.")
     ] = None,
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Register images with the first: write all of them on its pixels, and the transforms.
+    """Register images with the first one; write them on its pixels, and the transforms.
 
     nmfuse align visible.jpg thermal.tif -o aligned
 
@@ -468,7 +483,7 @@ def check(
     sources: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Two or more images or volumes.")],
     debug: Debug = False,
 ) -> None:
-    """Print how far each image lies off the first, and how sure that is.
+    """Print how far each image is from being registered with the first, and how certain that is.
 
     nmfuse check mri.png ct.png
 
@@ -491,7 +506,7 @@ def demo(
     config: ConfigFile = None,
     debug: Debug = False,
 ) -> None:
-    """Fuse sample images; write fused.png and explain.png, print metrics and timings.
+    """Fuse sample images, write fused.png and explain.png, and print metrics and timings.
 
     nmfuse demo
 
@@ -508,22 +523,25 @@ def demo(
 @app.command()
 def evaluate(
     images: Annotated[
-        list[Path], typer.Argument(help="The fused image and those it was fused from; with --method only the latter.")
+        list[Path], typer.Argument(help="The fused image and its sources; with --method only the sources.")
     ],
     metrics: Annotated[
         str | None, typer.Option(help="Names such as Q_abf,VIF; by default all that are defined for the sources.")
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help="One of `nmfuse methods`: fuse the images by it, and evaluate what comes out.")
+        str | None, typer.Option(help="Method, one of `nmfuse methods`, to fuse the images by and to evaluate.")
     ] = None,
     transfer: Annotated[
-        bool, typer.Option("--transfer", help="With --method: what it shows of small signals that one source has.")
+        bool,
+        typer.Option(
+            "--transfer", help="With --method: measure how much it shows of small signals in a single source."
+        ),
     ] = False,
     window: Windows = None,
     data_range: DataRange = None,
     debug: Debug = False,
 ) -> None:
-    """Print what a fused image, or a method, is worth; colour images by their luminance (BT.601).
+    """Print metrics of a fused image, or of a method; colour images are measured by their luminance (BT.601).
 
     nmfuse evaluate fused.png mri.png ct.png --metrics Q_abf,SSIM
 
@@ -566,7 +584,8 @@ def compare(
         list[Path], typer.Argument(help="Folders of NAME_A.*, NAME_B.*, or of such folders, or CSVs of pairs.")
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of images, tables and report.html; continued if it is there.")
+        Path,
+        typer.Option("--output", "-o", help="Folder for images, tables and report.html; an existing one is continued."),
     ] = Path("report"),
     methods: Annotated[
         str | None, typer.Option(help="Names such as pca,cnn-liu (see `nmfuse methods`); by default all.")
@@ -575,12 +594,14 @@ def compare(
     config: Annotated[
         Path | None, typer.Option("--config", help="TOML file with a table of parameters for any method.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one a core.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Number of processes; by default one for each core.")
+    ] = None,
     pattern: Pattern = None,
     paper: Annotated[bool, typer.Option("--paper", help="Print the paper's Table III beside ours.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Run every method on every pair; write images, metrics, times and an HTML report.
+    """Run every method on every pair, and write images, metrics, times and an HTML report.
 
     nmfuse compare PAIRS/ -o report
 
@@ -600,12 +621,12 @@ def ablate(
     pairs: Annotated[Path, typer.Argument(help="Folder of NAME_A.*, NAME_B.*, or of such folders, or a CSV of pairs.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Markdown file to write.")] = Path("ablation.md"),
     network: Annotated[
-        list[str] | None, typer.Option(help="NAME=FILE: another fusion network to stand beside the default.")
+        list[str] | None, typer.Option(help="NAME=FILE: another fusion network, to be compared with the default.")
     ] = None,
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Measure what each step of the pipeline is worth: all metrics, mean rank and time of its variants.
+    """Measure what each step of the pipeline contributes: metrics, mean rank and time of variants.
 
     nmfuse ablate PAIRS/ -o ablation.md
 
@@ -622,14 +643,14 @@ def export(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File to write: .onnx, or .pt2 for torch.export.load.")
     ],
-    sources: Annotated[int, typer.Option(min=2, help="How many images it fuses.")] = 2,
-    size: Annotated[str, typer.Option(metavar="HEIGHT,WIDTH", help="Of the images, in pixels.")] = "256,256",
-    batch: Annotated[int, typer.Option(min=1, help="Sets of images in one call.")] = 1,
+    sources: Annotated[int, typer.Option(min=2, help="Number of images that are fused.")] = 2,
+    size: Annotated[str, typer.Option(metavar="HEIGHT,WIDTH", help="Size of the images, in pixels.")] = "256,256",
+    batch: Annotated[int, typer.Option(min=1, help="Number of sets of images in one call.")] = 1,
     config: ConfigFile = None,
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Write the learned method as a file that other programs run.
+    """Write the learned method as a file that other programs can run.
 
     They give it S luminances (N, 1, H, W) in [0, 1], and get the fused ones.
 
@@ -650,7 +671,7 @@ def export(
 
 @app.command()
 def info(debug: Debug = False) -> None:
-    """Print version, compiler, instruction set, threads, torch and CUDA state: start a bug report with it.
+    """Print version, compiler, instruction set, threads, torch and CUDA, for a bug report.
 
     nmfuse info
 
@@ -663,7 +684,7 @@ def info(debug: Debug = False) -> None:
 
 @app.command()
 def doctor(debug: Debug = False) -> None:
-    """Print which features work here, and the command that installs what is missing.
+    """Print which features work here, and how to install those that are missing.
 
     nmfuse doctor
 

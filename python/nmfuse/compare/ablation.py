@@ -53,27 +53,27 @@ def ablate(
     Parameters
     ----------
     where : path
-        Pairs, as `find_sets` takes them. Colour images are fused and measured by their luminance.
+        The pairs, as paths that `find_sets` takes. Colour images are fused and measured by their luminance.
     output : path
-        The Markdown file: for each kind and for all, the mean rank among the variants (ten metrics, `RANKING`), all
-        metrics, and the time of a pair.
+        The Markdown file. It has the mean rank among the variants (by the ten metrics of `RANKING`) for each kind and
+        for all, all metrics, and the time of a pair.
     networks : mapping, optional
-        Name -> weight file of `nmfuse train fusion`: other networks of the learned method to stand beside it, such as
-        one trained without NMF.
+        Further networks of the learned method to be compared, such as one that was trained without NMF: for each name,
+        a weight file of `nmfuse train fusion`.
     overwrite : bool
         Whether the file may be replaced.
     progress : callable, optional
-        Called with (done, in all, what) after each fusion.
+        A function that is called after each fusion, with what is done, the total, and a description.
 
     Returns
     -------
     dict
-        Each variant's mean rank over all kinds.
+        The mean rank of each variant over all kinds.
 
     Raises
     ------
     FileExistsError, FileNotFoundError, ValueError
-        For the output file and the pairs.
+        If the output file cannot be written, or the pairs cannot be read.
     """
     where = Path(where)
     pairs = find_sets(where)

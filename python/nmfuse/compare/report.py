@@ -215,8 +215,9 @@ def _markdown(comparison: Comparison) -> str:
     ranking = _ranking(comparison)
     parts = [
         "## Mean rank",
-        f"Per pair over {', '.join(ranking)}, 1 the best of {len(comparison.methods)}; then over the pairs of a kind, "
-        "then over the kinds. Lower is better.",
+        f"For each pair, the {len(comparison.methods)} methods are ranked by each of {', '.join(ranking[:-1])} and "
+        f"{ranking[-1]}, where 1 is the best. The table has the mean over these metrics and over the pairs of a kind, "
+        "and then over the kinds. Lower is better.",
     ]
 
     def cell(value: float, best: bool, digits: int) -> str:

@@ -40,23 +40,25 @@ log = logging.getLogger("nmfuse.compare")
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` measured.
+    """The results of `compare`.
 
     Attributes
     ----------
     folder : path
-        Where the images are: ``images/KIND/NAME_METHOD.png`` (.tif where PNG cannot hold the pixels).
+        The folder of the images: ``images/KIND/NAME_METHOD.png`` (.tif if PNG cannot store the pixels).
     pairs : list of SourceSet
-        Pairs, or sets of more.
+        The pairs, or sets of more images.
     methods, metrics : list of str
+        The names of the methods and the metrics that were compared.
     values : dict
-        (pair's label, method) -> metric -> value.
+        For each (label of the pair, method), the value of each metric.
     errors : dict
-        (pair's label, method) -> why there is no value.
+        For each (label of the pair, method) without values, the reason.
     seconds : dict
-        (kind, method) -> (seconds, height x width): median of three runs on the kind's first pair.
+        For each (kind, method), the seconds as the median of three runs on the first pair of the kind, and its height x
+        width.
     missing : dict
-        Methods left out -> the packages that they need.
+        For each method that was left out, the packages that it needs.
 
     Examples
     --------
@@ -76,16 +78,16 @@ class Comparison:
 
     @property
     def kinds(self) -> list[str]:
-        """Kinds of pairs, in order."""
+        """The kinds of pairs, in their order."""
         return list(dict.fromkeys(pair.kind for pair in self.pairs))
 
     def of(self, kind: str) -> dict[tuple[str, str], dict[str, float]]:
-        """Return the values of one kind's pairs."""
+        """Return the values of the pairs of one kind."""
         labels = {pair.label for pair in self.pairs if pair.kind == kind}
         return {key: row for key, row in self.values.items() if key[0] in labels}
 
     def image(self, pair: SourceSet, method: str) -> Path:
-        """Return where the fused image is."""
+        """Return the path of the fused image."""
         return image_path(self.folder, pair, method)
 
 
@@ -104,36 +106,37 @@ def compare(
     Parameters
     ----------
     where : path or several
-        Pairs, or sets of more images, as `find_sets` takes them, or such sets themselves.
+        The pairs, or sets of more images, as paths that `find_sets` takes, or as sets.
     folder : path
-        Made if missing. What it holds from an earlier run with the same images, parameters and version is kept. While
-        another process compares into it, this one waits.
+        The folder of the results, which is created if it is missing. Results of an earlier run with the same images,
+        parameters and version are kept. While another process uses the folder, this one waits.
     methods : sequence of str, optional
-        Names in `METHODS`; by default all whose packages are there.
+        The names of methods in `METHODS`; by default all whose packages are installed.
     metrics : sequence of str, optional
-        Names in `METRICS`; by default all. They are taken of the fused image as written, colour by its luminance;
-        NaN where the image is too small for one.
+        The names of metrics in `METRICS`; by default all. They are computed from the fused image as it is written, for
+        colour from its luminance; the value is NaN if the image is too small for a metric.
     params : mapping, optional
-        Method -> its parameters. `PARAMS` says what differs from the method's own where nothing is given.
+        The parameters of each method. If none are given, `PARAMS` has those that differ from the defaults of the
+        method.
     workers : int, optional
-        Processes, one thread each; by default one a core.
+        The number of processes with one thread each; by default one for each core.
     progress : callable, optional
-        Called with (done, in all, what).
+        A function that is called with what is done, the total, and a description.
 
     Raises
     ------
     ValueError
-        For unknown methods, metrics or parameters' methods.
+        For unknown methods or metrics, also in `params`.
     ModuleNotFoundError
-        For a method asked for by name whose package is missing.
+        If the package of a method that is asked for by name is not installed.
     FileNotFoundError
         If there are no pairs.
 
     Notes
     -----
-    A method that fails on a pair is recorded with its error, and the others go on. Times are taken after all else, in
-    this process, with its threads, on each kind's first pair that a method can fuse: once to load weights, then the
-    median of three.
+    If a method fails on a pair, its error is recorded and the other methods continue. Times are measured at the end, in
+    this process and with its threads, on the first pair of each kind that a method can fuse: after one run, which loads
+    the weights, it is the median of three runs.
     """
     given = [where] if isinstance(where, (str, Path)) else list(where)
     sets = [one for one in given if isinstance(one, SourceSet)]

@@ -64,16 +64,16 @@ _MIDLINE = (
 
 @dataclass(frozen=True, eq=False)
 class BrainPhantom:
-    """One slice, or a volume, in four modalities, registered by construction.
+    """One slice or volume of a head in four modalities, which are registered by construction.
 
     Attributes
     ----------
     t1, t2, ct, pet
-        Renderings, (size, size) or (depth, size, size), float32 in [0, 1].
+        The head as each modality shows it, of shape (size, size) or (depth, size, size), float32 in [0, 1].
     labels
-        The tissue that fills most of each pixel, of the same shape, uint8, an index into `label_names`.
+        The tissue that fills most of each pixel, as an index into `label_names`, of the same shape, uint8.
     label_names
-        Names of the tissues.
+        The names of the tissues.
     """
 
     t1: NDArray[np.float32]
@@ -96,29 +96,30 @@ def brain_phantom(
     Parameters
     ----------
     size
-        Height and width in pixels, at least 64; the field of view is 220 mm at every size.
+        The height and width in pixels, at least 64; the field of view is 220 mm whatever the size.
     seed
-        Chooses the head, its lesion and the noise; not negative.
+        A non-negative number that determines the head, its lesion and the noise.
     noise
-        False gives the ground truth: partial volume and the blur of PET, without noise or bias.
+        False gives the ground truth, with partial volume and the blur of PET, but without noise and bias.
     lesion
         Whether there is a tumour with oedema and a calcification.
     depth
-        Number of slices of a volume, as far apart as the pixels of a slice, the slice of this seed in their middle. The
-        head leans, and narrows from there as an ellipsoid does, with all that lies in it; the tumour is a ball; each
-        slice has noise of its own. By default one slice, without that axis. Together they are 90 mm high at most.
+        The number of slices of a volume; by default a single slice is drawn, without that axis. The slices are as far
+        apart as the pixels of a slice, and the slice of this seed is in their middle. From there the head, with
+        everything in it, leans and narrows like an ellipsoid; the tumour is a ball; the noise differs between slices.
+        Together the slices are at most 90 mm high.
 
     Returns
     -------
     BrainPhantom
-        float32 pictures in [0, 1] and a uint8 label map, each (size, size) or (depth, size, size).
+        The pictures, float32 in [0, 1], and a uint8 label map, each of shape (size, size) or (depth, size, size).
 
     Raises
     ------
     TypeError
-        `size`, `seed` or `depth` is no integer.
+        If `size`, `seed` or `depth` is not an integer.
     ValueError
-        `size` < 64, `seed` < 0, `depth` < 1 or more than 90 mm.
+        If `size` is below 64, `seed` is negative, or `depth` is below 1 or more than 90 mm.
 
     Examples
     --------
@@ -171,12 +172,12 @@ def pet_rgb(pet: ArrayLike) -> NDArray[np.uint8]:
     Parameters
     ----------
     pet
-        Activity in [0, 1], any shape; what lies outside is clipped.
+        The activity in [0, 1], of any shape; values outside are clipped.
 
     Returns
     -------
     ndarray
-        uint8 RGB, (..., 3).
+        The colours, as uint8 RGB of shape (..., 3).
 
     Examples
     --------

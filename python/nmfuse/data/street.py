@@ -22,16 +22,16 @@ _READ_NOISE = 0.004  # standard deviation, in shares of white
 
 @dataclass(frozen=True, eq=False)
 class StreetScene:
-    """One view of the street; every picture of it is registered by construction.
+    """One view of the street; all pictures of it are registered by construction.
 
     Attributes
     ----------
     light : float32 array, shape (H, W, 3)
-        Linear light in red, green and blue; 1 is white paper in the sun, the passage lies at about 0.02.
+        The linear light in red, green and blue; 1 is white paper in the sun, and the passage is at about 0.02.
     temperature : float32 array, shape (H, W)
-        Degrees Celsius.
+        The temperature in degrees Celsius.
     distance : float32 array, shape (H, W)
-        Metres from the camera.
+        The distance from the camera in metres.
     """
 
     light: NDArray[np.float32]
@@ -44,17 +44,17 @@ class StreetScene:
         Parameters
         ----------
         exposure : float
-            What the light is multiplied by; 1 is right for what lies in the sun.
+            The factor by which the light is multiplied; 1 is right for things in the sun.
         focus : float, optional
-            Distance in metres that is sharp; all that lies nearer or further is blurred as a lens does it. By default
-            everything is sharp.
+            The distance in metres at which the picture is sharp; everything nearer or further is blurred as by a lens.
+            By default everything is sharp.
         seed : int
-            Of the camera's noise.
+            The seed of the camera's noise.
 
         Returns
         -------
         uint8 array, shape (H, W, 3)
-            RGB with a gamma of 2.2.
+            The photograph, as RGB with a gamma of 2.2.
 
         Raises
         ------
@@ -103,22 +103,23 @@ def street_scene(
     Parameters
     ----------
     height, width : int
-        Pixels, at least 16; the same part of the street is seen at every height.
+        The size in pixels, at least 16; the same part of the street is visible at every height.
     seed : int
-        Of all textures.
+        The seed of all textures.
     zoom : float
-        How much larger everything is.
+        The factor by which everything is larger.
     turn : float
-        Degrees by which the camera is turned about its axis.
+        The angle in degrees by which the camera is turned about its axis.
     shift : (float, float)
-        Pixels by which everything lies further down and to the right.
+        The distance in pixels by which everything is moved down and to the right.
     person : float
-        Where the person stands, in heights of the picture to the right of the centre; at 0.33 before the dark passage.
+        The position of the person, in heights of the picture to the right of the centre; at 0.33 it is in front of the
+        dark passage.
 
     Returns
     -------
     StreetScene
-        Light, temperature and distance of all pixels.
+        The light, temperature and distance of all pixels.
 
     Raises
     ------

@@ -16,25 +16,25 @@ _ROWS = 512  # that are worked on at a time, so that large images need little me
 def depth_map(fused: Image | np.ndarray, stack: Iterable[Image | np.ndarray]) -> np.ndarray:
     """Return the number of the image that a fused focus stack shows at each pixel.
 
-    It is the image whose luminance has the greatest covariance with that of the fused image within 15 x 15 pixels: the
-    measure of `nmfuse.Fuser.explain`'s provenance, one image after the other. Where nothing varies it is arbitrary.
+    This is the image whose luminance has the greatest covariance with that of the fused image within 15 x 15 pixels,
+    which is also how `nmfuse.Fuser.explain` computes the provenance. Where nothing varies the number is arbitrary.
 
     Parameters
     ----------
     fused : Image or array, shape (H, W) or (H, W, 3)
-        What `nmfuse.fuse` made of the stack.
+        The fused image that `nmfuse.fuse` made of the stack.
     stack : iterable of Image or array, shape (H, W) or (H, W, 3)
-        The images, in their order; each is looked at once. Where one is not valid it is not taken.
+        The images in their order; each is read once. An image is not chosen where it is not valid.
 
     Returns
     -------
     uint16 array, shape (H, W)
-        From 0 on, in the order of the stack.
+        The numbers of the images, from 0, in the order of the stack.
 
     Raises
     ------
     ValueError
-        If an image has another size than `fused`, or there is none.
+        If an image differs from `fused` in size, or if there is no image.
 
     Examples
     --------

@@ -11,21 +11,22 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """The pixels of an image as points in space.
+    """The positions of the pixels of an image in space.
 
     Attributes
     ----------
     shape : tuple of int
-        Number of pixels along each spatial axis, in the order of the pixel axes: (D, H, W), or (H, W).
+        The number of pixels along each spatial axis, in the order of the pixel axes: (D, H, W) or (H, W).
     affine : float64 array, shape (n + 1, n + 1) for n axes
-        Takes the index of a pixel, in the order of the pixel axes, to its place in mm.
+        The matrix that takes the index of a pixel, in the order of the pixel axes, to its position in mm.
     header : optional
-        What the file of these pixels says of them in its own form: a writer of that format gives it back to the bit.
+        The description of the geometry in the file, in the form of its format; a writer of the same format stores it
+        again exactly as it was.
 
     Raises
     ------
     ValueError
-        If the affine has another shape, is not finite, or takes different pixels to one place.
+        If the affine has the wrong shape, is not finite, or takes different pixels to the same position.
 
     Examples
     --------
@@ -51,24 +52,24 @@ class Grid:
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        """Millimetres from one pixel to the next along each axis."""
+        """The distance from one pixel to the next along each axis, in mm."""
         axes = len(self.shape)
         return tuple(float(step) for step in np.linalg.norm(self.affine[:axes, :axes], axis=0))
 
     def difference(self, other: Grid, tolerance: float = 0.01) -> str:
-        """Say how two grids differ, in mm; nothing where they agree.
+        """Return in words how two grids differ, in mm; the text is empty if they agree.
 
         Parameters
         ----------
         other : Grid
-            What this one is held against.
+            The grid to compare with.
         tolerance : float
-            How far apart the places of one pixel may lie, as a share of the smallest spacing.
+            How far apart the two positions of a pixel may be, as a share of the smallest spacing.
 
         Returns
         -------
         str
-            Empty where the shapes are equal and no pixel lies further apart.
+            The difference; empty if the shapes are equal and no pixel is further apart.
 
         Examples
         --------

@@ -12,25 +12,28 @@ from nmfuse.images.grid import Grid
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """Pixels as they are stored, and what they carry.
+    """Pixels as a file stores them, together with everything else that the file contains.
 
-    NumPy takes it as an array of its pixels; `nmfuse.fuse` takes it as a source and gives the result back as one, with
-    all that the first source carries.
+    NumPy treats it as an array of its pixels. `nmfuse.fuse` accepts it as a source, and returns the result as an
+    `Image` with the metadata of the first source.
 
     Attributes
     ----------
     pixels : array
-        (H, W) or (H, W, 3), or with a depth in front; any dtype that `nmfuse.fuse` takes. Without an alpha channel.
+        The pixels, of shape (H, W) or (H, W, 3), or with a depth as first axis, in any dtype that `nmfuse.fuse` takes.
+        There is no alpha channel.
     valid : bool array, shape (H, W) or (D, H, W), optional
-        False where the image shows nothing: transparent, masked, outside the field of view. None: valid everywhere.
+        False where the image shows nothing: where it is transparent, masked, or outside the field of view. None if all
+        pixels are valid.
     name : str
-        What a message calls it, such as its file's name.
+        The name that messages use for the image, such as the name of its file.
     spacing : tuple of float, optional
-        Millimetres from one pixel to the next along each spatial axis.
+        The distance from one pixel to the next along each spatial axis, in mm.
     carried : dict
-        What its file holds besides and a file of the result is to hold too, by the names that the formats use.
+        What its file contains besides the pixels, and what a file of the result is to contain as well, by the names
+        that the formats use.
     grid : Grid, optional
-        Where its pixels lie in mm, if its file says so. It says which axes are spatial, too.
+        The positions of its pixels in mm, if its file has them. It also says which axes are spatial.
 
     Examples
     --------
@@ -48,22 +51,22 @@ class Image:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the pixels."""
+        """The shape of the pixels."""
         return tuple(self.pixels.shape)
 
     @property
     def dtype(self) -> Any:
-        """Type of the pixels."""
+        """The dtype of the pixels."""
         return self.pixels.dtype
 
     @property
     def ndim(self) -> int:
-        """Number of axes of the pixels."""
+        """The number of axes of the pixels."""
         return len(self.shape)
 
     @property
     def spatial(self) -> int:
-        """Number of spatial axes: those of its grid; without one, all but an axis of three colours at the end."""
+        """The number of spatial axes: those of its grid; without a grid, all axes but a last one of three colours."""
         if self.grid is not None:
             return len(self.grid.shape)
         return self.ndim - (self.ndim > 2 and self.shape[-1] == 3)
@@ -73,5 +76,5 @@ class Image:
         return np.array(self.pixels, dtype, copy=copy)
 
     def with_pixels(self, pixels: Any, valid: Any = None) -> Image:
-        """Return an image of other pixels that carries what this one carries."""
+        """Return an image with other pixels, and with the metadata of this one."""
         return replace(self, pixels=pixels, valid=valid)

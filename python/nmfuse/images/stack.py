@@ -532,7 +532,7 @@ def _warn_of_little(source: _Source, low: float, high: float) -> None:
         step = (high - low) / 2**24  # luminance is kept in single precision
         _log.warning(
             "%s: its values, %g to %g, fill %.2g %% of %g to %g, which counts as black to white%s; "
-            "window='auto', 'minmax' or (low, high) says otherwise",
+            "choose other limits by window='auto', 'minmax' or (low, high), in the shell by --window auto",
             source.name, least, greatest, 100 * (greatest - least) / (high - low), low, high,
             f", and steps of {step:g} are kept" if step > 1e-4 * (greatest - least) else "",
         )  # fmt: skip
@@ -547,7 +547,8 @@ def _say_windows(taken: Sequence[_Source]) -> str:
     return (
         f"window: not given, and the images' ranges differ ({'; '.join(spans)}); say what is black and white in each, "
         f"such as window=[{example}] (in the shell: --window once for each), by (low, high), a preset like 'ct-brain', "
-        "or None for a dtype's whole range; the result then has the range of the first, or that of output="
+        "or None for a dtype's whole range (in the shell: --window dtype); the result has the dtype and range of the "
+        "first, unless output= (--dtype) names another"
     )
 
 

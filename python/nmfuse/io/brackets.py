@@ -31,26 +31,27 @@ class _Shot:
 
 
 def find_brackets(folder: str | Path, *, gap: float = 2.0) -> tuple[list[SourceSet], dict[Path, str]]:
-    """Return the brackets and stacks that the photographs of a folder form by their EXIF.
+    """Return the exposure brackets and focus stacks among the photographs of a folder, by their EXIF.
 
-    In one set are pictures of the same camera, size and file format, of which each begins at most `gap` seconds after
-    the end of the one before. If the exposure differs between the first two it is a bracket, in which each exposure is
-    there once: a repeated one begins the next set. If it is the same it is a stack (such as of focus), which another
-    exposure ends.
+    A set consists of pictures with the same camera, size and file format, each of which begins at most `gap` seconds
+    after the end of the previous one. If the first two differ in exposure, the set is a bracket, in which each exposure
+    occurs once: a repeated exposure begins the next set. If they have the same exposure, the set is a stack (for
+    example of focus), which ends where the exposure changes.
 
     Parameters
     ----------
     folder : str or path
-        Raw, JPEG, TIFF, PNG, WebP or AVIF files as cameras and raw converters write them.
+        The folder, with raw, JPEG, TIFF, PNG, WebP or AVIF files as cameras and raw converters write them.
     gap : float
-        Seconds, by DateTimeOriginal and SubSecTimeOriginal; the exposure time is not counted.
+        The greatest gap between two pictures in seconds, by DateTimeOriginal and SubSecTimeOriginal, not counting the
+        exposure time.
 
     Returns
     -------
     list of SourceSet
-        In the order of time, named after the first picture of each, which comes first.
+        The sets in the order of time. Each has the name of its first picture.
     dict
-        Pictures that are in no set -> why.
+        For each picture that is in no set, the reason.
 
     Raises
     ------

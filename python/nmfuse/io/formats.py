@@ -23,38 +23,39 @@ GROUP = "nmfuse.formats"  # of the entry points that add a `Format` to the table
 
 @dataclass(frozen=True)
 class Format:
-    """A format of image files: who reads and writes it, and what it can hold.
+    """A format of image files: the functions that read and write it, and what it can store.
 
-    A package adds one by an entry point in the group ``nmfuse.formats`` whose value is a `Format`.
+    Another package can add a format by an entry point in the group ``nmfuse.formats`` whose value is a `Format`.
 
     Attributes
     ----------
     name : str
-        What it is called.
+        The name of the format.
     suffixes : tuple of str
-        In lower case, with the dot.
+        The suffixes of its files, in lower case and with the dot.
     read : callable
-        (path) -> `Image`; where `paged`, (path, page) as well. ValueError where the file would lose something, with the
-        path in front; any other error counts as "not readable".
+        The reader, called as (path) and, if `paged`, also as (path, page); it returns an `Image`. It raises ValueError,
+        with the path first, if something in the file would be lost; any other error is reported as "not readable".
     write : callable, optional
-        (path, `Image`) -> None, to a path where nothing is yet; an image with `valid` is written with an alpha
-        channel. None: files of it are only read.
+        The writer, called as (path, image) with a path at which no file exists; an image with `valid` is written with
+        an alpha channel. None if the format can only be read.
     open : callable, optional
-        As `read`, but pixels stay in the file until they are sliced (`nmfuse.io.lazy.LazyPixels`). None: they cannot.
+        Like `read`, but the pixels stay in the file until they are sliced (`nmfuse.io.lazy.LazyPixels`). None if that
+        is not possible.
     folder : bool
-        Whether a file of it is a folder.
+        Whether its files are folders.
     grey, colour, transparent : tuple of str
-        The dtypes of grey images, of those in colour, and of either with pixels that are not valid.
+        The dtypes of grey images, of colour images, and of images with pixels that are not valid.
     axes : tuple of int
-        How many spatial axes an image may have.
+        The numbers of spatial axes that an image may have.
     paged : bool
-        Whether a file may have several pages or frames, of which `read` takes the number, from 0.
+        Whether a file may have several pages or frames, which `read` selects by their number, from 0.
     named : bool
-        Whether a file may have several arrays, of which `read` takes the name.
+        Whether a file may have several arrays, which `read` selects by their name.
     options : tuple of str
-        Which options of `nmfuse.io.read_image` `read` takes, by name: "bands", "white_balance".
+        The options of `nmfuse.io.read_image` that `read` takes, by name: "bands", "white_balance".
     needs, extra : str
-        The package beyond nmfuse's own that reads and writes it, by import name, and the extra that brings it.
+        The import name of the package that is needed in addition, and the extra of nmfuse that installs it.
 
     Examples
     --------
@@ -80,7 +81,7 @@ class Format:
     extra: str = ""
 
     def check_installed(self, path: str | Path) -> None:
-        """Raise ModuleNotFoundError where what reads and writes such a file is not installed."""
+        """Raise ModuleNotFoundError if the package that reads and writes the format is not installed."""
         if self.needs and not _is_installed(self.needs):
             raise ModuleNotFoundError(
                 f"{path}: {self.name} needs {self.needs}, which is not installed; pip install 'nmfuse[{self.extra}]'",
@@ -94,7 +95,7 @@ class Format:
         colour: bool | None = None,
         transparent: bool = False,
     ) -> bool:
-        """Return whether it holds such an image; what is None is not known yet, and not asked."""
+        """Return whether the format can store such an image; properties that are None are not checked."""
         if self.write is None:
             return False
         kinds = [False, True] if colour is None else [colour]
@@ -105,7 +106,7 @@ class Format:
         return bool(dtypes) if dtype is None else dtype in dtypes
 
     def what(self) -> str:
-        """Say in words what it holds."""
+        """Return in words what the format can store."""
         if self.write is None:
             return "is only read"
         said = f"holds grey of {', '.join(self.grey)}" if self.grey else "holds no grey"

@@ -33,41 +33,45 @@ def read_image(
     Parameters
     ----------
     path : str or path
-        PNG, JPEG, BMP, WebP, TIFF, GIF, AVIF, HEIF, OpenEXR, raw photographs (.dng, .cr2, .nef, .arw, ...), .npy, .npz,
-        HDF5, Zarr, NIfTI, NRRD, MetaImage, DICOM (a file, or a folder of one series), or what a package adds (see
-        `Format`). The orientation that EXIF or TIFF says is applied. A palette becomes RGB, 1, 2 and 4 bits become 0 to
-        255, three channels that are equal become grey. ``x.tif[3]`` is page 3 of a TIFF file, frame 3 of an animation
-        or volume 3 of NIfTI, the first is 0; ``x.h5:/t1/raw`` and ``x.npz:raw`` are an array of several,
-        ``x.zarr:/0[2]`` is page 2 of one; ``scans[1.2.840.1]`` is the DICOM series of that UID in a folder of several.
-        A file that is so named wins.
+        The file. Its format is PNG, JPEG, BMP, WebP, TIFF, GIF, AVIF, HEIF, OpenEXR, a raw photograph (.dng, .cr2,
+        .nef, .arw, ...), .npy, .npz, HDF5, Zarr, NIfTI, NRRD, MetaImage, DICOM (a file, or a folder of one series), or
+        one that another package adds (see `Format`). The orientation in the EXIF or TIFF tags is applied. A palette
+        becomes RGB, values of 1, 2 and 4 bits become 0 to 255, and three equal channels become grey. ``x.tif[3]`` is
+        page 3 of a TIFF file, frame 3 of an animation or volume 3 of a NIfTI file, counted from 0; ``x.h5:/t1/raw`` and
+        ``x.npz:raw`` name one of several arrays, and ``x.zarr:/0[2]`` is page 2 of one; ``scans[1.2.840.1]`` is the
+        DICOM series with that UID in a folder of several. If a file has exactly the given name, that file is read.
     bands : sequence of int, optional
-        Of a TIFF of many channels: which one is read as grey, or which three as red, green and blue, the first is 1.
+        For a TIFF with many channels, the one that is read as grey, or the three that are read as red, green and blue,
+        counted from 1.
     nodata : float, optional
-        The value of pixels that show nothing, in all channels; beside what the file says of that itself.
+        The value that pixels have in all channels if they show nothing, in addition to those that the file itself
+        marks.
     white_balance : sequence of four float, optional
-        Of a raw photograph: ``carried["white_balance"]`` of the one that it is fused with, instead of its own.
+        For a raw photograph, the ``carried["white_balance"]`` of the photograph that it is fused with, to be used
+        instead of its own.
 
     Returns
     -------
     Image
-        ``pixels`` (H, W) or (H, W, 3) as stored: uint8; uint16 of PNG, raw photographs, TIFF and .npy; of the last two
-        int16, int32, float16, float32 and float64 too. CMYK becomes sRGB, which is logged. ``valid`` is False where the
-        file is wholly transparent, by its alpha channel, its palette, the one colour that a PNG may declare so, or the
-        mask or GDAL_NODATA of a TIFF, and at `nodata`; None where that is nowhere. What is partly transparent counts as
-        shown. ``name`` is the file's name, ``carried`` has its ICC profile, EXIF (less orientation and thumbnail), XMP,
-        resolution, and the tags of GeoTIFF. NIfTI, NRRD, MetaImage, and DICOM of several slices, give volumes (D, H, W)
-        with their `grid`; see `nmfuse.io.nifti` and `nmfuse.io.dicom`.
+        The image. ``pixels`` are of shape (H, W) or (H, W, 3), as they are stored: uint8; uint16 for PNG, raw
+        photographs, TIFF and .npy; for the last two also int16, int32, float16, float32 and float64. CMYK is converted
+        to sRGB, which is logged. ``valid`` is False where the file is completely transparent, by its alpha channel, its
+        palette, the transparent colour of a PNG, or the mask or GDAL_NODATA of a TIFF, and where pixels have the value
+        `nodata`; it is None if that is nowhere the case. Partly transparent pixels count as valid. ``name`` is the name
+        of the file, and ``carried`` has its ICC profile, EXIF (without orientation and thumbnail), XMP, resolution, and
+        the tags of GeoTIFF. NIfTI, NRRD, MetaImage, and DICOM with several slices give volumes of shape (D, H, W) with
+        their `grid`; see `nmfuse.io.nifti` and `nmfuse.io.dicom`.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        For an unknown suffix, an option that is nothing for the file, or if the file is not a readable image, is
-        truncated, is of a kind that would lose something, has several pages and none is chosen, or more than 2**27
-        pixels; the environment variable NMFUSE_MAX_PIXELS sets another limit.
+        For an unknown suffix, or an option that does not apply to the file; if the file is not a readable image, is
+        truncated, contains something that would be lost, has several pages of which none is chosen, or has more than
+        2**27 pixels (the environment variable NMFUSE_MAX_PIXELS sets another limit).
     ModuleNotFoundError
-        If the format needs a package that is not there.
+        If the format needs a package that is not installed.
 
     Examples
     --------
@@ -99,20 +103,21 @@ def open_image(path: str | Path) -> Image:
     Parameters
     ----------
     path : str or path
-        Zarr and OME-Zarr, TIFF (best in tiles), HDF5, or .npy, with a page or a name as `read_image` takes it.
+        The file, in Zarr or OME-Zarr, TIFF (preferably in tiles), HDF5, or .npy, with a page or a name as for
+        `read_image`.
 
     Returns
     -------
     Image
-        As of `read_image`, but for its pixels: ``image.pixels[rows, columns]`` reads those alone, as an array, and
-        ``numpy.asarray(image)`` all. They are as they are stored: three channels that are equal stay three, and no
-        number of pixels is too large.
+        The image as `read_image` returns it, except for its pixels: ``image.pixels[rows, columns]`` reads only these,
+        as an array, and ``numpy.asarray(image)`` reads all. The pixels are as they are stored: three equal channels
+        stay three, and there is no limit to the number of pixels.
 
     Raises
     ------
     FileNotFoundError, ValueError, ModuleNotFoundError
-        As `read_image`; ValueError for other formats, for files whose pixels are not those that they store (palettes,
-        masks, alpha), and for chunks, tiles or strips of more than 2**27 pixels.
+        For the same reasons as `read_image`; ValueError also for other formats, for files whose pixels would have to be
+        converted (palettes, masks, alpha), and for chunks, tiles or strips of more than 2**27 pixels.
 
     Examples
     --------
@@ -159,7 +164,7 @@ def _opened(path: str | Path, *, lazily: bool, **given: Any) -> Image:
 
 
 def read_like(path: str | Path, first: Image, **options: Any) -> Image:
-    """Read an image to be fused with another: a raw photograph with its white balance, and in its colour profile.
+    """Read an image to be fused with another, in the colour profile and (raw) with the white balance of that one.
 
     Parameters
     ----------
@@ -184,38 +189,40 @@ def read_like(path: str | Path, first: Image, **options: Any) -> Image:
 
 
 def write_image(path: str | Path, image: Image | np.ndarray, *, overwrite: bool = False, valid: Any = None) -> None:
-    """Write an image, in the format of the file's suffix; the file is there whole or not at all.
+    """Write an image in the format of the file's suffix; the file is written completely or not at all.
 
     Parameters
     ----------
     path : str or path
-        .png, .jpg, .jpeg, .bmp, .webp, .avif, .tif, .tiff, .npy or .zarr, for volumes .nii, .nii.gz, .nrrd, .mha, .npy
-        or .zarr, .dcm for either, in a folder that exists; or what a package adds (see `Format`).
+        The file, in a folder that exists. The suffix is .png, .jpg, .jpeg, .bmp, .webp, .avif, .tif, .tiff, .npy or
+        .zarr for images; .nii, .nii.gz, .nrrd, .mha, .npy or .zarr for volumes; .dcm for either; or one that another
+        package adds (see `Format`).
     image : Image or array, shape (H, W) or (H, W, 3), or a volume (D, H, W)
-        uint8; uint16 for PNG; for TIFF, .npy and Zarr uint16, int16, int32, float16, float32 and float64 too; for NIfTI
-        all of these but float16; for DICOM uint8, uint16, int16, and float32, in 65534 steps. What an `Image` carries
-        is written where the format has a place for it; an ICC profile of other colours than it has is not.
+        The image, in uint8; for PNG also uint16; for TIFF, .npy and Zarr also uint16, int16, int32, float16, float32
+        and float64; for NIfTI all of these except float16; for DICOM uint8, uint16, int16, and float32, which is stored
+        in 65534 steps. The metadata of an `Image` are written if the format has a place for them, except for an ICC
+        profile that does not fit its colours.
     overwrite : bool
         Whether an existing file may be replaced.
     valid : bool array, shape (H, W), optional
-        False where the image shows nothing: written as transparent, which PNG, WebP, AVIF and TIFF hold, as NaN in
-        NIfTI, NRRD, MetaImage and Zarr of floats, as padding in DICOM of uint16, int16 and float32. An `Image` brings
-        its own.
+        False where the image shows nothing. Such pixels are written as transparent in PNG, WebP, AVIF and TIFF, as NaN
+        in NIfTI, NRRD, MetaImage and Zarr of floats, and as padding in DICOM of uint16, int16 and float32. An `Image`
+        has its own ``valid``.
 
     Raises
     ------
     TypeError
-        If `image` is neither an `Image` nor a NumPy array, or `valid` no array of bool.
+        If `image` is neither an `Image` nor a NumPy array, or if `valid` is not an array of bool.
     FileExistsError
         If the file exists and `overwrite` is False.
     FileNotFoundError, PermissionError
-        If its folder does not, or cannot be written to.
+        If the folder does not exist, or cannot be written to.
     OSError
-        If the file cannot be written, such as to a full disk.
+        If the file cannot be written, for example because the disk is full.
     ValueError
-        For an unknown suffix, pixels that the format cannot hold, or a `valid` or a `grid` of another size.
+        For an unknown suffix, for pixels that the format cannot store, or if `valid` or the grid has another size.
     ModuleNotFoundError
-        If the format needs a package that is not there.
+        If the format needs a package that is not installed.
 
     Examples
     --------

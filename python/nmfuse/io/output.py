@@ -18,7 +18,7 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{12}-(?P<name>.+)", re.DOTALL)  # the names 
 
 
 def check_file(path: str | Path, *, overwrite: bool, sources: Iterable[str | Path] = ()) -> None:
-    """Refuse a path, of a file of any kind, that cannot or must not be written; before any work is done.
+    """Raise an error, before any work is done, if a file of any kind cannot or must not be written.
 
     Parameters
     ----------
@@ -27,18 +27,18 @@ def check_file(path: str | Path, *, overwrite: bool, sources: Iterable[str | Pat
     overwrite : bool
         Whether an existing file may be replaced.
     sources : iterable of paths
-        The files that are read, or pages of them; none of them is ever written, whatever `overwrite` says.
+        The files that are read, or pages of them; none of them is ever overwritten, whatever `overwrite` is.
 
     Raises
     ------
     ValueError
-        If the file is one of the sources, or lies in a folder that is one.
+        If the file is one of the sources, or lies in a folder that is a source.
     FileNotFoundError
         If its folder does not exist.
     PermissionError
-        If nothing can be written there.
+        If the folder cannot be written to.
     FileExistsError
-        If it is a folder, or exists and may not be replaced.
+        If the path is a folder, or a file that exists and may not be replaced.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def check_output(
     transparent: bool = False,
     sources: Iterable[str | Path] = (),
 ) -> None:
-    """Refuse an image file that cannot or must not be written, before any work is done.
+    """Raise an error, before any work is done, if an image file cannot or must not be written.
 
     Parameters
     ----------
@@ -83,20 +83,20 @@ def check_output(
     overwrite : bool
         Whether an existing file may be replaced.
     dtype : dtype or str, optional
-        Of the pixels to come.
+        The dtype of the image that is going to be written.
     ndim : int, optional
-        Number of axes of the pixels, that of colours counted.
+        The number of axes of its pixels, including that of colours.
     colour : bool, optional
-        Whether they are in colour.
+        Whether it is in colour.
     transparent : bool
-        Whether some of them are not valid.
+        Whether some of its pixels are not valid.
     sources : iterable of paths
-        The files that are read, or pages of them; none of them is ever written, whatever `overwrite` says.
+        The files that are read, or pages of them; none of them is ever overwritten, whatever `overwrite` is.
 
     Raises
     ------
     ValueError
-        For an unknown suffix, a format that cannot hold what is said of the image, or a file that is a source.
+        For an unknown suffix, a format that cannot store such an image, or a file that is a source.
     FileNotFoundError, PermissionError, FileExistsError
         See `check_file`.
 
@@ -120,9 +120,10 @@ def _same_file(a: Path, b: Path) -> bool:
 
 @contextmanager
 def new_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to, and rename it to `path` when the block ends without an error.
+    """Yield a temporary path beside `path` to write to, and rename it to `path` when the block ends without an error.
 
-    Some formats write a folder there (Zarr); one that is replaced is away for the moment between two renamings.
+    Some formats write a folder there (Zarr). A folder that is replaced does not exist for the moment between two
+    renamings.
 
     Raises
     ------

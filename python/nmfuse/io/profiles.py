@@ -14,19 +14,20 @@ _RGB = b"RGB "
 
 
 def to_profile_of(image: Image, first: Image) -> Image:
-    """Return an image in the colours of another's ICC profile, where both have one and they differ; that is logged.
+    """Return an image converted to the ICC profile of another, if both have one and they differ; this is logged.
 
     Parameters
     ----------
     image : Image
-        Converted where it is (H, W, 3) uint8; of another dtype it stays as it is, and that is logged too.
+        The image to convert. It is converted if it is uint8 of shape (H, W, 3); in other dtypes it is left unchanged,
+        which is logged as well.
     first : Image
-        What carries the profile. An image without a profile is neither converted nor converted to.
+        The image that has the profile. If one of the images has no profile, nothing is converted.
 
     Returns
     -------
     Image
-        With the profile of `first`; or `image` itself.
+        The image with the profile of `first`, or `image` itself.
 
     Raises
     ------

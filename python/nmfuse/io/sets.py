@@ -23,16 +23,16 @@ _NAME = "{name}"  # of a pattern: what the sources of a set have in common
 
 @dataclass(frozen=True)
 class SourceSet:
-    """Registered images of one thing.
+    """Registered images that belong together and are fused into one.
 
     Attributes
     ----------
     kind : str
-        What they show, such as "mri_ct": their folder's name, or a column of a table.
+        What the images show, such as "mri_ct": the name of their folder, or a column of a table.
     name : str
-        Their name among those of their kind.
+        The name of the set among those of its kind.
     paths : tuple of path
-        Their files, two or more.
+        The files of the images, two or more.
 
     Examples
     --------
@@ -46,7 +46,7 @@ class SourceSet:
 
     @property
     def label(self) -> str:
-        """Kind and name."""
+        """The kind and the name."""
         return f"{self.kind}/{self.name}"
 
     def images(self) -> tuple[Image, ...]:
@@ -54,28 +54,28 @@ class SourceSet:
         return tuple(read_image(path) for path in self.paths)
 
     def luminances(self) -> tuple[Image, ...]:
-        """Return the luminance of each, in its own dtype, with what else the image carries."""
+        """Return the luminance of each image, in its own dtype and with its metadata."""
         return tuple(image.with_pixels(grey(image), image.valid) for image in self.images())
 
 
 def find_sets(where: str | Path | Iterable[str | Path]) -> list[SourceSet]:
-    """Return the sets of images of folders and of CSV files, sorted.
+    """Return the sets of images in folders and CSV files, sorted.
 
     Parameters
     ----------
     where : path or several
         A folder of ``NAME_A.*``, ``NAME_B.*`` and, for more sources, ``NAME_C.*`` and so on; a folder of such folders
-        (one a kind); or a CSV file with the columns a, b, c, ... (files, pages of them, or folders of DICOM series,
-        relative to it; from the third on a row may leave them empty) and, if wanted, kind and name; other columns are
-        not looked at.
+        (one for each kind); or a CSV file with the columns a, b, c, ... and, optionally, kind and name. The first
+        columns contain files, pages of files, or folders of DICOM series, relative to the CSV file; from the third on
+        they may be empty. Other columns are ignored.
 
     Raises
     ------
     FileNotFoundError
         If one of them, or an image, is missing.
     ValueError
-        If there is no set, a source is missing or there twice, a column or a value of a table is missing, or two sets
-        have the same kind and name.
+        If there is no set, if a source is missing or occurs twice, if a column or a value of a table is missing, or if
+        two sets have the same kind and name.
 
     Examples
     --------
@@ -111,31 +111,33 @@ def find_sets(where: str | Path | Iterable[str | Path]) -> list[SourceSet]:
 
 
 def match_sets(folders: Sequence[str | Path], patterns: Sequence[str] = ()) -> tuple[list[SourceSet], dict[Path, str]]:
-    """Return the sets whose sources have a name in common, and the images that have no partner.
+    """Return the sets of images whose names match, and the images that have no partner.
 
     Parameters
     ----------
     folders : sequence of paths
-        One for each source, in which each set has one file; or one for all.
+        One folder for each source, which contains one file of each set; or a single folder for all sources.
     patterns : sequence of str
-        For each source how its files are named: ``{name}`` stands for what the sources of a set have in common, ``*``
-        for anything else. A suffix such as ``.jpg``, in any case, leaves out other formats; without one, a file may be
-        of any. By default each is ``{name}``: the same name in each folder, suffixes apart. In one folder, a file that
-        fits several patterns belongs to the longest of them.
+        For each source, the pattern of its file names: ``{name}`` stands for the part that the sources of a set have in
+        common, and ``*`` for any other text. A suffix such as ``.jpg``, in upper or lower case, excludes other formats;
+        without a suffix, all formats are allowed. By default each pattern is ``{name}``, so that the names in all
+        folders are the same except for the suffix. In a single folder, a file that fits several patterns belongs to the
+        longest of them.
 
     Returns
     -------
     list of SourceSet
-        Sorted by name; the kind is the names of the folders.
+        The sets, sorted by name; their kind consists of the names of the folders.
     dict
-        Images that are in no set -> why.
+        For each image that is in no set, the reason.
 
     Raises
     ------
     NotADirectoryError
         If there is no such folder.
     ValueError
-        If a pattern has not one ``{name}``, their number does not fit, two files fit one place, or no set is found.
+        If a pattern does not have exactly one ``{name}``, if the number of patterns does not fit, if two files fit the
+        same place, or if no set is found.
 
     Examples
     --------

@@ -20,18 +20,18 @@ def to_suv(image: Image) -> Image:
     Parameters
     ----------
     image : Image
-        Read from DICOM, in Bq/ml, or in counts with Philips' factor to SUV or Bq/ml, corrected for attenuation, and for
-        decay to the start of the scan (START) or to the injection (ADMIN).
+        A PET image that was read from DICOM, in Bq/ml, or in counts with the factor of Philips to SUV or Bq/ml. It has
+        to be corrected for attenuation, and for decay to the start of the scan (START) or to the injection (ADMIN).
 
     Returns
     -------
     Image
-        float32, ``carried["unit"]`` "SUV". One that is in SUV already is what it was.
+        The image in float32, with "SUV" as ``carried["unit"]``. An image that already is in SUV is returned unchanged.
 
     Raises
     ------
     ValueError
-        If it is no such image, or the header lacks what is needed, each tag by its name.
+        If it is not such an image, or if the header lacks tags that are needed; the message names each of them.
 
     References
     ----------

@@ -23,14 +23,14 @@ _DEEP = 8  # bits, beyond which frames are read in 16
 
 @dataclass(frozen=True)
 class Moment:
-    """What several videos show at one time.
+    """The frames of several videos at one moment.
 
     Attributes
     ----------
     seconds : float
-        When, by the time stamp of the first video's frame.
+        The time stamp of the frame of the first video.
     frames : list of array, shape (H, W) or (H, W, 3)
-        Of each video the frame that is nearest in time, upright; uint8, or uint16 where it has more than 8 bits.
+        For each video the frame that is nearest in time, upright; uint8, or uint16 if the video has more than 8 bits.
     """
 
     seconds: float
@@ -55,11 +55,11 @@ class VideoInfo:
     Attributes
     ----------
     frames : int
-        About how many; 0 where it does not say.
+        The approximate number of frames; 0 if the header does not say.
     rate : float
-        Frames a second, in the mean.
+        The mean number of frames a second.
     sound : bool
-        Whether there is any.
+        Whether the video has sound.
     """
 
     frames: int
@@ -73,7 +73,7 @@ def video_info(path: str | Path) -> VideoInfo:
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such file, or it is no video.
+        If there is no such file, or if it is not a video.
 
     Examples
     --------
@@ -91,29 +91,30 @@ def video_info(path: str | Path) -> VideoInfo:
 
 
 def paired_frames(*paths: str | Path) -> Iterator[Moment]:
-    """Yield what several videos show at the times of the first one's frames, one moment after the other.
+    """Yield the frames of several videos at the times of the frames of the first one, one moment after the other.
 
     Parameters
     ----------
     *paths : path
-        Two videos or more that begin at the same time, of any frame rates: to each frame of the first belongs the frame
-        of another that is nearest by its time stamp.
+        Two or more videos that begin at the same time, with any frame rates. Each frame of the first is paired with the
+        frame of each other video that is nearest by its time stamp.
 
     Yields
     ------
     Moment
-        A frame of the first for which another has none within the time from one of its frames to the next is left out;
-        how many, is logged at the end, and that the first ends earlier than its header says.
+        One for each frame of the first video. A frame is left out if another video has no frame within the duration of
+        one of its frames. The number of such frames is logged at the end, and so is a first video that ends earlier
+        than its header says.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If a file is no video, breaks off in what can be decoded, has more pixels than the limit (`NMFUSE_MAX_PIXELS`),
-        or if no two frames show one time.
+        If a file is not a video, ends in the middle of a frame, or has more pixels than the limit
+        (`NMFUSE_MAX_PIXELS`), or if no two frames belong together.
     ModuleNotFoundError
-        If PyAV is not there.
+        If PyAV is not installed.
 
     Examples
     --------
@@ -226,18 +227,19 @@ def write_video(
     audio: str | Path | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write a video in H.264; the file is there whole or not at all.
+    """Write a video in H.264; the file is written completely or not at all.
 
     Parameters
     ----------
     path : str or path
-        .mp4, .mov or .mkv, in a folder that exists.
+        The file, with the suffix .mp4, .mov or .mkv, in a folder that exists.
     frames : iterable of (float, array)
-        Each with its time in seconds, growing; arrays of one shape (H, W) or (H, W, 3), uint8.
+        The frames, each with its time in seconds, which has to increase. The arrays are uint8 and of one shape, (H, W)
+        or (H, W, 3).
     rate : float, optional
-        Frames a second, which the header says; times stay what they are.
+        The number of frames a second that is written to the header; the times of the frames are not changed.
     audio : path, optional
-        A video whose sound is copied as it is.
+        A video whose sound is copied unchanged.
     overwrite : bool
         Whether an existing file may be replaced.
 
@@ -246,7 +248,7 @@ def write_video(
     FileExistsError, FileNotFoundError, PermissionError
         See `nmfuse.io.check_file`.
     ValueError
-        For another suffix, no frames, or frames of another dtype or of unlike shapes.
+        For another suffix, no frames, frames of another dtype, or frames of different shapes.
 
     Examples
     --------
@@ -287,7 +289,7 @@ def write_video(
 
 
 def check_video(path: str | Path, *, overwrite: bool, sources: Iterable[str | Path] = ()) -> None:
-    """Refuse a path that no video can be written to, before any work is done; see `nmfuse.io.check_file`."""
+    """Raise an error, before any work is done, if no video can be written to a path; see `nmfuse.io.check_file`."""
     if Path(path).suffix.lower() not in _WRITTEN:
         raise ValueError(f"{path}: is no video that is written here; expected one of {', '.join(_WRITTEN)}")
     check_file(path, overwrite=overwrite, sources=sources)

@@ -56,18 +56,19 @@ def cpu_arrays_run_on(module: str) -> Iterator[None]:
 def num_threads() -> int:
     """Return how many threads the CPU kernels use.
 
-    The least of the affinity mask, ``NMFUSE_NUM_THREADS`` and ``OMP_NUM_THREADS``, unless `set_num_threads` set it.
+    It is the least of the affinity mask, ``NMFUSE_NUM_THREADS`` and ``OMP_NUM_THREADS``, unless `set_num_threads` was
+    called.
     """
     return cpu_operations().num_threads()
 
 
 def set_num_threads(n: int | None) -> None:
-    """Set how many threads the CPU kernels use; the results do not depend on it.
+    """Set how many threads the CPU kernels use; their results do not depend on it.
 
     Parameters
     ----------
     n : int or None
-        At least 1; None returns to the default.
+        The number of threads, at least 1; None returns to the default.
 
     Raises
     ------

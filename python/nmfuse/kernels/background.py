@@ -15,7 +15,7 @@ _BINS = 256
 
 
 def detect_background(x: Array, spatial: int = 2) -> Array:
-    """Return True where a pixel belongs to the dark surround of the largest object.
+    """Return True where a pixel belongs to the dark background around the largest object.
 
     A pixel is foreground where it lies above ``tau_b = max(0.5 * Otsu, 2 % of the 1st-99th percentile range)``; only
     the largest connected component counts (pixels that share an edge, voxels that share a face), with its holes filled.
@@ -24,14 +24,14 @@ def detect_background(x: Array, spatial: int = 2) -> Array:
     Parameters
     ----------
     x : array, shape (..., H, W) or (..., D, H, W)
-        On the CPU; any real dtype. NaN and infinities count as 0.
+        The image or volume, on the CPU, in any real dtype. NaN and infinite values count as 0.
     spatial : {2, 3}
-        How many of the last axes hold one object: 2 treats each plane by itself, 3 each volume.
+        The number of last axes that contain one object: 2 treats each plane separately, 3 each volume.
 
     Returns
     -------
     bool array, shape of `x`
-        Of the same library as `x`.
+        An array of the same library as `x`.
 
     Raises
     ------

@@ -26,28 +26,29 @@ def aggregate_blocks(
 
     Score ``(j, i)`` belongs to the pixels ``[j*stride, j*stride + block) x [i*stride, i*stride + block)``, clipped at
     the border. In a volume, blocks are cubes at the same stride along all three axes, and the mean is taken along the
-    depth first. The cost per pixel does not depend on the block (in a volume, but for that mean).
+    depth first. The cost per pixel does not depend on the size of the block (except for that mean in a volume).
 
     Parameters
     ----------
     scores : array, shape (..., hs, ws) or (..., ds, hs, ws)
-        float32 or float64; NumPy, torch or CuPy. A NaN reaches only the pixels of its block.
+        The scores, in float32 or float64, as a NumPy, torch or CuPy array. A NaN affects only the pixels of its block.
     block, stride : int
-        Side of a block and distance between blocks, in pixels, at least 1.
+        The side of a block and the distance between blocks, in pixels; both at least 1.
     shape : (H, W) or (D, H, W), optional
-        Size of the image or volume; by default the one that the blocks exactly fill. Every block must start inside it.
+        The size of the image or volume; by default the size that the blocks exactly fill. Every block must begin inside
+        it.
     spatial : {2, 3}
-        How many of the last axes the blocks tile: 2 for images, 3 for volumes.
+        The number of last axes that the blocks cover: 2 for images, 3 for volumes.
     fill : "nearest" or float
-        What a pixel that no block covers becomes: the nearest covered pixel's value (along each axis, ties to the
-        lower index), or this constant.
+        The value of pixels that no block covers: that of the nearest covered pixel (along each axis, the one with the
+        lower index if two are equally near), or this constant.
     out : array, shape (..., H, W) or (..., D, H, W), dtype of `scores`, optional
-        Where to write.
+        The array to write the result into.
 
     Returns
     -------
     array, shape (..., H, W) or (..., D, H, W)
-        Of the same library, dtype and device as `scores`.
+        An array of the same library, dtype and device as `scores`.
 
     Raises
     ------
@@ -103,25 +104,25 @@ def aggregate_blocks_adjoint(
     Parameters
     ----------
     grad : array, shape (..., H, W) or (..., D, H, W)
-        float32 or float64.
+        The array to which the adjoint is applied, in float32 or float64.
     block, stride, spatial : int
-        As for `aggregate_blocks`.
+        The same as for `aggregate_blocks`.
     shape : (hs, ws) or (ds, hs, ws), optional
-        Size of the block grid; by default all the blocks that lie wholly inside the image or volume.
+        The size of the grid of blocks; by default that of all blocks that lie wholly inside the image or volume.
     fill : "nearest" or float
-        As for `aggregate_blocks`; a constant takes no gradient.
+        The same as for `aggregate_blocks`; pixels with a constant do not contribute.
     out : array, shape (..., H, W) or (..., D, H, W), dtype of `grad`, optional
-        Where to write.
+        The array to write the result into.
 
     Returns
     -------
     array, shape (..., H, W) or (..., D, H, W)
-        Of the same library, dtype and device as `grad`.
+        An array of the same library, dtype and device as `grad`.
 
     Raises
     ------
     TypeError, ValueError
-        As `aggregate_blocks`.
+        For the same reasons as `aggregate_blocks`.
 
     Examples
     --------

@@ -2,8 +2,8 @@
 
 
 class CudaUnavailable(RuntimeError):  # noqa: N818
-    """CUDA was asked for where there is none; the message says why."""
+    """Raised when CUDA is needed but not available; the message says why."""
 
 
 class CudaError(RuntimeError):
-    """A CUDA call or launch failed; the message says which."""
+    """Raised when a CUDA call or a kernel launch fails; the message says which."""

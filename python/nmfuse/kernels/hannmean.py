@@ -33,27 +33,29 @@ def hannmean(
     Parameters
     ----------
     x : array, shape (..., H, W) or (..., D, H, W)
-        float32, float64, uint8 or uint16; NumPy, torch or CuPy. Integers are computed in float32, rounded to nearest
-        even. Row and leading strides are read in place, other layouts from a contiguous copy.
+        The image or volume, in float32, float64, uint8 or uint16, as a NumPy, torch or CuPy array. Integers are
+        computed in float32 and rounded to the nearest integer (ties to even) . Arrays whose last axis is contiguous are
+        read in place, others from a contiguous copy.
     size : int
-        Window length in pixels, odd, 3 to 63.
+        The length of the window in pixels: odd, from 3 to 63.
     mask : bool array, shape of `x`, optional
-        True where a pixel is reliable. Unreliable pixels are not used and are replaced by their neighbours' mean.
+        True where a pixel is reliable. Unreliable pixels are not used, and are replaced by the mean of their
+        neighbours.
     spatial : {2, 3}
-        How many of the last axes are filtered together: 2 smooths each image, 3 each volume.
+        The number of last axes that are filtered together: 2 smooths each image, 3 smooths each volume.
     background : {None, "auto"}, float or bool array, optional
-        Pixels that are not used and keep their value: those at most this value, those of a bool array, or those that
-        `detect_background` finds ("auto").
+        The pixels that are not used and keep their value: those that are at most this value, those where this bool
+        array is True, or those that `detect_background` finds ("auto").
     outliers : float, optional
-        k: a pixel with ``|x - median| > k * 1.4826 * MAD`` in its window (a square, or a cube) is unreliable; 3 is
-        usual.
+        The factor k: a pixel with ``|x - median| > k * 1.4826 * MAD`` in its window (a square, or a cube in a volume)
+        is unreliable, where MAD is the median absolute deviation. The usual value is 3.
     out : array, shape and dtype of `x`, optional
-        Where to write; it may not overlap `x`.
+        The array to write the result into; it may not overlap `x`.
 
     Returns
     -------
     array, shape of `x`
-        Of the same library, dtype and device as `x`.
+        An array of the same library, dtype and device as ` x`.
 
     Raises
     ------
@@ -110,23 +112,23 @@ def hannmean_adjoint(
     Parameters
     ----------
     grad : array, shape (..., H, W) or (..., D, H, W)
-        float32 or float64.
+        The array to which the adjoint is applied, in float32 or float64.
     size, spatial : int
-        As for `hannmean`.
+        The same as for `hannmean`.
     mask, background : bool array, shape of `grad`, optional
-        As for `hannmean`.
+        The same as for `hannmean`.
     out : array, shape and dtype of `grad`, optional
-        Where to write; it may not overlap `grad`.
+        The array to write the result into; it may not overlap `grad`.
 
     Returns
     -------
     array, shape of `grad`
-        Of the same library, dtype and device as `grad`.
+        An array of the same library, dtype and device as ` grad`.
 
     Raises
     ------
     TypeError, ValueError
-        As `hannmean`.
+        For the same reasons as `hannmean`.
 
     Examples
     --------

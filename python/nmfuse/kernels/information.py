@@ -8,25 +8,26 @@ from nmfuse.kernels._traced import operators
 
 
 def window_information(x: Array, y: Array, *, out: Array | None = None) -> Array:
-    """Return how much the 3 x 3 windows of two images tell of each other, ``2 I / (H_x + H_y)``.
+    """Return how much information the 3 x 3 windows of two images have in common, ``2 I / (H_x + H_y)``.
 
-    A window is read column by column as a distribution of nine values: its pixels less their minimum, divided by their
-    sum. The joint distribution is the mixture of the independent one and the Frechet bound that has the correlation of
-    the windows. Equal windows tell all of each other, a flat window and another nothing; nor do two whose entropies sum
-    to less than 1e-4 nats: one bright pixel each, and a millionth of it in the others. A window with NaN gives NaN.
+    Each window is read column by column, as a distribution of nine values: its pixels minus their minimum, divided by
+    their sum. The joint distribution is the mixture of the independent one and the Frechet bound that has the
+    correlation of the windows. The result is 1 for equal windows, and 0 if one of two different windows is flat. It is
+    also 0 if the entropies of both sum to less than 1e-4 nats, that is, if each has one bright pixel and at most a
+    millionth of it in the others. A window with NaN gives NaN.
 
     Parameters
     ----------
     x, y : array, shape (..., H, W)
-        float32 or float64; NumPy, torch or CuPy; H and W at least 3. Computed in single precision once a window's
-        minimum is taken away.
+        The two images, in float32 or float64, as NumPy, torch or CuPy arrays with H and W of at least 3. Once the
+        minimum of a window is subtracted, single precision is used.
     out : float32 array, shape (..., H - 2, W - 2), optional
-        Where to write; it may overlap neither image.
+        The array to write the result into; it may overlap neither image.
 
     Returns
     -------
     float32 array, shape (..., H - 2, W - 2)
-        Of the same library and device as `x`.
+        An array of the same library and device as `x`.
 
     Raises
     ------

@@ -41,71 +41,74 @@ def nmf(
 ) -> tuple[Array, Array, NmfInfo]:
     """Factorize ``V ~ W @ H`` with all entries non-negative, H first and then W in each iteration.
 
-    Minimises ``d_beta(V | W H) + l1_W sum(W) + l2_W/2 sum(W^2) + l1_H sum(H) + l2_H/2 sum(H^2)``, where with `weights`
-    each entry of the divergence is multiplied by its weight. With ``beta=2`` (half the squared error) and no weights V
-    is read from memory once an iteration. The result has the same bits for any thread count.
+    Minimises ``d_beta(V | W H) + l1_W sum(W) + l2_W/2 sum(W^2) + l1_H sum(H) + l2_H/2 sum(H^2)``, where `weights`, if
+    given, multiply each entry of the divergence. With ``beta=2`` (half the squared error) and without weights, V is
+    read from memory once an iteration. The result is the same to the last bit for any number of threads.
 
-    On a CUDA device everything is queued on the caller's stream. Values are checked once, before the first iteration,
-    which waits for the stream; with ``tol=0`` nothing else waits until `info` is read. While a CUDA graph is recorded,
-    values are not checked; pass ``init=(W, H)`` and ``tol=0``, and read `info` after a replay. A V of few columns is
-    slow there (work is shared out by columns): pass its transpose.
+    On a CUDA device everything is queued on the caller's stream. The values of V are checked once, before the first
+    iteration, which waits for the stream; with ``tol=0`` nothing else waits until `info` is read. While a CUDA graph is
+    recorded, values are not checked; pass ``init=(W, H)`` and ``tol=0``, and read `info` after a replay. A V with few
+    columns is slow on CUDA, since the work is divided by columns; pass its transpose instead.
 
     Parameters
     ----------
     V : array, shape (..., m, n)
-        float32 or float64, finite and non-negative (positive for ``beta <= 0``); NumPy, torch or CuPy. On the CPU also
-        uint8 or uint16, read as they are: the factors are float32, the same as those of V as float32. Leading axes are
-        independent problems. Also a sparse matrix on the CPU (SciPy CSR or CSC, torch sparse_csr or sparse_csc), for
-        ``beta`` 2 or 1: only its entries are read, and of a CSR one W comes first. Dense floats whose largest is below
-        2^-14 or above 2^40 are scaled by a power of two inside.
+        The matrix, in float32 or float64, finite and non-negative (positive for ``beta <= 0``), as a NumPy, torch or
+        CuPy array. Leading axes are independent problems. On the CPU it may also be uint8 or uint16, which are read
+        without conversion: the factors are float32, and the same as those of V converted to float32. On the CPU it may
+        also be a sparse matrix (SciPy CSR or CSC, torch sparse_csr or sparse_csc), for ``beta`` 2 or 1: only its stored
+        entries are read, and for CSR each iteration updates W first. Dense floats whose largest value is below 2^-14 or
+        above 2^40 are scaled by a power of two internally.
     rank : int
-        r, from 1 to min(m, n). May be left out with `fixed_W`.
+        The number r of components, from 1 to min(m, n). It may be omitted if `fixed_W` is given.
     solver : {"mu", "hals"}
-        Multiplicative updates, for every divergence; or hierarchical alternating least squares (coordinate descent,
-        component by component), for ``beta=2``, which needs fewer iterations.
+        "mu" for multiplicative updates, which work for every divergence; "hals" for hierarchical alternating least
+        squares (coordinate descent, component by component), for ``beta=2``, which needs fewer iterations.
     beta : float
-        The divergence: 2 Frobenius, 1 Kullback-Leibler, 0 Itakura-Saito, or any other number.
+        The divergence: 2 for Frobenius, 1 for Kullback-Leibler, 0 for Itakura-Saito, or any other number.
     weights : array, shape (..., m, n), optional
-        How much each entry of V counts, in [0, 1]: bool (whether it is known) or of V's floating dtype. Where it is 0,
-        V may be anything, NaN too: ``weights=~numpy.isnan(V)``. For ``solver="mu"``.
+        How much each entry of V counts, in [0, 1], either bool (whether the entry is known) or in the floating dtype of
+        V. Where it is 0, V may have any value, including NaN, as in ``weights=~numpy.isnan(V)``. Weights need
+        ``solver="mu"`` and ``inner_iter=1``.
     init : {"random", "nndsvda"} or (W, H)
-        "random" draws ``|N(0, 1)| * sqrt(mean(V) / r)``, alike (to rounding) for every library and device; "nndsvda" is
-        the non-negative double SVD with zeros filled by the mean (a zero could not leave zero); or the factors to start
-        from, which are copied.
+        The factors to start from, which are copied, or how to compute them. "random" draws ``|N(0, 1)| * sqrt(mean(V) /
+        r)``, the same (up to rounding) for every library and device; "nndsvda" is the non-negative double SVD with
+        zeros replaced by the mean, since an entry that is zero would stay zero.
     seed : int
-        Of the random draw.
+        The seed of the random draw.
     max_iter : int
-        Iterations at most.
+        The greatest number of iterations.
     tol : float
-        Stop when the objective has fallen by less than `tol` of its starting value since the last check; 0 never.
+        The iterations stop if the objective has fallen by less than `tol` times its starting value since the last
+        check; with 0 they never stop early.
     check_every : int
-        Iterations between checks of the objective.
+        The number of iterations between two checks of the objective.
     l1_W, l1_H, l2_W, l2_H : float
-        Weights of the penalties, non-negative.
+        The non-negative weights of the penalties.
     fixed_W : array, shape (..., m, r), optional
-        Solve for H only, with this W.
+        A given W, which is held fixed; only H is computed.
     inner_iter : int
-        Updates of each factor for each pass over V (accelerated updates), of which two to ten pay; ``beta=2`` without
-        weights only.
+        The number of updates of each factor in each pass over V (accelerated updates). Two to ten are worthwhile. More
+        than 1 needs ``beta=2`` and no weights.
     out : (W, H), optional
-        Arrays to write the factors into.
+        The arrays to write the factors into.
 
     Returns
     -------
     W : array, shape (..., m, r)
-        Unit columns, ``||w_k||_2 = 1`` (the given one where `fixed_W` is given).
+        The parts, with columns of unit length, ``||w_k||_2 = 1``; or `fixed_W` unchanged, if it is given.
     H : array, shape (..., r, n)
-        Sorted by falling ``||h_k||_2`` (in the order of `fixed_W` where that is given).
+        The amounts, in the order of decreasing ``||h_k||_2``, or in the order of `fixed_W`, if it is given.
     info : NmfInfo
-        Objective history, iterations, convergence.
+        The history of the objective, the number of iterations, and whether they converged.
 
     Raises
     ------
     TypeError
         For a dtype or kind of array that is not supported.
     ValueError
-        For negative, NaN or infinite entries, a rank above min(m, n), shapes that do not match, or what a solver or a
-        device does not do.
+        For negative, NaN or infinite entries, a rank above min(m, n), shapes that do not match, or an option that a
+        solver or a device does not support.
 
     References
     ----------
@@ -163,7 +166,10 @@ def nmf(
     shares = None
     if weights is not None:
         if solver == "hals" or inner_iter > 1:
-            raise ValueError("weights: they need solver='mu' and inner_iter=1")
+            raise ValueError(
+                f"weights: got solver={solver!r} with inner_iter={inner_iter}, which cannot use weights; pass "
+                "solver='mu' and inner_iter=1"
+            )
         shares = _take_weights(weights, values)
     penalties = {"l1_W": l1_W, "l1_H": l1_H, "l2_W": l2_W, "l2_H": l2_H}
     for name, value in penalties.items():

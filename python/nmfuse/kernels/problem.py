@@ -17,14 +17,14 @@ _UNINTERRUPTED_FLOPS = 5e9  # at most this much work in one native call, so that
 
 
 class NmfInfo:
-    """How a factorization went; what a CUDA device knows of it is read when it is asked for.
+    """The course of a factorization; on a CUDA device its values are read when they are first asked for.
 
     Attributes
     ----------
     objective : float64 array, shape (checks, ...)
         The objective at the start and at every check; the last row is that of the returned factors.
     iterations : int array, shape (checks,)
-        After how many iterations each check was made.
+        The number of iterations after which each check was made.
     n_iter : int array, shape (...)
         Iterations done, for each problem of the batch.
     converged : bool array, shape (...)

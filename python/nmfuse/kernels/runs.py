@@ -20,11 +20,13 @@ class NmfRuns:
     Attributes
     ----------
     rank : int
+        The rank of the factorizations.
     seeds : tuple of int
+        The seed of each random start.
     W, H : list of array, shapes (m, r) and (r, n)
         The factors of each run.
     objective : float64 array, shape (runs,)
-        What each run reached.
+        The objective that each run reached.
     """
 
     rank: int
@@ -35,16 +37,16 @@ class NmfRuns:
 
     @property
     def best(self) -> int:
-        """Which run reached the least objective."""
+        """The number of the run that reached the least objective."""
         return int(self.objective.argmin())
 
     def consensus(self) -> np.ndarray:
-        """Return in what share of the runs two columns of V have the same strongest component.
+        """Return the share of the runs in which two columns of V have the same strongest component.
 
         Returns
         -------
         consensus : float64 array, shape (n, n)
-            Symmetric, in [0, 1], ones on the diagonal.
+            The shares, a symmetric matrix with values in [0, 1] and ones on its diagonal.
         """
         labels = [take(H, "H").to_host().argmax(0) for H in self.H]
         same = np.zeros((len(labels[0]), len(labels[0])), np.int32)
@@ -54,9 +56,9 @@ class NmfRuns:
         return shares
 
     def stability(self) -> float:
-        """Return the cophenetic correlation of the consensus: 1 where all runs group the columns alike.
+        """Return the cophenetic correlation of the consensus, which is 1 if all runs group the columns in the same way.
 
-        Of several ranks, prefer the largest before the stability begins to fall (Brunet et al. 2004).
+        To choose among several ranks, take the largest one before the stability begins to fall (Brunet et al. 2004).
 
         Returns
         -------
@@ -81,27 +83,26 @@ def nmf_runs(
     inner_iter: int = 3,
     **options: Any,
 ) -> list[NmfRuns]:
-    """Factorize V once for each rank and seed, and keep what is needed to see how stable the components are.
+    """Factorize V once for each rank and seed, to see how stable the components are.
 
     Parameters
     ----------
     V : array or sparse matrix, shape (m, n)
-        As `nmf` takes it.
-    ranks : int or sequence of int
-    seeds : iterable of int
-        Of the random starts.
+        The matrix, as `nmf` takes it.
+    ranks : int or sequence of int seeds : iterable of int
+        The seed of each random start.
     solver, inner_iter, **options
-        As `nmf` takes them; for a ``beta`` other than 2 pass ``solver="mu", inner_iter=1``.
+        Options of `nmf`. For a ``beta`` other than 2, and for ``weights``, pass ``solver="mu", inner_iter=1``.
 
     Returns
     -------
     runs : list of NmfRuns
-        One for each rank.
+        The factorizations of each rank.
 
     Raises
     ------
     TypeError, ValueError
-        What `nmf` raises; ValueError where there is no seed, or for V of more than two axes.
+        For what `nmf` refuses; ValueError also if there is no seed, or if V has more than two axes.
 
     References
     ----------

@@ -16,35 +16,37 @@ _SWEEPS_H, _SWEEPS_W = 30, 5  # of coordinate descent, for each chunk
 def nmf_stream(
     V: Any | Iterable[Any], rank: int, *, columns: int = 4096, forget: float = 1.0, seed: int = 0
 ) -> np.ndarray:
-    """Learn W of ``V ~ W @ H`` from chunks of columns, each of which is read once and not kept.
+    """Compute W of ``V ~ W @ H`` from chunks of columns, each of which is read once and not kept.
 
-    Minimises the squared error. For each chunk H is solved for, what W needs of it is added to two small matrices, and
-    W is improved by coordinate descent. Then ``nmf(chunk, fixed_W=W)`` gives H of any chunk.
+    Minimises the squared error. For each chunk its H is computed, the statistics that W depends on are added to two
+    small matrices, and W is improved by coordinate descent. Afterwards, ``nmf(chunk, fixed_W=W)`` gives the H of any
+    chunk.
 
     Parameters
     ----------
     V : array of shape (m, n), or iterable of arrays of shape (m, any)
-        float32 or float64, non-negative. An array may be anything that is sliced like one: `numpy.memmap`, zarr, h5py.
-        Of samples that are rows, pass ``(x.T for x in chunks)``. Several passes are several turns of the iterable.
+        The matrix or its chunks, non-negative and in float32 or float64. An array may be any object that is sliced like
+        one, such as `numpy.memmap` or those of zarr and h5py. If samples are rows, pass ``(x.T for x in chunks)``. For
+        several passes, pass an iterable that yields the chunks several times.
     rank : int
-        r, at most m and the columns of the first chunk.
+        The number r of components, at most m and at most the number of columns of the first chunk.
     columns : int
-        How many columns of an array are read at once.
+        The number of columns of an array that are read at once.
     forget : float
-        In (0, 1]: what the chunks before still count with each new one; below 1 for data that drifts, and where few
-        chunks are read several times.
+        A factor in (0, 1] by which the weight of all earlier chunks is multiplied with each new one. Choose it below 1
+        for data that drift, and if a few chunks are read several times.
     seed : int
-        Of the random start, on the first chunk.
+        The seed of the random start, which uses the first chunk.
 
     Returns
     -------
     W : array, shape (m, r)
-        Unit columns.
+        The parts, with columns of unit length.
 
     Raises
     ------
     ValueError
-        Where there is no chunk, for chunks of unlike heights, and for what `nmf` refuses.
+        If there is no chunk, for chunks with different numbers of rows, and for what `nmf` refuses.
 
     References
     ----------

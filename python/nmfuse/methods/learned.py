@@ -24,28 +24,28 @@ _FILTERED = 64  # pixels around a part, of which filters of up to 63 pixels make
 
 @dataclass(frozen=True)
 class Learned(Finished):
-    """Fuses by the fusion network. A volume's slices are looked at one by one, and what they tell is pooled.
+    """The learned method. Of a volume, slices are fused by the network, which combines what it finds over all slices.
 
     Parameters
     ----------
     hannmean_size, sharpen, smooth
         See `nmfuse.methods.finish.Finished`.
     weights : str or path
-        "default", trained on free material alone; "all", trained also on medical and infrared pairs that carry no
-        licence; or a file that ``nmfuse train fusion`` wrote.
+        The weights of the network: "default", trained on free material only; "all", also trained on medical and
+        infrared pairs without a licence; or a file that ``nmfuse train fusion`` wrote.
     denoise : {"off", "all"}
-        Whether the sources pass the Hannmean filter before.
+        "all" applies the Hannmean filter to the sources first.
     rounding : {"informed", "nearest"}
-        Of 8-bit images. "informed" first brings the fused luminance to that of its two nearest grey levels which keeps
-        more of what the sources tell (`nmfuse.images.rounding.round_informed`); "nearest" only rounds each channel of
-        the result, as all other methods do.
+        How 8-bit results are rounded. "informed" first chooses, of the two grey levels that are nearest to the fused
+        luminance, the one that preserves more information about the sources (`nmfuse.images.rounding.round_informed`);
+        "nearest" only rounds each channel of the result, as all other methods do.
 
     Notes
     -----
-    The steps of `nmfuse.Fuser.explain`, each with the sources' axis in front: ``denoised`` (with ``denoise="all"``),
-    ``parts`` (how strongly each source shows each part that NMF found, at half resolution), ``context`` (how much of
-    the parts belongs to it rather than to the others), ``gates`` (of each level of the pyramid, the finest first); and
-    ``collapsed``.
+    The steps of `nmfuse.Fuser.explain`, whose first axis is that of the sources, are ``denoised`` (with
+    ``denoise="all"``), ``parts`` (how strongly each source shows each part that the NMF found, at half resolution),
+    ``context`` (how much of the parts belongs to a source rather than to the others) and ``gates`` (for each level of
+    the pyramid, the finest first). A further step, for all sources together, is ``collapsed``.
     """
 
     weights: str | Path = "default"
@@ -73,7 +73,9 @@ class Learned(Finished):
             images = [x.reshape(-1, 1, *x.shape[-2:]) for x in sources]  # slices of a volume count as images
             fused, context = net.explain(images, trace.clock, record=record, volume=spatial == 3, scratch=scratch)
             y = fused.reshape(sources[0].shape)
-        if record is not None:
+        if record is None:
+            del context, fused
+        else:
             leading = 1 if spatial == 2 else 2  # axes of sources (and slices) before the channels
 
             def shaped(x: Tensor) -> Tensor:

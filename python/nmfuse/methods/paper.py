@@ -38,32 +38,35 @@ class Paper(Finished):
         Where the Hannmean-filtered images are used: only to decide the weights (the fused image keeps the sources'
         sharpness), nowhere, or for the fused image too (the paper).
     background : bool
-        Whether the Hannmean filter leaves out, and leaves alone, the dark surround of the object (the paper).
+        Whether the Hannmean filter neither uses nor changes the dark background around the object, as in the paper.
     outliers : float, optional
-        Deviations (3 is usual) from the window's median above which the Hannmean filter replaces a pixel (the paper).
+        The number of deviations (usually 3) from the median of its window above which the Hannmean filter replaces a
+        pixel, as in the paper.
     weighting : {"cnn+nmf", "cnn", "nmf", "half"}
-        W: the mean of W_cnn and W_nmf, one of them, or 1 / S everywhere.
+        The weights W: the mean of W_cnn and W_nmf, one of them, or 1 / S everywhere.
     vote : {"hard", "soft"}
-        Whether block scores are first cut to one vote (the paper) or averaged as they are.
+        Whether the scores of blocks are first reduced to one vote, as in the paper, or averaged as they are.
     rank, rank2 : int
-        r1 and r2, the ranks of the two NMF stages, at most what the features allow; ``rank2=0`` leaves the second out.
+        The ranks r1 and r2 of the two stages of NMF, at most what the features allow; ``rank2=0`` leaves the second
+        stage out.
     keep : int
-        K, how many modality-specific components of stage 1 are kept.
+        The number K of components of stage 1, specific to a modality, that are kept.
     beta : float
-        Divergence of the factorizations.
+        The divergence of the factorizations.
     nmf_iter : int
-        Iterations of each factorization at most.
+        The greatest number of iterations of each factorization.
     pyramid : {"laplacian", "contrast"}
-        Contrast is the paper's (a ratio of low-pass images); Laplacian keeps more of the sources by every measure.
+        The kind of pyramid. The contrast pyramid (ratios of low-pass images) is that of the paper; the Laplacian
+        pyramid preserves more of the sources by every measure.
     levels : int, optional
-        N, levels of the pyramid with its top; by default, and at most, floor(log2(min(H, W)))).
+        The number N of levels of the pyramid, including its top; by default, and at most, floor(log2(min(H, W))).
     t_top, t_other : float
-        Match thresholds t of the top level and of the others: above it coefficients are weighted, below it the one of
-        largest energy is taken.
+        The thresholds t of the match for the top level and for the others: above them coefficients are weighted, below
+        them the one with the largest energy is taken.
     epsilon : float
-        e of the contrast pyramid, on the scale [0, 1].
+        The e of the contrast pyramid, on the scale [0, 1].
     seed : int
-        Of the factorizations' start.
+        The seed of the random start of the factorizations.
 
     Notes
     -----

@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Row:
-    """A method of fusion, as it is known before its module is loaded.
+    """The description of a method of fusion, which is known before its module is loaded.
 
     Attributes
     ----------
     name : str
-        Key in `METHODS`: what it is asked for by.
+        The name of the method, its key in `METHODS`.
     title : str
-        In words.
+        What the method does, in words.
     source : str
-        Author, year, place.
+        Author, place and year of its publication.
     where : str
-        "module:class" within `nmfuse.methods`.
+        The module and the class within `nmfuse.methods`, as "module:class".
     options : mapping
-        Of its class, where they differ from the class's own defaults.
+        Options of its class that differ from the defaults of the class.
     needs : tuple of str
-        Packages beyond nmfuse's own, by import name; ``pip install nmfuse[compare]`` brings them.
+        The import names of packages that it needs in addition; ``pip install nmfuse[compare]`` installs them.
 
     Examples
     --------
@@ -48,11 +48,11 @@ class Row:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Packages that it needs and that are not there."""
+        """The packages that it needs and that are not installed."""
         return tuple(package for package in self.needs if find_spec(package) is None)
 
     def load(self) -> type[Method]:
-        """Return its class, a dataclass of its options; this imports its module."""
+        """Import its module, and return its class, a dataclass of its options."""
         module, name = self.where.split(":")
         method: type[Method] = getattr(import_module(f"nmfuse.methods.{module}"), name)
         return method
@@ -105,14 +105,14 @@ METHODS: MappingProxyType[str, Row] = MappingProxyType(
 
 
 def make(name: str, **options: Any) -> Method:
-    """Return a method with these options, in place of those that its row or its class has.
+    """Return a method with the given options, which replace those of its row and the defaults of its class.
 
     Raises
     ------
     ValueError
         For an unknown method, or an option that it does not have; the message names the methods that have it.
     ModuleNotFoundError
-        If the method needs a package that is not there.
+        If the method needs a package that is not installed.
     TypeError, ValueError
         For an option out of its range.
 

@@ -16,26 +16,26 @@ from nmfuse.metrics._input import Images, take_images
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric: what it is called, what its values mean, and how it is computed.
+    """A metric: its name, the meaning of its values, and the function that computes it.
 
     Attributes
     ----------
     name : str
-        Key in `METRICS` and in what `evaluate` returns.
+        The name, which is its key in `METRICS` and in the result of `evaluate`.
     title : str
-        In words.
+        What the metric measures, in words.
     range : str
-        Range of its values; "n" is the number of sources.
+        The range of its values, where "n" is the number of sources.
     higher_is_better : bool or None
-        None where neither is: the metric describes.
+        Whether a higher value is better; None if neither is better, for metrics that only describe.
     source : str
-        Author, year, place.
+        Author, place and year of its publication.
     function : callable
-        Takes checked `Images`, returns (N,) float64.
+        The function, which takes checked `Images` and returns float64 values of shape (N,).
     least_side : int
-        Height and width that it needs, in pixels.
+        The least height and width that it needs, in pixels.
     pairs_only : bool
-        True where it is defined for exactly two sources.
+        True if it is only defined for two sources.
 
     Examples
     --------
@@ -54,7 +54,7 @@ class Metric:
     pairs_only: bool = False
 
     def defined(self, sources: int, side: int) -> bool:
-        """Return whether it is defined for so many sources, and images whose shorter side has so many pixels."""
+        """Return whether it is defined for this number of sources, and for images with this shorter side in pixels."""
         return side >= self.least_side and (sources == 2 or not self.pairs_only)
 
 
@@ -240,28 +240,28 @@ def evaluate(
     data_range: float | tuple[float, float] | None = None,
     metrics: Iterable[str] | None = None,
 ) -> dict[str, Any]:
-    """Measure a fused image against the images that it was made of.
+    """Measure a fused image by comparing it with the images that it was made of.
 
-    Computed in float64 (FMI: windows in float32), on the scale 0..255, on the device where the images are. A ratio
-    whose denominator is 0 (two flat images, say) counts as 0: there is nothing to measure.
+    The computation is in float64 (the windows of FMI in float32), on the scale 0..255, on the device of the images. A
+    ratio whose denominator is 0, for example that of two flat images, counts as 0, since there is nothing to measure.
 
     Parameters
     ----------
     fused : (H, W) or (..., H, W) NumPy array or torch tensor, or an `Image` of one
-        uint8, uint16, int16, int32 or floating point; one channel. Leading axes are a batch. What an `Image` says is
-        not valid counts as black.
+        The fused image, with one channel, in uint8, uint16, int16, int32 or floating point. Leading axes are a batch.
+        Pixels of an `Image` that are not valid count as black.
     sources : sequence of arrays like `fused`
-        Two or more, registered, of the same shape, kind and device, and of the same dtype where no window is given.
+        Two or more registered images of the same shape, kind and device, and of the same dtype if no window is given.
     window : None, (low, high), "minmax", "auto" or the name of a preset, or a list of these, optional
-        Which values are black and white: one for all images, or one for the fused image, then one for each source.
-        Every image, each of a batch too, is clipped to its own window. None: 0..255 of uint8, 0..65535 of uint16.
-        See `nmfuse.images.window`.
+        The values that are black and white: one window for all images, or a list with one for the fused image and then
+        one for each source. Each image, also each one of a batch, is clipped to its window. None means 0..255 for uint8
+        and 0..65535 for uint16. See `nmfuse.images.window`.
     data_range : (low, high) or float, optional
-        The values that are black and white in all images; values outside are refused. A number is the value of white,
-        black is 0, and values outside are taken as they are. If neither this nor a window is given, 0..255 of uint8
-        and 0..65535 of uint16; other dtypes need one of both.
+        The values that are black and white in all images; values outside are refused. A single number is the value of
+        white, with 0 as black, and values outside are used as they are. If neither this nor a window is given, the
+        range is 0..255 for uint8 and 0..65535 for uint16; other dtypes need one of both.
     metrics : iterable of str, optional
-        Names in `METRICS`; all that are defined for this number of sources if not given.
+        The names of metrics in `METRICS`; by default all that are defined for this number of sources.
 
     Returns
     -------
@@ -275,9 +275,9 @@ def evaluate(
         If an image is neither a NumPy array nor a tensor, kinds are mixed, or a dtype, window or range is not of a
         supported kind.
     ValueError
-        If shapes or devices differ, an image is empty, RGB or not finite, the range of floating-point values is not
-        given or not kept to, both a window and a range are given, a name is unknown, or a metric is not defined for
-        this size or number of sources.
+        If shapes or devices differ; if an image is empty, RGB or not finite; if the range of floating-point values is
+        not given or exceeded; if both a window and a range are given; if a name is unknown; or if a metric is not
+        defined for this size or number of sources.
     CudaUnavailable
         For FMI of tensors on a CUDA device, where nmfuse was built without CUDA.
 

@@ -23,30 +23,31 @@ def measure(
     window: Any = None,
     data_range: float | tuple[float, float] | None = None,
 ) -> dict[str, float]:
-    """Return the metrics of a fused image by luminance (BT.601).
+    """Return the metrics of a fused image, computed from luminances (BT.601).
 
     Parameters
     ----------
     fused : Image or array, shape (H, W) or (H, W, 3), or a volume (D, H, W)
-        As read or written. What an `Image` says is not valid counts as black. Of a volume each metric is the mean over
-        its slices (axial where they are read from files) in which any source shows something: metrics are defined in
-        two axes. A window such as "auto" is taken of the whole volume.
+        The fused image, as it is read or written. Pixels of an `Image` that are not valid count as black. Since metrics
+        are defined for two axes, the value for a volume is the mean over those of its slices (axial ones, if it is read
+        from a file) in which any source shows something. A window such as "auto" is computed from the whole volume.
     sources : sequence of images like `fused`
-        Two or more; their dtypes may differ.
+        Two or more sources; their dtypes may differ.
     metrics : sequence of str, optional
-        Names in `METRICS`; by default all.
+        The names of metrics in `METRICS`; by default all.
     window, data_range : optional
-        See `evaluate`. By default the range of uint8 and uint16, and 0 to 1 of floats.
+        See `evaluate`. The default is the range of the dtype for uint8 and uint16, and 0 to 1 for floats.
 
     Returns
     -------
     dict of str to float
-        NaN for metrics that ask for larger images, or for exactly two sources where there are more.
+        The value of each metric. It is NaN if the metric needs larger images, or exactly two sources and there are
+        more.
 
     Raises
     ------
     TypeError, ValueError
-        See `evaluate`; by default also for floats that are not within 0 to 1. For volumes that lie in unlike places.
+        See `evaluate`; by default also for floats that are not within 0 to 1, and for volumes on different grids.
 
     Examples
     --------
@@ -103,7 +104,7 @@ def _tensor(array: Any) -> Any:
 
 
 def white_of(sources: Sequence[Image | np.ndarray]) -> float | None:
-    """Return the value of white of sources as read: 1 for floats, None for integers, whose dtype says it.
+    """Return the value that means white in sources as read: 1 for floats, None for integers, whose dtype defines it.
 
     Raises
     ------

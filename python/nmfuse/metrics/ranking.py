@@ -18,7 +18,7 @@ SECOND_JURY = (
 
 
 def ranks(values: np.ndarray, metrics: Sequence[str]) -> np.ndarray:
-    """Rank each column of (methods, metrics), 1 the best; equals share the better rank, what is not defined is last.
+    """Rank each column of (methods, metrics), 1 the best; equal values share the better rank, undefined are last.
 
     Examples
     --------
@@ -35,14 +35,14 @@ def ranks(values: np.ndarray, metrics: Sequence[str]) -> np.ndarray:
 def mean_ranks(
     table: Mapping[tuple[str, str], Mapping[str, float]], metrics: Sequence[str] = RANKING
 ) -> dict[str, float]:
-    """Return each method's rank averaged over metrics, then over pairs.
+    """Return the rank of each method, averaged over the metrics and then over the pairs.
 
     Parameters
     ----------
     table : mapping
-        (pair, method) -> the values of the metrics. A pair counts only where all methods have it.
+        The values of the metrics for each (pair, method). Only pairs for which all methods have values count.
     metrics : sequence of str
-        Those ranked by.
+        The metrics by which the methods are ranked.
 
     Examples
     --------
@@ -65,7 +65,7 @@ def mean_ranks(
 def mean_and_deviation(
     table: Mapping[tuple[str, str], Mapping[str, float]], method: str, metric: str
 ) -> tuple[float, float]:
-    """Return the mean of a method's metric over all pairs, and the standard deviation (of the sample; 0 for one).
+    """Return the mean of a metric of a method over all pairs, and the sample standard deviation (0 for one pair).
 
     Examples
     --------

@@ -37,20 +37,21 @@ class _HasFuse(Protocol):
 
 @dataclass(frozen=True)
 class Signal:
-    """A signal that was put into one source, and what the fused image shows of it.
+    """A signal that was put into one source, and how much of it the fused image shows.
 
     Attributes
     ----------
     source, row, column : int
-        Where it was put.
+        The source and the position where the signal was put.
     sigma : float
-        Its standard deviation in pixels; of a contradiction the radius of its disc.
+        The standard deviation of the signal in pixels; for a contradiction the radius of its disc.
     contrast : float
-        In grey levels of 255, negative where it is darker than what lies around it.
+        The contrast in grey levels of 255; negative if the signal is darker than its surroundings.
     transfer : float
-        1 where the fused image shows it as the source does, 0 where it is lost, below 0 where it is inverted.
+        How much of the signal is shown: 1 if the fused image shows it as the source does, 0 if it is lost, and below 0
+        if it is inverted.
     visibility : float
-        d' of a non-prewhitening matched filter in the fused image over that in the source.
+        The detectability d' of a non-prewhitening matched filter in the fused image, divided by that in the source.
     """
 
     source: int
@@ -64,11 +65,12 @@ class Signal:
 
 @dataclass(frozen=True)
 class Transfer:
-    """What became of several signals; read all figures together, since an average of the sources loses nothing.
+    """How much a fused image shows of several signals; read all figures together, since a plain average loses nothing.
 
     Attributes
     ----------
     signals : tuple of Signal
+        All signals that were measured.
 
     Examples
     --------
@@ -82,36 +84,36 @@ class Transfer:
 
     @property
     def mean(self) -> float:
-        """Mean transfer."""
+        """The mean transfer."""
         return float(np.mean(self._transfers))
 
     @property
     def p5(self) -> float:
-        """The 5th percentile of transfer."""
+        """The 5th percentile of the transfer."""
         return float(np.percentile(self._transfers, 5))
 
     @property
     def lost(self) -> float:
-        """Share of the signals of which less than a quarter is left."""
+        """The share of the signals of which less than a quarter is left."""
         return float(np.mean(self._transfers < LOST))
 
     @property
     def wrong(self) -> float:
-        """Share of the signals that are shown with the wrong sign (transfer below -0.1)."""
+        """The share of the signals that are shown with the wrong sign (transfer below -0.1)."""
         return float(np.mean(self._transfers < WRONG))
 
     @property
     def visibility(self) -> float:
-        """Median visibility."""
+        """The median visibility."""
         return float(np.median([one.visibility for one in self.signals]))
 
     @property
     def faint(self) -> float:
-        """Share of the signals that are half as visible as in their source, or less."""
+        """The share of the signals that are at most half as visible as in their source."""
         return float(np.mean([one.visibility < 0.5 for one in self.signals]))
 
     def of(self, source: int) -> Transfer:
-        """Return the signals of one source alone."""
+        """Return the signals of one source only."""
         return Transfer(tuple(one for one in self.signals if one.source == source))
 
     def summary(self) -> dict[str, float]:
@@ -134,30 +136,32 @@ def transfer(
 ) -> Transfer:
     """Put small signals into one source at a time, and measure what a method of fusion shows of them.
 
-    A Gaussian is added to one source, where all of them have content (a mean of 9 x 9 pixels above 20 of 255; where
-    that is less than 2 % of the image, where any of them has), at least 20 pixels from the border: brighter than what
-    is there where the source is dark, darker where it is bright, rounded and kept in range as the dtype asks. The
-    sources are fused with it and without it; D is the difference of both, s the signal as it was added, and
-    ``transfer = <D, s> / <s, s>``. An average of two sources has 0.5 throughout.
+    A Gaussian is added to one source, at a place where all sources have content (a mean of 9 x 9 pixels above 20 of
+    255; if that is less than 2 % of the image, where any of them has content) and at least 20 pixels from the border.
+    It is brighter than its surroundings if the source is dark there, and darker if it is bright; the sum is rounded and
+    clipped to the range of the dtype. The sources are fused with it and without it. With the difference D of both
+    results, and the signal s as it was added, ``transfer = <D, s> / <s, s>``. An average of two sources has 0.5
+    everywhere.
 
-    The matched filter's output is ``<image, s>``; its noise, the standard deviation of it over shifts of up to 8 pixels
-    in the image without the signal, half a grey level at least. Detectability d' is the signal's share of the output
-    over that noise; ``visibility`` is d' in the fused image over d' in the source.
+    The output of the matched filter is ``<image, s>``. Its noise is the standard deviation of the output over shifts of
+    up to 8 pixels in the image without the signal, and at least half a grey level. The detectability d' is the part of
+    the output that is due to the signal, divided by that noise; ``visibility`` is d' in the fused image divided by d'
+    in the source.
 
     Parameters
     ----------
     method : callable, or an object that has `fuse`
-        What fuses: takes the sources, returns the fused image; such as ``nmfuse.Fuser("laplacian")``.
+        The method, which takes the sources and returns the fused image, such as ``nmfuse.Fuser("laplacian")``.
     sources : sequence of images, shape (H, W) or (H, W, 3)
-        Two or more, registered: uint8, uint16, or floats of 0 to 1. Of colour the luminance is looked at.
+        Two or more registered images: uint8, uint16, or floats from 0 to 1. Of colour images the luminance is used.
     places : int
-        How many places for each width and source.
+        The number of places for each width and source.
     sigmas : sequence of float
-        Widths of the signals, in pixels.
+        The standard deviations of the signals, in pixels.
     contrast : float
-        In grey levels of 255.
+        The contrast of the signals, in grey levels of 255.
     seed : int
-        Of the places.
+        The seed of the random places.
 
     Returns
     -------
@@ -166,7 +170,8 @@ def transfer(
     Raises
     ------
     TypeError, ValueError
-        For a method that cannot be called, images of another kind, fewer than two, or too small for a signal.
+        For a method that cannot be called, for images of another kind, for fewer than two images, or if they are too
+        small for a signal.
 
     References
     ----------
@@ -195,16 +200,17 @@ def transfer(
 def contradiction(
     method: Fuse | _HasFuse, sources: Sequence[Image | np.ndarray], *, places: int = 8, seed: int = 0
 ) -> Transfer:
-    """Put a bright disc into one source and a fainter dark one into another, and measure which of both is shown.
+    """Put a bright disc into one source and a fainter dark one into another, and measure which of them is shown.
 
-    Discs of radius 3, +80 of 255 in the stronger source and -60 in the weaker, as a calcification is in CT beside MRI;
-    for each of two sources in the stronger's part, in places where neither is clipped if there are any. The `transfer`
-    is that of the stronger: above 0 where its sign is kept.
+    The discs have a radius of 3, with +80 of 255 grey levels in the stronger source and -60 in the weaker, like a
+    calcification in CT and MRI. For each two sources, either one is the stronger in turn; the discs are at places where
+    neither is clipped, if there are any. The `transfer` is that of the stronger disc, and is above 0 if its sign is
+    kept.
 
     Parameters
     ----------
     method, sources, places, seed
-        See `transfer`; `places` for each two sources and either part.
+        See `transfer`; `places` is the number for each two sources and each choice of the stronger.
 
     Returns
     -------
@@ -248,19 +254,19 @@ def transfer_grid(
     sigma: float = 3.0,
     contrast: float = CONTRAST,
 ) -> Transfer:
-    """Put signals into one source at a time on a grid, all of the grid at once, and measure what is shown of each.
+    """Put signals into one source at a time, all points of a grid at once, and measure how much of each is shown.
 
-    Unlike `transfer` it costs one fusion a source and says of every part of an image what would be lost there; signals
-    so far apart hardly touch each other.
+    Unlike `transfer`, this needs only one fusion for each source, and tells for every part of an image what would be
+    lost there. The signals are so far apart that they hardly influence each other.
 
     Parameters
     ----------
     method, sources, contrast
         See `transfer`.
     spacing : int
-        Pixels from one signal to the next, at least 32.
+        The distance from one signal to the next in pixels, at least 32.
     sigma : float
-        Width of the signals, in pixels.
+        The standard deviation of the signals, in pixels.
 
     Returns
     -------

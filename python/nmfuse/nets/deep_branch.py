@@ -20,7 +20,7 @@ class DeepBranch(nn.Module):
     Parameters
     ----------
     width : int
-        Channels of the maps.
+        The number of channels of the maps.
 
     References
     ----------

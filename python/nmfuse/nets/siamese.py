@@ -71,17 +71,17 @@ class Siamese(nn.Module):
         Parameters
         ----------
         x : Tensor (N, 1, H, W)
-            Grey images in [0, 1], of the weights' dtype, H and W at least 16.
+            Grey images in [0, 1], in the dtype of the weights, with H and W of at least 16.
 
         Returns
         -------
         Tensor (N, C, ceil(H/2), ceil(W/2))
-            Non-negative; C is 256 ("full") or 64 ("lite"). Stored channels-last.
+            The non-negative maps, stored channels-last; C is 256 ("full") or 64 ("lite").
 
         Raises
         ------
         ValueError
-            For another shape.
+            If the shape differs from that.
         """
         if x.ndim != 4 or x.shape[1] != 1 or min(x.shape[2:]) < PATCH:
             raise ValueError(f"x: has shape {tuple(x.shape)}; expected (N, 1, H, W) with H and W >= {PATCH}")
@@ -126,7 +126,7 @@ class Siamese(nn.Module):
         Returns
         -------
         Tensor (N, ceil(H/2) - 7, ceil(W/2) - 7)
-            In [0, 1]; 0.5 where the net finds both alike.
+            The probabilities, in [0, 1]; 0.5 where the network finds no difference.
 
         Raises
         ------
@@ -140,7 +140,7 @@ class Siamese(nn.Module):
         return torch.where(margin < 0, 1 - upper, upper)
 
     def response(self, features: Tensor) -> Tensor:
-        """Return what the head gives an image whose `features` (N, C, h, w) are known: (N, h - 7, w - 7).
+        """Return the responses (N, h - 7, w - 7) of the head to an image with these `features` (N, C, h, w).
 
         The difference of two images' responses is logit 1 minus logit 0, averaged over the orders (a, b) and, classes
         swapped, (b, a): the head is linear, so this is one kernel on each image, half the difference of what the head

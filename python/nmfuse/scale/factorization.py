@@ -36,58 +36,59 @@ def nmf(
 ) -> tuple[np.ndarray, DaskArray, NmfInfo]:
     """Factorize a dask array ``V ~ W @ H`` that is larger than the memory of this process, or of any one machine.
 
-    Multiplicative updates as of `nmfuse.nmf`, H first and then W in each iteration: from the same start they give the
-    same factors, to rounding. V stays in its chunks, which are columns, and H in chunks beside them. An iteration
-    brings W to each chunk, and back one sum of shape (m, r) and one of shape (r, r), or (r,) for ``beta=1``. Sums are
-    added in a fixed order, so the same chunks give the same bits, however many threads or workers there are.
+    It uses the multiplicative updates of `nmfuse.nmf`, H first and then W in each iteration, and gives the same factors
+    from the same start, up to rounding. V stays in its chunks of columns, and H in chunks beside them. Each iteration
+    sends W to each chunk, and one sum of shape (m, r) and one of shape (r, r), or (r,) for ``beta=1``, back. Sums are
+    added in a fixed order, so the same chunks give the same bits for any number of threads or workers.
 
-    It runs on the scheduler that dask would choose: the threads of this process, or the workers of a
-    `distributed.Client`. Where one of these dies, dask computes what it held again, and the result is the same.
+    It runs on the scheduler that dask chooses: the threads of this process, or the workers of a `distributed.Client`.
+    If a worker dies, dask computes its data again, and the result is the same.
 
     Parameters
     ----------
     V : dask array, shape (m, n)
-        float32, float64, uint8 or uint16, finite and non-negative. Each chunk has all rows of some columns:
-        ``V.rechunk({0: -1})``. What is read from files is read again in every iteration; ``V.persist()``, where it fits
-        into the memory of all workers together, is read once.
+        The matrix, in float32, float64, uint8 or uint16, finite and non-negative. Each chunk has to contain all rows of
+        some columns, as after ``V.rechunk({0: -1})``. Data from files are read again in every iteration; after
+        ``V.persist()``, if they fit into the memory of all workers together, they are read once.
     rank : int
-        r, from 1 to min(m, n).
+        The number r of components, from 1 to min(m, n).
     beta : {2, 1}
-        The divergence: 2 is half the squared error (Frobenius), 1 Kullback-Leibler.
+        The divergence: 2 for half the squared error (Frobenius), 1 for Kullback-Leibler.
     init : "random" or (W, H)
-        "random" draws ``|N(0, 1)| * sqrt(mean(V) / r)``, H chunk by chunk; or the factors to start from, shapes (m, r)
-        and (r, n), of the dtype of the results. H may be a dask array.
+        The factors to start from, of shapes (m, r) and (r, n) and in the dtype of the results, where H may be a dask
+        array; or "random", which draws ``|N(0, 1)| * sqrt(mean(V) / r)``, for H chunk by chunk.
     seed : int
-        Of the random draw.
+        The seed of the random draw.
     max_iter : int
-        Iterations at most.
+        The greatest number of iterations.
     tol : float
-        Stop when the objective has fallen by less than `tol` of its starting value since the last check; 0 never.
+        The iterations stop if the objective has fallen by less than `tol` times its starting value since the last
+        check; with 0 they never stop early.
     check_every : int
-        Iterations between checks of the objective, each of which looks at V once more.
+        The number of iterations between two checks of the objective, each of which reads V once more.
 
     Returns
     -------
     W : array, shape (m, r)
-        Unit columns, ``||w_k||_2 = 1``; float64 if V is, otherwise float32.
+        The parts, with columns of unit length, ``||w_k||_2 = 1``; float64 if V is float64, otherwise float32.
     H : dask array, shape (r, n)
-        Computed, in the chunks of V; sorted by falling ``||h_k||_2``.
+        The amounts, already computed, in the chunks of V and in the order of decreasing ``||h_k||_2``.
     info : NmfInfo
-        Objective history, iterations, convergence.
+        The history of the objective, the number of iterations, and whether they converged.
 
     Raises
     ------
     ModuleNotFoundError
-        Without dask.
+        If dask is not installed.
     TypeError
-        For V that is no dask array of such a dtype.
+        If V is not a dask array of one of these dtypes.
     ValueError
-        For chunks that have not all rows, negative, NaN or infinite entries, and numbers out of range.
+        For chunks that do not contain all rows, for negative, NaN or infinite entries, and for numbers out of range.
 
     Notes
     -----
-    BLAS has one thread a task meanwhile: here, and on workers unless their environment says otherwise. Bits also depend
-    on BLAS itself, which has other kernels for other processors.
+    During the computation BLAS has one thread for each task, in this process, and on workers unless their environment
+    sets another number. The bits also depend on BLAS itself, which has different kernels for different processors.
 
     References
     ----------

@@ -53,41 +53,43 @@ def fuse_tiles(
 ) -> None:
     """Fuse registered images that are larger than memory, and write the result.
 
-    What the method has to know of whole images is found in passes over all tiles; then each tile is fused with as much
-    around it as the method looks at. The result is that of `nmfuse.fuse`, to the rounding of floats: where the fused
-    value of an integer image lies between two levels to six digits, it may become the other one. A run that is killed
-    goes on where it was, when it is called again with the same sources and options: until the result is whole, all of
-    it lies in a folder beside it, ``.NAME.part``.
+    What the method needs to know about the whole images is computed first, in passes over all tiles. Then each tile is
+    fused together with as much of its surroundings as the method needs. The result is that of `nmfuse.fuse`, up to the
+    rounding of floats: if the fused value of an integer image is equally far from two levels to six digits, it may
+    become the other one. An interrupted run is continued if the function is called again with the same sources and
+    options: until the result is complete, it is kept in a folder beside it, ``.NAME.part``.
 
     Parameters
     ----------
     sources : sequence of paths or dask arrays
-        Two or more images that `nmfuse.io.open_image` opens, or dask arrays, of which a tile is computed when it is
-        fused: (H, W) or (H, W, 3), on one grid, all of whose pixels are valid.
+        Two or more images that `nmfuse.io.open_image` opens, or dask arrays, whose tiles are computed when they are
+        fused. They are of shape (H, W) or (H, W, 3) and on one grid, and all their pixels are valid.
     target : path
-        .zarr, written as OME-Zarr with a pyramid, or .tif, written in tiles.
+        The file of the result: .zarr, which is written as OME-Zarr with a pyramid, or .tif, which is written in tiles.
     method : str or Fuser
-        "learned", "learned-all", "average", "maximum", "laplacian" or "contrast": others look at the whole image.
+        The method: "learned", "learned-all", "average", "maximum", "laplacian" or "contrast". Other methods need the
+        whole image.
     window, data_range, output
-        As `nmfuse.fuse`; `output` is the dtype of the result.
+        The same as for `nmfuse.fuse`; `output` is the dtype of the result.
     overwrite : bool
         Whether `target` may be replaced.
     tile : int
-        Rows and columns of a tile, a multiple of 32, and of 1024 where it is more. More of them need more memory.
+        The number of rows and columns of a tile: a multiple of 32, and of 1024 if it is larger than that. Larger tiles
+        need more memory.
     report : callable
-        (done, in all, what), called as the work goes on.
+        A function that is called during the work with what is done, the total, and a description.
     **options
-        Of the method; see `nmfuse.Fuser`.
+        The options of the method; see `nmfuse.Fuser`.
 
     Raises
     ------
     ValueError
-        For a method that looks at the whole image, images that differ in size or grid, pixels that are not valid, other
-        formats; and as `nmfuse.fuse`.
+        For a method that needs the whole image, images that differ in size or grid, pixels that are not valid, or other
+        formats; and for the same reasons as `nmfuse.fuse`.
     TypeError, FileExistsError, FileNotFoundError, PermissionError, ModuleNotFoundError
-        As `nmfuse.fuse`, `nmfuse.io.open_image` and `nmfuse.io.write_image`.
+        For the same reasons as `nmfuse.fuse`, `nmfuse.io.open_image` and `nmfuse.io.write_image`.
     RuntimeError
-        While another process makes the same result.
+        If another process is making the same result.
 
     Examples
     --------

@@ -29,16 +29,16 @@ _CURVE_PAIRS = 2000  # held-out pairs behind a point of the curves; the final ac
 
 @dataclass(frozen=True)
 class FocusResult:
-    """What `train_focus` gives back.
+    """The result of `train_focus`.
 
     Attributes
     ----------
     accuracy : float
-        Share of the held-out pairs whose clear patch was named, 0 to 1.
+        The share of the held-out pairs whose clear patch was recognized, 0 to 1.
     pairs : int
-        Held-out pairs.
+        The number of held-out pairs.
     curve : list of CurvePoint
-        Loss, learning rate and accuracy along the way.
+        The loss, learning rate and accuracy during the training.
     """
 
     accuracy: float
@@ -78,31 +78,34 @@ def train_focus(
     Parameters
     ----------
     images : path or list of paths
-        A folder of sharp photographs, searched with its subfolders, or the files themselves.
+        A folder of sharp photographs, which is searched with its subfolders, or a list of files.
     output : path
         The weight file, ending in .safetensors.
     variant : {"lite", "full"}
+        The size of the network; see `nmfuse.nets.Siamese`.
     steps : int, optional
-        Batches: 1000 for "full" and 6000 for "lite", which made the shipped files, by default.
+        The number of batches; by default 1000 for "full" and 6000 for "lite", which made the files that come with
+        nmfuse.
     batch : int
-        Examples per step, even.
+        The number of examples in a step, which must be even.
     lr, momentum, weight_decay : float
-        Of the gradient descent; the rate falls to a tenth after 60 % and to a hundredth after 90 % of the steps.
+        The parameters of the gradient descent; the learning rate falls to a tenth after 60 % and to a hundredth after
+        90 % of the steps.
     seed : int
-        Of the split, the patches and the starting weights.
+        The seed of the split, the patches and the starting weights.
     validation_fraction : float
-        Share of the photographs that is held out, above 0 and below 1.
+        The share of the photographs that is held out, above 0 and below 1.
     checkpoint : path, optional
-        Saved every 50 steps; a run that finds it continues from there, to the same bits as an unbroken run on the same
-        machine with as many threads.
+        A file that is saved every 50 steps. A run that finds it continues from there, and gives the same bits as an
+        uninterrupted run on the same machine with as many threads.
     overwrite : bool
-        Replace the output files if they exist.
+        Whether existing output files may be replaced.
     progress : callable, optional
-        Called with (steps done, steps in all, loss) after each step.
+        A function that is called after each step, with the number of steps done, the total, and the loss.
     device : str
-        Where torch trains.
+        The device on which torch trains.
     notes : str
-        Kept in the file's metadata, say the licence of the photographs.
+        A text for the metadata of the file, such as the licence of the photographs.
 
     Returns
     -------
