@@ -752,7 +752,9 @@ def train_fusion(
     steps: Annotated[
         int | None, typer.Option(help="Batches; by default those of the shipped file's first pass.")
     ] = None,
-    batch: Annotated[int | None, typer.Option(help="Pairs a step; by default those of the first pass.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Pairs a step of each process; by default those of the first pass.")
+    ] = None,
     crop: Annotated[
         int | None,
         typer.Option(help="Pixels along the crop that is taken of each pair; by default those of the first pass."),
@@ -775,6 +777,8 @@ def train_fusion(
     nmfuse train fusion --photos PHOTOS/ --phantoms 40 -o fusion.safetensors
 
     nmfuse train fusion --data PAIRS/ --start default --lr 0.001 -o mine.safetensors
+
+    torchrun --nproc-per-node 2 -m nmfuse.cli train fusion --data PAIRS/ -o mine.safetensors
     """
     from nmfuse.cli.training import run_train_fusion
 
