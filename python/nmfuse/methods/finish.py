@@ -52,7 +52,7 @@ class Finished(Method):
         """Clip, smooth and sharpen the fused luminance; nothing leaves the sources' range, or that of `ends`."""
         with trace.clock("post-processing"):
             low, high = ends or range_of(sources, scratch.release)
-            y = y.clamp(low, high)
+            y = y.clamp(low, high) if y.requires_grad else y.clamp_(low, high)
             trace.keep(collapsed=y)
             return self.refined(y, low, high, y.dim())
 

@@ -73,7 +73,9 @@ class Learned(Finished):
             images = [x.reshape(-1, 1, *x.shape[-2:]) for x in sources]  # slices of a volume count as images
             fused, context = net.explain(images, trace.clock, record=record, volume=spatial == 3, scratch=scratch)
             y = fused.reshape(sources[0].shape)
-        if record is not None:
+        if record is None:
+            del context, fused
+        else:
             leading = 1 if spatial == 2 else 2  # axes of sources (and slices) before the channels
 
             def shaped(x: Tensor) -> Tensor:
