@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn import decomposition
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -127,3 +130,19 @@ def test_components_that_are_all_zero_transform_to_zeros():
     model = NMF(2).fit(problem())
     model.components_ = np.zeros_like(model.components_)
     assert not model.transform(problem()).any()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("solver", ["cd", "mu"])
+def test_little_more_than_a_sparse_matrix_and_its_factors_is_in_memory(solver):
+    rows, columns, each, rank = 60_000, 2_000, 100, 16
+    values = np.random.default_rng(0).random(rows * each, np.float32)
+    places = np.tile(np.arange(0, columns, columns // each, dtype=np.int32), rows)
+    X = sparse.csr_array((values, places, np.arange(0, rows * each + 1, each, dtype=np.int32)), shape=(rows, columns))
+    given = X.data.nbytes + X.indices.nbytes + X.indptr.nbytes
+    model = NMF(rank, init="random", solver=solver, max_iter=1, tol=0, random_state=0)
+    tracemalloc.start()
+    W = model.fit_transform(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert given + peak < 1.2 * (given + W.nbytes + model.components_.nbytes)

@@ -1,6 +1,7 @@
-// Multiplicative-update NMF on CUDA: one launch for many iterations, no float atomics, the same bits on every run.
+// NMF on CUDA: one launch for many iterations, no float atomics, the same bits on every run.
 //
-// Ranks up to 32 are fused (up to 16 in double, and for divergences other than Frobenius and Kullback-Leibler). V is
+// Ranks up to 32 are fused (up to 16 in double, and with weights or for divergences other than Frobenius and
+// Kullback-Leibler). HALS is Frobenius with another update of the factors from the same sums. V is
 // walked in column tiles; a tile's W'V, its new H, V H' and H H' are made while it is in shared memory, in panels of
 // rows (a tile of at most one panel is read once, a taller one a second time, from L2).
 // A chunk of tiles owns its partial sums; all blocks together add them, in a fixed order and in double. Between the
@@ -40,12 +41,18 @@ inline constexpr int kStride = kTile<T> + kPack<T>;  // of a tile's rows: neighb
 template <class T>
 using lane_pack = pack<T, kPack<T>>;
 
-enum class divergence { frobenius, kullback_leibler, general };
+// Multiplicative updates for a divergence, or HALS; general takes any divergence, and weights.
+enum class update_rule { frobenius, hals, kullback_leibler, general };
+
+__host__ __device__ constexpr bool is_least_squares(update_rule kind) {
+  return kind == update_rule::frobenius || kind == update_rule::hals;
+}
 
 // Everything a kernel needs to know, by value.
 template <class T>
 struct problem {
   image_view<const T> V;
+  nmf_weights weights;
   image_view<T> W, H;
   const std::uint8_t* active;
   T beta, exponent_W, exponent_H, l1_W, l1_H, l2_W, l2_H;
@@ -58,8 +65,8 @@ struct problem {
   int splits;                    // of a tile's columns for V H', so that few rows still feed all warps
   bool held;                     // all tiles of a chunk stay in shared memory from one iteration to the next
   bool packs_V, packs_H;         // whole tiles' rows may be moved as packs
-  // Of a chunk: V H' or (V S^(beta-2)) H' (m, r); S^(beta-1) H' (m, r) for the general divergence; H H' (r, r), or the
-  // row sums of H in its first row.
+  // Of a chunk: V H' or (V S^(beta-2)) H' (m, r), and of the general rule S^(beta-1) H' (m, r), both weighted; H H'
+  // (r, r), or the row sums of H in its first row.
   std::int64_t sums_each;
   T* partials;  // (batch, chunks, sums_each)
   T* sums;      // (batch, sums_each), over the chunks
@@ -97,33 +104,48 @@ __device__ T ratio_power(T numerator, T denominator, T exponent) {
   return exponent == T(1) ? ratio : pow(ratio, exponent);
 }
 
+// A component after a step of coordinate descent along it; `descent` is minus the gradient of the squared error.
+template <class T>
+__device__ T descended(T x, T descent, T curvature, T l1, T l2) {
+  curvature += l2;  // where that is zero nothing depends on the component
+  return curvature > kLeastNormal<T> ? max(x + (descent - l1 - l2 * x) / curvature, T(0)) : x;
+}
+
+// The weight of an entry of V, which is read where there are weights.
+template <class T>
+__device__ T weight_at(const nmf_weights& weights, std::int64_t b, std::int64_t i, std::int64_t j) {
+  const char* const row = static_cast<const char*>(weights.data) + b * weights.batch_stride + i * weights.row_stride;
+  return weights.bytes ? static_cast<T>(reinterpret_cast<const std::uint8_t*>(row)[j])
+                       : reinterpret_cast<const T*>(row)[j];
+}
+
 // Warps that share a group of ranks of W'X have their rows' sums added in so many places at once.
 constexpr int row_splits(int padded_rank) { return kWarps / (padded_rank / kGroup); }
-constexpr int sum_sets(int padded_rank, divergence kind) {
-  return kind == divergence::general || row_splits(padded_rank) == 1 ? 1 : row_splits(padded_rank) / 2;
+constexpr int sum_sets(int padded_rank, update_rule kind) {
+  return kind == update_rule::general || row_splits(padded_rank) == 1 ? 1 : row_splits(padded_rank) / 2;
 }
 template <int RP>
 inline constexpr int kRowSplits = row_splits(RP);
-template <int RP, divergence Kind>
+template <int RP, update_rule Kind>
 inline constexpr int kSets = sum_sets(RP, Kind);
 
 // Shared memory of the fused kernels.
 template <class T>
 struct shared_tiles {
   shared_array<T> panel;   // (panel_rows, stride), or as many for every tile of a held chunk: V, or V S^(beta-2)
-  shared_array<T> powers;  // (panel_rows, stride): S^(beta-1); general divergence only
+  shared_array<T> powers;  // (panel_rows, stride): S^(beta-1); general rule only
   shared_array<T> W;       // (panel_rows, RP)
   shared_array<T> H;       // (RP, stride)
   shared_array<T> G;       // (sets, RP, stride): numerator of H
-  shared_array<T> D;       // (sets, RP, stride): denominator of H; general divergence only
+  shared_array<T> D;       // (sets, RP, stride): denominator of H; general rule only
   shared_array<T> gram;    // (RP, RP)
   shared_array<T> sums;    // (m, RP): V H' so far; where warps share them only
 };
 
 template <class T>
-std::size_t tiles_bytes(int panel_rows, std::int64_t panels, int padded_rank, int splits, divergence kind) {
+std::size_t tiles_bytes(int panel_rows, std::int64_t panels, int padded_rank, int splits, update_rule kind) {
   const std::int64_t stride = kStride<T>;
-  const int twice = kind == divergence::general ? 2 : 1;
+  const int twice = kind == update_rule::general ? 2 : 1;
   const int sets = sum_sets(padded_rank, kind);
   return shared_bytes<T>(panels * panel_rows * stride) + (twice - 1) * shared_bytes<T>(panel_rows * stride) +
          shared_bytes<T>(panel_rows * padded_rank) + shared_bytes<T>(padded_rank * stride) +
@@ -131,9 +153,9 @@ std::size_t tiles_bytes(int panel_rows, std::int64_t panels, int padded_rank, in
          (splits > 1 ? shared_bytes<T>(kSplitSums) : 0);
 }
 
-template <class T, int RP, divergence Kind>
+template <class T, int RP, update_rule Kind>
 __device__ shared_tiles<T> take_tiles(shared_memory& memory, const problem<T>& p) {
-  constexpr bool general = Kind == divergence::general;
+  constexpr bool general = Kind == update_rule::general;
   const std::int64_t panels = p.held ? p.tiles_per_chunk : 1;
   const auto panel = memory.take<T>(panels * p.panel_rows * kStride<T>, "panel");
   const auto powers = general ? memory.take<T>(p.panel_rows * kStride<T>, "powers") : panel;
@@ -214,9 +236,11 @@ __device__ void load_W(const problem<T>& p, const shared_tiles<T>& tiles, std::i
   }
 }
 
-// The panel of V becomes V S^(beta-2), and powers S^(beta-1), with S = W H over the tile. Each thread changes its own.
-template <class T, int RP, divergence Kind>
-__device__ void divide_by_product(const problem<T>& p, const shared_tiles<T>& tiles) {
+// The panel of V becomes V S^(beta-2), and powers S^(beta-1), with S = W H over the tile, both times the weights. Each
+// thread changes its own.
+template <class T, int RP, update_rule Kind>
+__device__ void divide_by_product(const problem<T>& p, const shared_tiles<T>& tiles, std::int64_t b, std::int64_t first,
+                                  std::int64_t column) {
   constexpr int C = kPack<T>, kRows = 4;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   for (int i = kRows * warp; i < p.panel_rows; i += kRows * kWarps) {
@@ -233,17 +257,20 @@ __device__ void divide_by_product(const problem<T>& p, const shared_tiles<T>& ti
       lane_pack<T> v = tiles.panel.template load<lane_pack<T>>(at), power;
       for (int c = 0; c < C; ++c) {
         const T s = guarded(sum[q][c]);
-        if constexpr (Kind == divergence::kullback_leibler) {
+        if constexpr (Kind == update_rule::kullback_leibler) {
           v.v[c] /= s;
         } else {
           // Beyond the edges W or H is zero: S stays out of the sums there, whatever its power.
-          const bool inside = sum[q][c] > T(0);
-          power.v[c] = inside ? bounded_power(s, p.beta - 1) : T(0);
-          v.v[c] = inside ? min(v.v[c] * bounded_power(s, p.beta - 2), kLargest<T>) : T(0);
+          T weight = sum[q][c] > T(0) ? T(1) : T(0);
+          if (p.weights.data != nullptr && weight > T(0)) {
+            weight = weight_at<T>(p.weights, b, first + i + q, column + C * lane + c);
+          }
+          power.v[c] = weight > T(0) ? weight * bounded_power(s, p.beta - 1) : T(0);
+          v.v[c] = weight > T(0) ? weight * min(v.v[c] * bounded_power(s, p.beta - 2), kLargest<T>) : T(0);
         }
       }
       tiles.panel.store(at, v);
-      if constexpr (Kind == divergence::general) tiles.powers.store(at, power);
+      if constexpr (Kind == update_rule::general) tiles.powers.store(at, power);
     }
   }
 }
@@ -289,7 +316,7 @@ __device__ void reduce_WtX(const shared_array<T>& G, const T (&sum)[kGroup][kPac
 }
 
 // H of the tile from its numerator G and the denominator (gram H, column sums of W, or D).
-template <class T, int RP, divergence Kind>
+template <class T, int RP, update_rule Kind>
 __device__ void update_H(const problem<T>& p, const shared_tiles<T>& tiles, int columns) {
   constexpr int kHalves = kThreads / kTile<T>, kMine = RP / kHalves;  // ranks per thread, in one column
   const int j = threadIdx.x % kTile<T>, first = threadIdx.x / kTile<T> * kMine;
@@ -301,7 +328,7 @@ __device__ void update_H(const problem<T>& p, const shared_tiles<T>& tiles, int 
   for (int inner = 0; inner < p.inner_iter; ++inner) {
     T updated[kMine];
     for (int a = 0; a < kMine; ++a) updated[a] = T(0);
-    if constexpr (Kind == divergence::frobenius) {
+    if constexpr (Kind == update_rule::frobenius) {
       for (int l = 0; l < RP; ++l) {
         const T h = tiles.H[l * kStride<T> + j];
         for (int a = 0; a < kMine; ++a) {
@@ -314,8 +341,8 @@ __device__ void update_H(const problem<T>& p, const shared_tiles<T>& tiles, int 
       const int k = first + a, at = k * kStride<T> + j;
       const T h = tiles.H[at];
       T denominator = updated[a];
-      if constexpr (Kind == divergence::kullback_leibler) denominator = tiles.gram[k];
-      if constexpr (Kind == divergence::general) denominator = tiles.D[at];
+      if constexpr (Kind == update_rule::kullback_leibler) denominator = tiles.gram[k];
+      if constexpr (Kind == update_rule::general) denominator = tiles.D[at];
       denominator += p.l1_H + p.l2_H * h;
       const bool inside = k < p.rank && j < columns;
       updated[a] = inside ? at_least_floor(h * ratio_power(numerator[a], denominator, p.exponent_H)) : T(0);
@@ -324,6 +351,45 @@ __device__ void update_H(const problem<T>& p, const shared_tiles<T>& tiles, int 
     for (int a = 0; a < kMine; ++a) tiles.H[(first + a) * kStride<T> + j] = updated[a];
     __syncthreads();
   }
+}
+
+// H of the tile by sweeps of HALS from the same sums: each thread has a column.
+template <class T, int RP>
+__device__ void descend_H(const problem<T>& p, const shared_tiles<T>& tiles, int columns) {
+  const int j = threadIdx.x;
+  for (int inner = 0; inner < (j < columns ? p.inner_iter : 0); ++inner) {
+    for (int k = 0; k < p.rank; ++k) {
+      T descent = 0;
+      for (int set = 0; set < kSets<RP, update_rule::hals>; ++set) {
+        descent += tiles.G[(set * RP + k) * kStride<T> + j];
+      }
+      for (int l = 0; l < p.rank; ++l) {
+        const T g = tiles.gram[k * RP + l], h = tiles.H[l * kStride<T> + j];
+        descent -= g * h;
+      }
+      const T h = tiles.H[k * kStride<T> + j], curvature = tiles.gram[k * RP + k];
+      tiles.H[k * kStride<T> + j] = descended(h, descent, curvature, p.l1_H, p.l2_H);
+    }
+  }
+  __syncthreads();
+}
+
+// A component of a row of W after a sweep of HALS; the RP lanes around this thread have the others. `sum` is of V H'.
+template <class T, int RP>
+__device__ T descend_row(const problem<T>& p, const shared_array<T>& gram, T sum, T w) {
+  const int k = threadIdx.x % RP;
+  T descent = sum;
+  for (int l = 0; l < p.rank; ++l) {
+    const T g = gram[l * RP + k];
+    descent -= __shfl_sync(0xffffffffU, w, l, RP) * g;
+  }
+  for (int turn = 0; turn < p.rank; ++turn) {
+    const T curvature = gram[k * RP + k], g = gram[turn * RP + k];
+    const T best = descended(w, descent, curvature, p.l1_W, p.l2_W);
+    descent -= __shfl_sync(0xffffffffU, best - w, turn, RP) * g;
+    if (k == turn) w = best;
+  }
+  return w;
 }
 
 // sums += X H' over the tile, into the chunk's own memory (m, rank), or, where several warps share a sum, into shared
@@ -393,16 +459,16 @@ __device__ void accumulate_XHt(const problem<T>& p, const shared_tiles<T>& tiles
 }
 
 // sum[q] += entries q, summed in double beyond one tile, of H H' (of H's row sums for Kullback-Leibler) over the tile.
-template <class T, int RP, divergence Kind>
+template <class T, int RP, update_rule Kind>
 __device__ void accumulate_gram_H(const shared_tiles<T>& tiles, double (&sum)[(RP * RP + kThreads - 1) / kThreads]) {
   constexpr int C = kPack<T>, kCount = (RP * RP + kThreads - 1) / kThreads;
   for (int q = 0; q < kCount; ++q) {
     const int e = threadIdx.x + kThreads * q, k = e / RP, l = e % RP;
-    if (k >= (Kind == divergence::kullback_leibler ? 1 : RP)) continue;
+    if (k >= (Kind == update_rule::kullback_leibler ? 1 : RP)) continue;
     T part = 0;
     for (int j = 0; j < 32; ++j) {
       const lane_pack<T> b = tiles.H.template load<lane_pack<T>>(l * kStride<T> + C * j);
-      if constexpr (Kind == divergence::kullback_leibler) {
+      if constexpr (Kind == update_rule::kullback_leibler) {
         for (int c = 0; c < C; ++c) part += b.v[c];
       } else {
         const lane_pack<T> a = tiles.H.template load<lane_pack<T>>(k * kStride<T> + C * j);
@@ -429,11 +495,11 @@ __device__ void sum_partials(const shared_array<T>& gram, const T* partials, int
 
 // First part of an iteration for one chunk: new H, and the chunk's share of the sums that W needs. `loaded`: the tiles
 // are still in shared memory from the iteration before.
-template <class T, int RP, divergence Kind>
+template <class T, int RP, update_rule Kind>
 __device__ void process_chunk(const problem<T>& p, const shared_tiles<T>& tiles, std::int64_t b, int chunk,
                               bool& loaded) {
   constexpr int kCount = (RP * RP + kThreads - 1) / kThreads;
-  constexpr bool general = Kind == divergence::general, frobenius = Kind == divergence::frobenius;
+  constexpr bool general = Kind == update_rule::general, least_squares = is_least_squares(Kind);
   const std::int64_t m = p.V.rows, n = p.V.cols, rank = p.rank;
   const bool one_panel = m <= p.panel_rows;
   T* const partials = p.partials + (b * p.chunks + chunk) * p.sums_each;
@@ -453,8 +519,8 @@ __device__ void process_chunk(const problem<T>& p, const shared_tiles<T>& tiles,
       if (!one_panel) load_W<T, RP>(p, tiles, b, first);
       if (!loaded) load_rows(p.V, p.packs_V, b, first, column, place, p.panel_rows);
       __syncthreads();
-      if constexpr (!frobenius) {
-        divide_by_product<T, RP, Kind>(p, tiles);
+      if constexpr (!least_squares) {
+        divide_by_product<T, RP, Kind>(p, tiles, b, first, column);
         __syncthreads();
       }
       accumulate_WtX<T, RP>(p, tiles, place, numerator);
@@ -463,17 +529,21 @@ __device__ void process_chunk(const problem<T>& p, const shared_tiles<T>& tiles,
     }
     reduce_WtX<T, RP, kSets<RP, Kind>>(tiles.G, numerator);
     if constexpr (general) reduce_WtX<T, RP, kSets<RP, Kind>>(tiles.D, denominator);
-    update_H<T, RP, Kind>(p, tiles, columns);
+    if constexpr (Kind == update_rule::hals) {
+      descend_H<T, RP>(p, tiles, columns);
+    } else {
+      update_H<T, RP, Kind>(p, tiles, columns);
+    }
     store_H(p, tiles, b, column);
     if (p.update_W) {
       for (std::int64_t first = 0; first < m; first += p.panel_rows) {
-        if (!one_panel || !frobenius) {
+        if (!one_panel || !least_squares) {
           __syncthreads();
-          if constexpr (!frobenius) load_W<T, RP>(p, tiles, b, first);
+          if constexpr (!least_squares) load_W<T, RP>(p, tiles, b, first);
           load_rows(p.V, p.packs_V, b, first, column, place, p.panel_rows);
           __syncthreads();
-          if constexpr (!frobenius) {
-            divide_by_product<T, RP, Kind>(p, tiles);
+          if constexpr (!least_squares) {
+            divide_by_product<T, RP, Kind>(p, tiles, b, first, column);
             __syncthreads();
           }
         }
@@ -521,7 +591,7 @@ __device__ void sum_chunks(const problem<T>& p, const shared_array<T>& scratch, 
 }
 
 // Third part of an iteration for a few rows: new W, and their share of W'W. gram holds H H' (or H's row sums).
-template <class T, int RP, divergence Kind>
+template <class T, int RP, update_rule Kind>
 __device__ void process_rows(const problem<T>& p, const shared_tiles<T>& tiles, std::int64_t b, int item,
                              bool only_gram) {
   constexpr int kRows = kThreads / RP;
@@ -535,15 +605,20 @@ __device__ void process_rows(const problem<T>& p, const shared_tiles<T>& tiles, 
     const bool inside = done + i < p.rows_per_item && row < m && k < p.rank;
     T w = inside ? p.W.row(b, row)[k] : T(0);
     for (int inner = 0; inner < (only_gram ? 0 : p.inner_iter); ++inner) {
-      __syncthreads();
+      __syncthreads();  // gram is there
+      if constexpr (Kind == update_rule::hals) {
+        const T sum = inside ? p.sums[b * p.sums_each + row * rank + k] : T(0);
+        w = descend_row<T, RP>(p, tiles.gram, sum, w);
+        continue;
+      }
       rows[i * RP + k] = w;
       __syncthreads();
       const T* const sums = p.sums + b * p.sums_each + row * rank + k;
       const T numerator = inside ? sums[0] : T(0);
       T denominator = 0;
-      if constexpr (Kind == divergence::general) denominator = inside ? sums[p.denominator_at()] : T(0);
-      if constexpr (Kind == divergence::kullback_leibler) denominator = tiles.gram[k];
-      if constexpr (Kind == divergence::frobenius) {
+      if constexpr (Kind == update_rule::general) denominator = inside ? sums[p.denominator_at()] : T(0);
+      if constexpr (Kind == update_rule::kullback_leibler) denominator = tiles.gram[k];
+      if constexpr (Kind == update_rule::frobenius) {
         for (int l = 0; l < RP; ++l) {
           const T left = rows[i * RP + l], right = tiles.gram[l * RP + k];
           denominator += left * right;
@@ -558,10 +633,10 @@ __device__ void process_rows(const problem<T>& p, const shared_tiles<T>& tiles, 
     __syncthreads();
     for (int q = 0; q < kCount; ++q) {
       const int e = threadIdx.x + kThreads * q, a = e / RP, c = e % RP;
-      if (a >= (Kind == divergence::frobenius ? RP : 1)) continue;
+      if (a >= (is_least_squares(Kind) ? RP : 1)) continue;
       for (int y = 0; y < kRows; ++y) {
         const T right = rows[y * RP + c];
-        if constexpr (Kind == divergence::frobenius) {
+        if constexpr (is_least_squares(Kind)) {
           const T left = rows[y * RP + a];
           gram[q] += left * right;
         } else {
@@ -577,7 +652,7 @@ __device__ void process_rows(const problem<T>& p, const shared_tiles<T>& tiles, 
 }
 
 // All row items of this block's share. `total` items over all problems, dealt out from `start` with `step`.
-template <class T, int RP, divergence Kind>
+template <class T, int RP, update_rule Kind>
 __device__ void process_row_items(const problem<T>& p, const shared_tiles<T>& tiles, std::int64_t start,
                                   std::int64_t end, std::int64_t step, bool only_gram) {
   std::int64_t summed = -1;
@@ -594,7 +669,7 @@ __device__ void process_row_items(const problem<T>& p, const shared_tiles<T>& ti
 }
 
 // Problems of one chunk: a block has a problem to itself for all iterations, and no block waits for another.
-template <class T, int RP, divergence Kind>
+template <class T, int RP, update_rule Kind>
 __global__ void __launch_bounds__(kThreads, 2) nmf_block_kernel(problem<T> p) {
   shared_memory memory;
   const auto tiles = take_tiles<T, RP, Kind>(memory, p);
@@ -614,7 +689,7 @@ __global__ void __launch_bounds__(kThreads, 2) nmf_block_kernel(problem<T> p) {
 }
 
 // Large problems: all blocks share them, with three grid barriers an iteration.
-template <class T, int RP, divergence Kind>
+template <class T, int RP, update_rule Kind>
 __global__ void __launch_bounds__(kThreads, 2) nmf_grid_kernel(problem<T> p) {
   shared_memory memory;
   const auto tiles = take_tiles<T, RP, Kind>(memory, p);
@@ -652,14 +727,14 @@ struct cut {
 
 // The least panel of a fused rank fits into 64 KiB of shared memory, what sm_75 has.
 template <class T>
-constexpr int max_fused_rank(divergence kind) {
-  return sizeof(T) == 4 && kind != divergence::general ? 32 : 16;
+constexpr int max_fused_rank(update_rule kind) {
+  return sizeof(T) == 4 && kind != update_rule::general ? 32 : 16;
 }
 
 int padded_rank(std::int64_t rank) { return rank <= 8 ? 8 : rank <= 16 ? 16 : 32; }
 
 template <class T>
-cut cut_of(std::int64_t batch, std::int64_t m, std::int64_t n, std::int64_t rank, divergence kind) {
+cut cut_of(std::int64_t batch, std::int64_t m, std::int64_t n, std::int64_t rank, update_rule kind) {
   const auto ceil_div = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
   const std::int64_t tiles = ceil_div(n, kTile<T>);
   const std::int64_t wanted = std::min(tiles, std::max<std::int64_t>(1, kMaxChunks / std::max<std::int64_t>(batch, 1)));
@@ -671,19 +746,20 @@ cut cut_of(std::int64_t batch, std::int64_t m, std::int64_t n, std::int64_t rank
   c.rows_per_item = static_cast<int>(ceil_div(ceil_div(m, items), rows) * rows);
   c.row_items = static_cast<int>(ceil_div(m, c.rows_per_item));
   const std::int64_t units = ceil_div(m, 64) * padded_rank(rank) / kGroup;
-  // Shared sums need memory: there is none to spare for the general divergence and for the largest rank.
-  const bool may_split = units < kWarps && kind != divergence::general && padded_rank(rank) < 32;
+  // Shared sums need memory: there is none to spare for the general rule and for the largest rank.
+  const bool may_split = units < kWarps && kind != update_rule::general && padded_rank(rank) < 32;
   c.splits = may_split ? std::max(1, static_cast<int>(kWarps * sizeof(float) / sizeof(T) / units)) : 1;
   return c;
 }
 
-divergence kind_of(const nmf_options& options) {
-  if (options.beta == 2) return divergence::frobenius;
-  return options.beta == 1 ? divergence::kullback_leibler : divergence::general;
+update_rule kind_of(const nmf_options& options) {
+  if (options.weighted) return update_rule::general;
+  if (options.beta == 2) return options.hals ? update_rule::hals : update_rule::frobenius;
+  return options.beta == 1 ? update_rule::kullback_leibler : update_rule::general;
 }
 
-std::int64_t sums_per_chunk(std::int64_t m, std::int64_t rank, divergence kind) {
-  return (kind == divergence::general ? 2 : 1) * m * rank + rank * rank;
+std::int64_t sums_per_chunk(std::int64_t m, std::int64_t rank, update_rule kind) {
+  return (kind == update_rule::general ? 2 : 1) * m * rank + rank * rank;
 }
 
 // ---- Larger ranks: plain products.
@@ -738,16 +814,19 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// S becomes V S^(beta-2), and powers (where given) S^(beta-1).
+// S becomes V S^(beta-2), and powers (where given) S^(beta-1), both times the weights.
 template <class T>
-__global__ void __launch_bounds__(kThreads) quotient_kernel(image_view<const T> V, image_view<T> S, T* powers, T beta) {
+__global__ void __launch_bounds__(kThreads)
+    quotient_kernel(image_view<const T> V, nmf_weights weights, image_view<T> S, T* powers, T beta) {
   const std::int64_t count = V.batch * V.rows * V.cols;
   for (std::int64_t e = blockIdx.x * static_cast<std::int64_t>(kThreads) + threadIdx.x; e < count;
        e += static_cast<std::int64_t>(gridDim.x) * kThreads) {
     const std::int64_t b = e / (V.rows * V.cols), i = e / V.cols % V.rows, j = e % V.cols;
     const T s = guarded(S.data[e]);
-    if (powers != nullptr) powers[e] = bounded_power(s, beta - 1);
-    S.data[e] = beta == T(1) ? V.row(b, i)[j] / s : min(V.row(b, i)[j] * bounded_power(s, beta - 2), kLargest<T>);
+    const T weight = weights.data == nullptr ? T(1) : weight_at<T>(weights, b, i, j);
+    const T v = weight > T(0) ? V.row(b, i)[j] : T(0);
+    if (powers != nullptr) powers[e] = weight * bounded_power(s, beta - 1);
+    S.data[e] = weight * (beta == T(1) ? v / s : min(v * bounded_power(s, beta - 2), kLargest<T>));
   }
 }
 
@@ -782,6 +861,29 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// Sweeps of HALS over the columns of H or the rows of W, one a thread; products are W'V, or V H'.
+template <class T, bool kIsW>
+__global__ void __launch_bounds__(kThreads)
+    descend_kernel(image_view<T> X, image_view<const T> products, image_view<const T> gram, T l1, T l2, int sweeps,
+                   const std::uint8_t* active) {
+  const std::int64_t rank = gram.rows, lines = kIsW ? X.rows : X.cols;
+  const auto at = [](auto view, std::int64_t b, std::int64_t k, std::int64_t line) -> auto& {
+    return kIsW ? view.row(b, line)[k] : view.row(b, k)[line];
+  };
+  for (std::int64_t e = blockIdx.x * static_cast<std::int64_t>(kThreads) + threadIdx.x; e < X.batch * lines;
+       e += static_cast<std::int64_t>(gridDim.x) * kThreads) {
+    const std::int64_t b = e / lines, line = e % lines;
+    if (active != nullptr && active[b] == 0) continue;
+    for (std::int64_t step = 0; step < sweeps * rank; ++step) {
+      const std::int64_t k = step % rank;
+      T descent = at(products, b, k, line);
+      for (std::int64_t l = 0; l < rank; ++l) descent -= gram.row(b, k)[l] * at(X, b, l, line);
+      T& x = at(X, b, k, line);
+      x = descended(x, descent, gram.row(b, k)[k], l1, l2);
+    }
+  }
+}
+
 template <class T>
 image_view<T> compact(T* data, std::int64_t batch, std::int64_t rows, std::int64_t cols) {
   return {data, batch, rows, cols, rows * cols, cols};
@@ -808,7 +910,7 @@ struct large_rank_scratch {
 
 template <class T>
 large_rank_scratch<T> large_rank_layout(T* start, std::int64_t batch, std::int64_t m, std::int64_t n, std::int64_t rank,
-                                        divergence kind) {
+                                        update_rule kind) {
   std::int64_t used = 0;
   const auto take = [&](std::int64_t rows, std::int64_t cols) {
     T* const data = start == nullptr ? nullptr : start + used;
@@ -821,25 +923,26 @@ large_rank_scratch<T> large_rank_layout(T* start, std::int64_t batch, std::int64
   s.numerator_W = take(m, rank);
   s.denominator_W = take(m, rank);
   s.gram = take(rank, rank);
-  if (kind != divergence::frobenius) s.S = take(m, n);
-  if (kind == divergence::general) s.powers = take(m, n).data;
+  if (!is_least_squares(kind)) s.S = take(m, n);
+  if (kind == update_rule::general) s.powers = take(m, n).data;
   s.bytes = used * static_cast<std::int64_t>(sizeof(T));
   return s;
 }
 
 template <class T>
-void update_large_rank(image_view<const T> V, image_view<T> W, image_view<T> H, const std::uint8_t* active,
-                       const nmf_options& options, int iterations, T* scratch, stream_handle stream) {
+void update_large_rank(image_view<const T> V, const nmf_weights& weights, image_view<T> W, image_view<T> H,
+                       const std::uint8_t* active, const nmf_options& options, int iterations, T* scratch,
+                       stream_handle stream) {
   const std::int64_t m = V.rows, n = V.cols, rank = W.cols;
-  const divergence kind = kind_of(options);
+  const update_rule kind = kind_of(options);
   const auto s = large_rank_layout(scratch, V.batch, m, n, rank, kind);
   const T beta = static_cast<T>(options.beta);
   const image_view<const T> Wc = W, Hc = H;
   const auto powers = compact<const T>(s.powers, V.batch, m, n);
   const auto divide = [&] {
     multiply<false, false>(Wc, Hc, s.S, rank, stream);
-    launch("quotient_kernel", quotient_kernel<T>, dim3(blocks_for(V.batch * m * n)), dim3(kThreads), 0, stream, V, s.S,
-           s.powers, beta);
+    launch("quotient_kernel", quotient_kernel<T>, dim3(blocks_for(V.batch * m * n)), dim3(kThreads), 0, stream, V,
+           weights, s.S, s.powers, beta);
   };
   const auto scale = [&](image_view<T> X, image_view<T> numerator, image_view<T> denominator, bool per_rank,
                          bool rank_is_row, double l1, double l2) {
@@ -847,10 +950,17 @@ void update_large_rank(image_view<const T> V, image_view<T> W, image_view<T> H, 
            static_cast<const T*>(numerator.data), static_cast<const T*>(denominator.data), per_rank, rank_is_row,
            static_cast<T>(l1), static_cast<T>(l2), static_cast<T>(nmf_exponent(options.beta, l2)), active);
   };
+  const auto descend = [&](auto kernel, image_view<T> X, image_view<T> products, std::int64_t lines, double l1,
+                           double l2) {
+    launch("descend_kernel", kernel, dim3(blocks_for(V.batch * lines)), dim3(kThreads), 0, stream, X,
+           image_view<const T>(products), image_view<const T>(s.gram), static_cast<T>(l1), static_cast<T>(l2),
+           options.inner_iter, active);
+  };
   const auto sums_grid = [&] { return dim3(static_cast<unsigned>((V.batch * rank + kThreads - 1) / kThreads)); };
-  const bool kl = kind == divergence::kullback_leibler;
+  const bool kl = kind == update_rule::kullback_leibler;
+  const int updates = options.hals ? 0 : options.inner_iter;
   for (int iteration = 0; iteration < iterations; ++iteration) {
-    if (kind == divergence::frobenius) {
+    if (is_least_squares(kind)) {
       multiply<true, false>(Wc, V, s.numerator_H, m, stream);
       multiply<true, false>(Wc, Wc, s.gram, m, stream);
     } else {
@@ -862,14 +972,15 @@ void update_large_rank(image_view<const T> V, image_view<T> W, image_view<T> H, 
         multiply<true, false>(Wc, powers, s.denominator_H, m, stream);
       }
     }
-    for (int inner = 0; inner < options.inner_iter; ++inner) {
-      if (kind == divergence::frobenius) {
+    if (options.hals) descend(descend_kernel<T, false>, H, s.numerator_H, n, options.l1_H, options.l2_H);
+    for (int inner = 0; inner < updates; ++inner) {
+      if (kind == update_rule::frobenius) {
         multiply<true, false>(image_view<const T>(s.gram), Hc, s.denominator_H, rank, stream);
       }
       scale(H, s.numerator_H, s.denominator_H, kl, true, options.l1_H, options.l2_H);
     }
     if (!options.update_W) continue;
-    if (kind == divergence::frobenius) {
+    if (is_least_squares(kind)) {
       multiply<false, true>(V, Hc, s.numerator_W, n, stream);
       multiply<false, true>(Hc, Hc, s.gram, n, stream);
     } else {
@@ -881,8 +992,9 @@ void update_large_rank(image_view<const T> V, image_view<T> W, image_view<T> H, 
         multiply<false, true>(powers, Hc, s.denominator_W, n, stream);
       }
     }
-    for (int inner = 0; inner < options.inner_iter; ++inner) {
-      if (kind == divergence::frobenius) {
+    if (options.hals) descend(descend_kernel<T, true>, W, s.numerator_W, m, options.l1_W, options.l2_W);
+    for (int inner = 0; inner < updates; ++inner) {
+      if (kind == update_rule::frobenius) {
         multiply<false, false>(Wc, image_view<const T>(s.gram), s.denominator_W, rank, stream);
       }
       scale(W, s.numerator_W, s.denominator_W, kl, false, options.l1_W, options.l2_W);
@@ -927,8 +1039,8 @@ __device__ double block_sum(double mine, const shared_array<double>& scratch) {
 
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    objective_kernel(image_view<const T> V, image_view<const T> W, image_view<const T> H, double beta, int parts,
-                     double* partial) {
+    objective_kernel(image_view<const T> V, nmf_weights weights, image_view<const T> W, image_view<const T> H,
+                     double beta, int parts, double* partial) {
   shared_memory memory;
   const auto scratch = memory.take<double>(kThreads, "sums");
   const std::int64_t rank = W.cols;
@@ -937,10 +1049,12 @@ __global__ void __launch_bounds__(kThreads)
     double mine = 0;
     for (std::int64_t e = part * kThreads + threadIdx.x; e < count; e += static_cast<std::int64_t>(parts) * kThreads) {
       const std::int64_t i = e / V.cols, j = e % V.cols;
+      const T weight = weights.data == nullptr ? T(1) : weight_at<T>(weights, b, i, j);
+      if (!(weight > T(0))) continue;
       const T* w = W.row(b, i);
       T s = 0;
       for (std::int64_t k = 0; k < rank; ++k) s += w[k] * H.row(b, k)[j];
-      mine += divergence_of(V.row(b, i)[j], s, beta);
+      mine += weight * divergence_of(V.row(b, i)[j], s, beta);
     }
     const double sum = block_sum(mine, scratch);
     if (threadIdx.x == 0) partial[item] = sum;
@@ -1059,7 +1173,7 @@ __global__ void __launch_bounds__(kThreads)
 // ---- From the public functions to the kernels.
 
 template <class T>
-void launch_fused(problem<T>& p, divergence kind, stream_handle stream) {
+void launch_fused(problem<T>& p, update_rule kind, stream_handle stream) {
   int device = 0, processors = 0, most = 0;
   check(cudaGetDevice(&device), "cudaGetDevice");
   check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
@@ -1071,8 +1185,7 @@ void launch_fused(problem<T>& p, divergence kind, stream_handle stream) {
   };
   p.panel_rows = kPanelRows;
   while (p.panel_rows < p.V.rows && bytes_with(p.panel_rows + kPanelRows, 1) <= budget) p.panel_rows += kPanelRows;
-  p.held = kind == divergence::frobenius && p.V.rows <= p.panel_rows &&
-           bytes_with(p.panel_rows, p.tiles_per_chunk) <= budget;
+  p.held = is_least_squares(kind) && p.V.rows <= p.panel_rows && bytes_with(p.panel_rows, p.tiles_per_chunk) <= budget;
   const std::size_t bytes = bytes_with(p.panel_rows, p.held ? p.tiles_per_chunk : 1);
 
   const auto run = [&](auto block_kernel, auto grid_kernel) {
@@ -1089,18 +1202,19 @@ void launch_fused(problem<T>& p, divergence kind, stream_handle stream) {
     launch_cooperative("nmf_grid_kernel", grid_kernel, dim3(blocks), dim3(kThreads), bytes, stream, p);
   };
   const auto by_rank = [&](auto k) {
-    constexpr divergence kKind = decltype(k)::value;
+    constexpr update_rule kKind = decltype(k)::value;
     if (padded == 8) return run(nmf_block_kernel<T, 8, kKind>, nmf_grid_kernel<T, 8, kKind>);
     if (padded == 16) return run(nmf_block_kernel<T, 16, kKind>, nmf_grid_kernel<T, 16, kKind>);
     if constexpr (max_fused_rank<T>(kKind) > 16) {
       return run(nmf_block_kernel<T, 32, kKind>, nmf_grid_kernel<T, 32, kKind>);
     }
   };
-  if (kind == divergence::frobenius) return by_rank(std::integral_constant<divergence, divergence::frobenius>{});
-  if (kind == divergence::kullback_leibler) {
-    return by_rank(std::integral_constant<divergence, divergence::kullback_leibler>{});
+  if (kind == update_rule::frobenius) return by_rank(std::integral_constant<update_rule, update_rule::frobenius>{});
+  if (kind == update_rule::hals) return by_rank(std::integral_constant<update_rule, update_rule::hals>{});
+  if (kind == update_rule::kullback_leibler) {
+    return by_rank(std::integral_constant<update_rule, update_rule::kullback_leibler>{});
   }
-  return by_rank(std::integral_constant<divergence, divergence::general>{});
+  return by_rank(std::integral_constant<update_rule, update_rule::general>{});
 }
 
 }  // namespace
@@ -1108,7 +1222,7 @@ void launch_fused(problem<T>& p, divergence kind, stream_handle stream) {
 template <class T>
 std::int64_t nmf_workspace(std::int64_t batch, std::int64_t m, std::int64_t n, std::int64_t rank,
                            const nmf_options& options) {
-  const divergence kind = kind_of(options);
+  const update_rule kind = kind_of(options);
   const std::int64_t objective = batch * objective_parts(m, n) * static_cast<std::int64_t>(sizeof(double));
   const std::int64_t normalize = batch * rank * static_cast<std::int64_t>(2 * sizeof(double) + sizeof(std::int64_t));
   std::int64_t update;
@@ -1126,19 +1240,20 @@ template <class T, class S>
 void nmf_update(image_view<const S> V, const nmf_weights& weights, image_view<T> W, image_view<T> H,
                 const std::uint8_t* active, const nmf_options& options, int iterations, workspace_view workspace,
                 stream_handle stream) {
-  require(weights.data == nullptr && !options.hals, "weights, hals: on the CPU only");
+  require(!options.hals || (options.beta == 2 && !options.weighted), "hals: needs beta = 2 and no weights");
   if (V.empty() || iterations < 1) return;
   require(workspace.bytes >= nmf_workspace<T>(V.batch, V.rows, V.cols, W.cols, options),
           "workspace: too small; ask nmf_workspace");
   T* const scratch = static_cast<T*>(workspace.data);
-  const divergence kind = kind_of(options);
+  const update_rule kind = kind_of(options);
   if (W.cols > max_fused_rank<T>(kind)) {
-    update_large_rank(V, W, H, active, options, iterations, scratch, stream);
+    update_large_rank(V, weights, W, H, active, options, iterations, scratch, stream);
     return;
   }
   const cut c = cut_of<T>(V.batch, V.rows, V.cols, W.cols, kind);
   problem<T> p{};
   p.V = V;
+  p.weights = weights;
   p.W = W;
   p.H = H;
   p.active = active;
@@ -1170,12 +1285,11 @@ void nmf_update(image_view<const S> V, const nmf_weights& weights, image_view<T>
 template <class T, class S>
 void nmf_objective(image_view<const S> V, const nmf_weights& weights, image_view<const T> W, image_view<const T> H,
                    const nmf_options& options, double* objective, workspace_view workspace, stream_handle stream) {
-  require(weights.data == nullptr, "weights: on the CPU only");
   if (V.batch == 0) return;
   double* const partial = static_cast<double*>(workspace.data);
   const int parts = objective_parts(V.rows, V.cols);
   launch("objective_kernel", objective_kernel<T>, dim3(grid_for(V.batch * parts)), dim3(kThreads),
-         shared_bytes<double>(kThreads), stream, V, W, H, options.beta, parts, partial);
+         shared_bytes<double>(kThreads), stream, V, weights, W, H, options.beta, parts, partial);
   launch("objective_sum_kernel", objective_sum_kernel<T>, dim3(grid_for(V.batch)), dim3(kThreads),
          shared_bytes<double>(kThreads), stream, W, H, options.l1_W, options.l2_W, options.l1_H, options.l2_H,
          static_cast<const double*>(partial), parts, objective);

@@ -49,9 +49,8 @@ std::int64_t for_float_dtype(const std::string& dtype, const Body& body) {
   return body(type_tag<float>{});
 }
 
-// Backend: device (the DLPack device type it takes), nmf_dtypes and nmf_weights_dtypes (the dtypes of a matrix and of
-// weights that its nmf takes), nmf_hals (whether it has that solver), guard (makes a device current while it lives) and
-// is_capturing (whether a stream records a graph).
+// Backend: device (the DLPack device type it takes), nmf_dtypes (the dtypes of a matrix that its nmf takes), guard
+// (makes a device current while it lives) and is_capturing (whether a stream records a graph).
 template <class Backend>
 class op_arguments {
  public:

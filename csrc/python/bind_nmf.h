@@ -64,9 +64,6 @@ void bind_nmf(py::module_& module) {
       py::arg("dtype"), py::arg("batch"), py::arg("m"), py::arg("n"), py::arg("rank"), py::arg("options"));
 
   matrix_dtypes::declare(module, "nmf");
-  Backend::nmf_weights_dtypes::declare(module, "nmf_weights");  // none where weights are not supported
-  module.attr("nmf_solvers") =
-      Backend::nmf_hals ? py::tuple(py::make_tuple("mu", "hals")) : py::tuple(py::make_tuple("mu"));
   module.def(
       "nmf_update",
       [=](const py::object& V, const py::object& W, const py::object& H, const py::object& active,

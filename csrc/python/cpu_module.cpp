@@ -13,8 +13,6 @@ namespace {
 struct cpu_backend {
   static constexpr nmfuse::dlpack::device_type device = nmfuse::dlpack::kCPU;
   using nmf_dtypes = nmfuse::floats_and_integers;
-  using nmf_weights_dtypes = nmfuse::dtype_list<float, double, std::uint8_t>;
-  static constexpr bool nmf_hals = true;
   struct guard {
     explicit guard(int) {}
   };

@@ -14,8 +14,6 @@ namespace {
 struct cuda_backend {
   static constexpr nmfuse::dlpack::device_type device = nmfuse::dlpack::kCUDA;
   using nmf_dtypes = nmfuse::floats;
-  using nmf_weights_dtypes = nmfuse::dtype_list<>;
-  static constexpr bool nmf_hals = false;
   using guard = nmfuse::device_guard;
   static bool is_capturing(nmfuse::stream_handle stream) {
     cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;

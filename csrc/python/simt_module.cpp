@@ -8,8 +8,6 @@ namespace {
 struct simt_backend {
   static constexpr nmfuse::dlpack::device_type device = nmfuse::dlpack::kCPU;
   using nmf_dtypes = nmfuse::floats;
-  using nmf_weights_dtypes = nmfuse::dtype_list<>;
-  static constexpr bool nmf_hals = false;
   struct guard {
     explicit guard(int) {}
   };

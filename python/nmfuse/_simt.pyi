@@ -5,7 +5,6 @@ NmfOptions = _table.NmfOptions
 FlagReadback = _table.FlagReadback
 dtypes = _table.dtypes
 max_hann_size = _table.max_hann_size
-nmf_solvers = _table.nmf_solvers
 describe = _table.describe
 is_capturing = _table.is_capturing
 hannmean = _table.hannmean

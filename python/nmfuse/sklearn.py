@@ -150,7 +150,7 @@ class NMF(decomposition.NMF):  # type: ignore[misc]
             mean = X.data.sum(dtype=np.float64) / math.prod(X.shape)
             filled = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
             filled.mean = lambda: mean
-        W, H = self._check_w_h(filled, W, H, update_H)
+        W, H = (x.astype(X.dtype, copy=False) for x in self._check_w_h(filled, W, H, update_H))
         l1_W, l1_H, l2_W, l2_H = self._compute_regularization(X)
         # With H fixed, least squares have one minimum: coordinate descent finds it soonest, whatever the solver.
         hals = self.solver == "cd" or (self._beta_loss == 2 and known is None and not update_H)
@@ -158,6 +158,7 @@ class NMF(decomposition.NMF):  # type: ignore[misc]
             X, W, H, known, beta=self._beta_loss, hals=hals, update_H=update_H,
             penalties={"l1_W": l1_W, "l1_H": l1_H, "l2_W": l2_W, "l2_H": l2_H},
         )  # fmt: skip
+        del W  # the kernels have a copy
         random = check_random_state(self.random_state) if self.shuffle and self.solver == "cd" else None
         n_iter = fit.run(self.max_iter, self.tol, self.verbose, random)
         if n_iter == self.max_iter and self.tol > 0:
@@ -231,8 +232,6 @@ class _Fit:
         if sparse.issparse(X) and beta not in (1, 2):
             X = X.toarray()
         self.sweeps = hals and not update_H  # what they need of X is computed once for several
-        if not hals:
-            W, H = np.maximum(W, FLOOR), np.maximum(H, FLOOR)
         other = {"W": "H", "H": "W"}
         settings: dict[str, Any] = {name[:-1] + other[name[-1]]: float(value) for name, value in penalties.items()}
         settings |= {"beta": float(beta), "update_W": update_H, "hals": hals, "weighted": known is not None}
@@ -247,6 +246,8 @@ class _Fit:
             weights = None if known is None else take(np.ascontiguousarray(known.T).view(np.uint8), "X")
             options = native.NmfOptions(**settings)
             self.problem = Problem(native, stream, values, of_H, of_W, options, weights)
+        for factor in () if hals else (self.problem.W, self.problem.H):
+            np.maximum(factor, FLOOR, out=factor)
         make = self.problem.native.NmfOptions
         self.options = partial(make, **settings)
         self.plain = make(beta=float(beta), weighted=known is not None)
@@ -264,7 +265,8 @@ class _Fit:
 
     def _original(self, columns: np.ndarray) -> np.ndarray:
         ordered = np.empty(columns.shape, columns.dtype)
-        ordered[:, self.order] = np.where(columns <= FLOOR, 0, columns)
+        for column, place in zip(columns.T, self.order, strict=True):  # one by one: W may be as large as X
+            ordered[:, place] = np.where(column <= FLOOR, 0, column)
         return ordered
 
     def update(self, iterations: int) -> None:

@@ -129,6 +129,12 @@ MUTATIONS = {
     "nmf: columns beyond V": Mutation(
         "nmf", "first + i < X.rows && mine + c < X.cols;", "first + i < X.rows;", OUTSIDE
     ),
+    "nmf: rows of W are descended before the sums of H are there": Mutation(
+        "nmf", "      __syncthreads();  // gram is there\n", "", RACE
+    ),
+    "nmf: what has no weight counts": Mutation(
+        "nmf", "v.v[c] = weight > T(0) ? weight *", "v.v[c] = true ? weight *", WRONG
+    ),
     "nmf: a component beyond W": Mutation(
         "nmf", "first + i < p.W.rows && k < p.rank;", "first + i < p.W.rows;", f"{OUTSIDE}|{WRONG}"
     ),

@@ -10,6 +10,7 @@ from nmfuse.cli.progress import progress_bar
 from nmfuse.training.dictionaries import train_dictionaries
 from nmfuse.training.focus import train_focus
 from nmfuse.training.fusion import train_fusion
+from nmfuse.training.processes import process_group, process_number
 
 
 def run_train_focus(output: Path, *, images: Path, variant: str, **options: Any) -> None:
@@ -20,9 +21,12 @@ def run_train_focus(output: Path, *, images: Path, variant: str, **options: Any)
 
 
 def run_train_fusion(output: Path, **options: Any) -> None:
-    """Train and report the held-out ranks."""
-    with progress_bar("fusion") as progress:
-        result = train_fusion(output, progress=_loss(progress), **options)
+    """Train, with all processes that torchrun started, and report the held-out ranks."""
+    with process_group(options["device"]), progress_bar("fusion") as progress:
+        first = process_number() == 0
+        result = train_fusion(output, progress=_loss(progress) if first else None, **options)
+    if not first:
+        return
     ranks = ", ".join(f"{name} {value:.1f}" for name, value in result.ranks.items())
     print(f"{output}: expected mean rank of held-out crops {-result.score:.2f} ({ranks})")
 

@@ -108,6 +108,10 @@ class AnyArray(ABC):
         """Return the mean over the last two axes, in float64 on the host."""
         return type(self)._own(self.data.mean(axis=(-2, -1), dtype=np.float64)).to_host()
 
+    def bytes(self) -> Self:
+        """Return bool elements as what they are in memory, 0 and 1 of uint8."""
+        return self._own(self.data.view("uint8"))
+
     def is_writable(self) -> bool:
         """Whether the elements may be changed."""
         return True
@@ -337,6 +341,9 @@ class TorchArray(AnyArray):
     def at_most(self, value: float) -> Array:
         data = self.data.to(self.torch.int32) if self.dtype == "uint16" else self.data  # torch compares no uint16
         return data <= value
+
+    def bytes(self) -> Self:
+        return self._own(self.data.view(self.torch.uint8))
 
     def range(self) -> tuple[float, float]:
         if self.dtype.startswith("uint"):  # torch has no least uint16

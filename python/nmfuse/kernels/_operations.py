@@ -28,7 +28,6 @@ class Operations(Protocol):
 
     dtypes: dict[str, tuple[str, ...]]  # by operation
     max_hann_size: int
-    nmf_solvers: tuple[str, ...]
 
     def describe(self, x: Array, stream: int | None = None) -> dict[str, Any]: ...
     def is_capturing(self, stream: int | None) -> bool: ...

@@ -10,7 +10,7 @@ import numpy as np
 from nmfuse.kernels.nmf import FLOOR
 
 _COLUMNS = 1024  # of a chunk that are worked on at once: what W @ H takes in memory
-_PRODUCT_FLOOR = FLOOR**2  # as kProductFloor in csrc/nmfuse/nmf.h
+PRODUCT_FLOOR = FLOOR**2  # as kProductFloor in csrc/nmfuse/nmf.h
 
 
 class Sums(NamedTuple):
@@ -82,8 +82,8 @@ def update_chunk(V: np.ndarray, W: np.ndarray, H: np.ndarray, beta: int) -> tupl
             minus += v @ h.T
             plus += h @ h.T
         else:
-            h = np.maximum(h * (W.T @ (v / np.maximum(W @ h, _PRODUCT_FLOOR))) / np.maximum(of_W, tiny), FLOOR)
-            minus += (v / np.maximum(W @ h, _PRODUCT_FLOOR)) @ h.T
+            h = np.maximum(h * (W.T @ (v / np.maximum(W @ h, PRODUCT_FLOOR))) / np.maximum(of_W, tiny), FLOOR)
+            minus += (v / np.maximum(W @ h, PRODUCT_FLOOR)) @ h.T
             plus += h.sum(axis=1)
         result[:, span] = h
     return result, Sums(minus, plus)
@@ -132,7 +132,7 @@ def objective_of_chunk(V: np.ndarray, W: np.ndarray, H: np.ndarray, beta: int) -
         if beta == 2:
             each = np.square(v - wh) / 2
         else:
-            wh = np.maximum(wh, _PRODUCT_FLOOR)
+            wh = np.maximum(wh, PRODUCT_FLOOR)
             each = v * np.log(np.where(v > 0, v, wh) / wh) - v + wh
         objective += float(each.sum(dtype=np.float64))
     return objective

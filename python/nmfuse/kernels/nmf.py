@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +15,7 @@ from nmfuse.kernels._traced import operators
 from nmfuse.kernels.checks import check_count
 from nmfuse.kernels.problem import NmfInfo, Problem
 
-if TYPE_CHECKING:
-    from nmfuse.kernels._operations import Operations
-
+_SOLVERS = ("mu", "hals")
 FLOOR = 1e-12  # as kFactorFloor in csrc/nmfuse/nmf.h: a factor that reached zero could not leave it
 
 
@@ -65,13 +63,13 @@ def nmf(
         The number r of components, from 1 to min(m, n). It may be omitted if `fixed_W` is given.
     solver : {"mu", "hals"}
         "mu" for multiplicative updates, which work for every divergence; "hals" for hierarchical alternating least
-        squares (coordinate descent, component by component), for ``beta=2`` on the CPU, which needs fewer iterations.
+        squares (coordinate descent, component by component), for ``beta=2``, which needs fewer iterations.
     beta : float
         The divergence: 2 for Frobenius, 1 for Kullback-Leibler, 0 for Itakura-Saito, or any other number.
     weights : array, shape (..., m, n), optional
         How much each entry of V counts, in [0, 1], either bool (whether the entry is known) or in the floating dtype of
-        V. Where it is 0, V may have any value, including NaN, as in ``weights=~numpy.isnan(V)``. Weights work on the
-        CPU, with ``solver="mu"`` and ``inner_iter=1``.
+        V. Where it is 0, V may have any value, including NaN, as in ``weights=~numpy.isnan(V)``. Weights need
+        ``solver="mu"`` and ``inner_iter=1``.
     init : {"random", "nndsvda"} or (W, H)
         The factors to start from, which are copied, or how to compute them. "random" draws ``|N(0, 1)| * sqrt(mean(V) /
         r)``, the same (up to rounding) for every library and device; "nndsvda" is the non-negative double SVD with
@@ -149,8 +147,8 @@ def nmf(
         values.require("V", native.dtypes["nmf"])
     else:
         values.require("V", native.dtypes["sparse_nmf"], ndim=1)
-    if solver not in native.nmf_solvers:
-        raise ValueError(f"solver: got {solver!r}; expected one of {native.nmf_solvers} on this device")
+    if solver not in _SOLVERS:
+        raise ValueError(f"solver: got {solver!r}; expected one of {_SOLVERS}")
     shape = values.shape if lines is None else lines.shape
     if 0 in shape:
         raise ValueError(f"V: shape {tuple(shape)} is empty; expected at least one row and one column")
@@ -172,7 +170,7 @@ def nmf(
                 f"weights: got solver={solver!r} with inner_iter={inner_iter}, which cannot use weights; pass "
                 "solver='mu' and inner_iter=1"
             )
-        shares = _take_weights(weights, values, native)
+        shares = _take_weights(weights, values)
     penalties = {"l1_W": l1_W, "l1_H": l1_H, "l2_W": l2_W, "l2_H": l2_H}
     for name, value in penalties.items():
         if not (math.isfinite(value) and value >= 0):
@@ -302,17 +300,15 @@ def _dtype_of_factors(V: AnyArray) -> str:
     return V.dtype if V.dtype.startswith("float") else "float32"
 
 
-def _take_weights(weights: Array, V: AnyArray, native: Operations) -> AnyArray:
+def _take_weights(weights: Array, V: AnyArray) -> AnyArray:
     """Check weights against V; bool becomes what the kernels read, bytes of 0 and 1."""
     shares = take(weights, "weights")
-    if not native.dtypes["nmf_weights"]:
-        raise ValueError("weights: they are supported on the CPU only; pass numpy.asarray(V)")
     shares.require("weights", ("bool", _dtype_of_factors(V)))
     shares.require_place("weights", V)
     if shares.shape != V.shape:
         raise ValueError(f"weights: shape {shares.shape}; expected that of V, {V.shape}")
     if shares.dtype == "bool":
-        return take(shares.plain().to_host().view(np.uint8), "weights")
+        return shares.plain().bytes()
     low, high = shares.range()
     if not (low >= 0 and high <= 1):
         raise ValueError(f"weights: from {low:g} to {high:g}; expected numbers in [0, 1]")
@@ -322,10 +318,9 @@ def _take_weights(weights: Array, V: AnyArray, native: Operations) -> AnyArray:
 def _check_values(x: AnyArray, name: str, weights: AnyArray | None = None, *, positive: bool = False) -> float:
     """Refuse what no divergence can factorize; entries of weight 0 are not looked at."""
     if weights is not None:
-        known = x.to_host()[weights.to_host() > 0]
-        if not known.size:
+        x = take(_on_device_or_host(x).data[_on_device_or_host(weights).data > 0], name)
+        if not x.shape[0]:
             raise ValueError("weights: all are 0; expected some entries that are known")
-        x = take(known, name)
     low, high = x.range()
     if not (math.isfinite(low) and math.isfinite(high)):
         how = "expected finite entries, replace them first"
@@ -412,12 +407,15 @@ def _means(V: AnyArray, weights: AnyArray | None) -> np.ndarray:
     """Return the mean of each problem, weighted."""
     if weights is None:
         return V.means()
-    shares = weights.to_host()
-    known = np.where(shares > 0, V.to_host(), 0)
-    means: np.ndarray = np.einsum("...ij,...ij->...", known, shares, dtype=np.float64) / np.maximum(
-        shares.sum((-2, -1), dtype=np.float64), np.finfo(np.float64).tiny
-    )
+    known, shares = _on_device_or_host(V).copy(), _on_device_or_host(weights)
+    known.put(take(shares.at_most(0), "weights"), 0)
+    means: np.ndarray = take(known.data * shares.data, "V").means() / np.maximum(shares.means(), sys.float_info.min)
     return means
+
+
+def _on_device_or_host(x: AnyArray) -> AnyArray:
+    """Return an array of a device as it is, and any other as NumPy's: torch has few functions of uint16."""
+    return take(x.to_host(), "V") if x.device[0] == CPU else x
 
 
 def _nndsvd(V: np.ndarray, rank: int, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

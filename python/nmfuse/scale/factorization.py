@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,9 +38,8 @@ def nmf(
 
     It uses the multiplicative updates of `nmfuse.nmf`, H first and then W in each iteration, and gives the same factors
     from the same start, up to rounding. V stays in its chunks of columns, and H in chunks beside them. Each iteration
-    sends W to each chunk, and one sum of shape (m, r) and one of shape (r, r), or (r,) for ``beta=1``, back; only dask
-    itself may copy a chunk to a worker that would otherwise be idle. Sums are added in a fixed order, so the same
-    chunks give the same bits for any number of threads or workers.
+    sends W to each chunk, and one sum of shape (m, r) and one of shape (r, r), or (r,) for ``beta=1``, back. Sums are
+    added in a fixed order, so the same chunks give the same bits for any number of threads or workers.
 
     It runs on the scheduler that dask chooses: the threads of this process, or the workers of a `distributed.Client`.
     If a worker dies, dask computes its data again, and the result is the same.
@@ -138,6 +140,7 @@ class _ChunkedProblem(Problem):
         self.flops = 4.0 * V.shape[0] * V.shape[1] * W.shape[1]
         self.W, self.beta, self.columns = W, beta, V.chunks[1]
         self.V, self.H = V.to_delayed().ravel(), H.to_delayed().ravel()
+        self.places: dict[int, tuple[str, ...]] = {}  # the workers that hold a chunk, once H is on a cluster
 
     def iterate(self, active: Array | None, iterations: int) -> None:  # noqa: ARG002
         """Iterate; there is one problem, which is active."""
@@ -145,21 +148,31 @@ class _ChunkedProblem(Problem):
 
         update, add = dask.delayed(chunk.update_chunk, nout=2), dask.delayed(chunk.add_sums)
         for _ in range(iterations):
-            W = dask.delayed(self.W)
-            updated = [update(v, W, h, self.beta) for v, h in zip(self.V, self.H, strict=True)]
+            updated = self._for_each_chunk(update)
             sums = [of_chunk for _, of_chunk in updated]
             while len(sums) > 1:
                 sums = [add(sums[first : first + _AT_ONCE]) for first in range(0, len(sums), _AT_ONCE)]
             *self.H, whole = dask.persist(*[h for h, _ in updated], *sums)
             self.W = chunk.update_W(self.W, whole.compute())
+            if not self.places:
+                self.places = _places(self.H)
 
     def objective(self, values: Array, options: Any = None) -> None:  # noqa: ARG002
         """Write the objective into `values`."""
         import dask
 
-        of_chunk, W = dask.delayed(chunk.objective_of_chunk), dask.delayed(self.W)
-        parts = dask.compute(*[of_chunk(v, W, h, self.beta) for v, h in zip(self.V, self.H, strict=True)])
-        values[0] = math.fsum(parts)
+        values[0] = math.fsum(dask.compute(*self._for_each_chunk(dask.delayed(chunk.objective_of_chunk))))
+
+    def _for_each_chunk(self, function: Callable[..., Any]) -> list[Any]:
+        """Return a call of (V, W, H, beta) for each chunk, where the chunk is: dask might copy it to one that waits."""
+        import dask
+
+        W, calls = dask.delayed(self.W), []
+        for number, (v, h) in enumerate(zip(self.V, self.H, strict=True)):
+            there = self.places.get(number)
+            with dask.annotate(workers=there, allow_other_workers=True) if there else nullcontext():
+                calls.append(function(v, W, h, self.beta))
+        return calls
 
     def normalized(self, unit: float) -> tuple[np.ndarray, DaskArray]:
         """Return the factors as `nmfuse.nmf` gives them, H times `unit`."""
@@ -176,6 +189,16 @@ class _ChunkedProblem(Problem):
             da.from_delayed(h, (len(order), columns), W.dtype) for h, columns in zip(chunks, self.columns, strict=True)
         ]
         return W, da.concatenate(blocks, axis=1)
+
+
+def _places(chunks: Any) -> dict[int, tuple[str, ...]]:
+    """Return which workers hold each chunk; nothing where they are in this process."""
+    distributed = sys.modules.get("distributed")
+    futures = distributed.futures_of(list(chunks)) if distributed else []
+    if not futures:
+        return {}
+    holders = futures[0].client.who_has(futures)
+    return {number: tuple(holders[each.key]) for number, each in enumerate(chunks) if holders.get(each.key)}
 
 
 def _check(V: Any, kind: Any) -> None:

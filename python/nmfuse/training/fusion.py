@@ -6,7 +6,7 @@ import copy
 import functools
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ from nmfuse.training.loops import (
 from nmfuse.training.losses import expected_ranks, fidelity, load_standings
 from nmfuse.training.pairs import Image, PairSet, pair_set
 from nmfuse.training.patches import hash_files
+from nmfuse.training.processes import process_count, process_number
 from nmfuse.training.signals import insert_signals, shortfalls
 
 STEPS = 2600  # of the first pass of the shipped files
@@ -93,6 +94,9 @@ def train_fusion(
     in place of the ranks as far as the truth is known (focus), and else edges and structure. With Muon and a one-cycle
     schedule. A fifth of the patients, photographs and phantoms is held out; all metrics count alike in its score.
 
+    Processes of torch.distributed that call it together, with the same options and files, train one net: each step
+    takes `batch` pairs for each of them. Two do what one does with twice the batch, to rounding. The first writes.
+
     Parameters
     ----------
     output : path
@@ -103,7 +107,7 @@ def train_fusion(
         Weights to go on from, as `nmfuse.nets.fusion_net.load_fusion` takes them; their recipe is kept, and their
         `context` must be the one asked for. A smaller `lr`, such as 1e-3, keeps more of what they know.
     steps, batch, crop : int
-        Steps, pairs a step, and pixels along a crop.
+        Steps, pairs a step (of each process), and pixels along a crop.
     lr : float
         The greatest learning rate.
     context : bool
@@ -148,7 +152,7 @@ def train_fusion(
     pairs = pair_set(None if data is None else Path(data), None if photos is None else Path(photos), phantoms)
     recipe = {
         **asdict(schedule),
-        "batch": batch,
+        "batch": batch * process_count(),
         "crop": crop,
         "context": context,
         "seed": seed,
@@ -181,6 +185,8 @@ def train_fusion(
     with torch.no_grad():
         ranks = _ranks(net, held_out, standings).mean(0)
     result = FusionResult(curve[-1].score, dict(zip(RANKING, ranks.tolist(), strict=True)), curve)
+    if process_number() > 0:
+        return result
     metadata = {
         "context": str(int(context)),
         **{name: str(size) for name, size in net.sizes.items()},
@@ -209,23 +215,27 @@ def _starting_net(start: str | Path | None, seed: int, *, context: bool) -> Fusi
 def _loss(
     net: FusionNet, pairs: PairSet, standings: dict[str, Tensor], count: int, crop: int, seed: int, step: int
 ) -> Tensor:
+    """Return the loss of this process's pairs of a step's batch; the mean over all processes is that of the batch."""
     rng = np.random.default_rng([seed, step])
+    mine, whole = slice(process_number() * count, (process_number() + 1) * count), count * process_count()
     device = next(net.parameters()).device
     truth: np.ndarray | None = None
     if is_stack := bool(pairs.stacks) and rng.random() < _STACKS:
-        images, truth = pairs.draw_stack(int(rng.integers(2, 6)), count, crop, rng)
+        images, truth = pairs.draw_stack(int(rng.integers(2, 6)), whole, crop, rng)
     else:
-        a, b, kinds = pairs.draw("training", count, crop, rng)
-        images = np.stack([a, b])
+        a, b, kinds = pairs.draw("training", whole, crop, rng)
+        images, kinds = np.stack([a, b]), kinds[mine]
     changed, inserted = insert_signals(images, rng)
-    sources = torch.from_numpy(np.concatenate([images, changed], axis=1)).to(device)
+    own = [replace(one, scene=one.scene - mine.start) for one in inserted if mine.start <= one.scene < mine.stop]
+    sources = torch.from_numpy(np.concatenate([images[:, mine], changed[:, mine]], axis=1)).to(device)
     fused = net(sources[:, :, None])[:, 0]
     outside = (fused - 1).clamp_min(0) + (-fused).clamp_min(0)
     without, with_signals = fused.clamp(0, 1).chunk(2)
-    missing, faint = shortfalls(without, with_signals, inserted)
-    loss: Tensor = _OUTSIDE * outside.mean() + _MISSING * missing + _FAINT * faint
+    missing, faint = shortfalls(without, with_signals, own)
+    share = process_count() * len(own) / max(1, len(inserted))  # of the signals, where 1 is as many as others have
+    loss: Tensor = _OUTSIDE * outside.mean() + share * (_MISSING * missing + _FAINT * faint)
     if truth is not None:
-        error = without - torch.from_numpy(truth).to(device)
+        error = without - torch.from_numpy(truth[mine]).to(device)
         loss = loss + _TRUTH * (error.square().mean((-2, -1)) + 1e-6).sqrt().mean()
     if is_stack:
         return loss if truth is not None else loss - _QUALITY * fidelity(sources, fused).mean()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from nmfuse.io import new_file
 from nmfuse.nets.weights_file import read_weights, write_weights
 from nmfuse.training.muon import Muon
+from nmfuse.training.processes import average, process_number, require_alike
 
 CHECKPOINT_FORMAT = "nmfuse.checkpoint.1"
 _DROPS = (0.6, 0.9)  # of the steps: where the learning rate falls to a tenth
@@ -144,6 +145,9 @@ def run_training(
 ) -> list[CurvePoint]:
     """Train `net` in place and return its curves.
 
+    Processes of torch.distributed that call it together average their losses and gradients, and so keep the same
+    weights; the first of them writes the checkpoint, which all of them read.
+
     Parameters
     ----------
     net : Module
@@ -165,24 +169,27 @@ def run_training(
     Raises
     ------
     ValueError
-        If the loss becomes NaN or inf, or the checkpoint is not one of this run.
+        If the loss becomes NaN or inf, the checkpoint is not one of this run, or processes start from different states.
     """
     optimizer = schedule.optimizer(net)
     done, curve = 0, list[CurvePoint]()
     if checkpoint is not None and checkpoint.exists():
         done, curve = _load_checkpoint(checkpoint, net, optimizer, recipe)
+    require_alike("checkpoint, start: step and weights", (done, hash_arrays(*net.state_dict().values())))
     total = 0.0
     for step in range(done, schedule.steps):
         optimizer.param_groups[0]["lr"] = schedule.lr_at(step)
         loss = loss_of(step)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        loss = loss.detach()
+        average([loss, *(parameter.grad for parameter in net.parameters() if parameter.grad is not None)])
         value = loss.item()
         if not math.isfinite(value):
             raise ValueError(
                 f"lr: with {schedule.lr} the loss became {value} at step {step + 1}; expected a finite loss, "
                 "use a smaller learning rate"
             )
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         total += value
         if (step + 1) % every == 0 or step + 1 == schedule.steps:
@@ -190,7 +197,7 @@ def run_training(
             curve.append(CurvePoint(step + 1, total / since, schedule.lr_at(step), score()))
             total = 0.0
             _require_finite(net, schedule.lr)
-            if checkpoint is not None:
+            if checkpoint is not None and process_number() == 0:
                 _save_checkpoint(checkpoint, net, optimizer, recipe, curve)
         if progress is not None:
             progress(step + 1, schedule.steps, value)
