@@ -45,6 +45,21 @@ def test_expand_is_zero_insertion_and_the_same_filter(shape: tuple[int, int]) ->
     np.testing.assert_allclose(pyramids.expand(x, shape).numpy(), expected, atol=1e-15)
 
 
+@pytest.mark.parametrize(("shape", "spatial"), [((33, 20), 2), ((2, 18, 7), 2), ((9, 5, 6), 3), ((2, 10, 4, 3), 3)])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_parts_of_an_image_give_the_bits_of_the_whole(
+    shape: tuple[int, ...], spatial: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = image(*shape)
+    small = pyramids.reduce(x, spatial)
+    large = pyramids.expand(small, shape[-spatial:])
+    monkeypatch.setattr(pyramids, "_AT_ONCE", rows * x.numel() // shape[-spatial])
+    assert torch.equal(pyramids.reduce(x, spatial), small)
+    assert torch.equal(pyramids.expand(small, shape[-spatial:]), large)
+    recorded = x.clone().requires_grad_()
+    assert pyramids.expand(pyramids.reduce(recorded, spatial), shape[-spatial:]).requires_grad
+
+
 def test_constants_stay_constant() -> None:
     x = torch.full((11, 13), 0.3, dtype=torch.float64)
     torch.testing.assert_close(pyramids.expand(pyramids.reduce(x), (11, 13)), x)

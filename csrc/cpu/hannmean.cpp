@@ -20,10 +20,16 @@ hann_kernels<T> choose_kernels(int half) {
   return dispatch_isa([half](auto which) { return get_hann_kernels<which(), T>(half); });
 }
 
-template <class A>
-hann_taps<A> make_taps(int size) {
+template <class T>
+hann_taps<hann_sum<T>> make_taps(int size, std::int64_t depth) {
+  using A = hann_sum<T>;
   hann_taps<A> window;
   window.half = size / 2;
+  if (std::is_integral_v<T> && size == kWholeSize) {
+    for (int j = 0; j <= window.half; ++j) window.taps[j] = static_cast<A>(kWholeTaps[j]);
+    window.scale = A(1) / static_cast<A>(kWholeSum * kWholeSum * (depth > 1 ? kWholeSum : 1));
+    return window;
+  }
   // The raw window sums to (size + 1) / 2.
   const double pi = 3.14159265358979323846;
   for (int j = 0; j <= window.half; ++j) {
@@ -69,7 +75,7 @@ void hannmean(image_view<const T> x, image_view<const std::uint8_t> reliability,
               image_view<T> out, stream_handle) {
   if (x.empty()) return;
   const hann_kernels<T> kernels = choose_kernels<T>(size / 2);
-  const auto window = make_taps<hann_sum<T>>(size);
+  const auto window = make_taps<T>(size, depth);
   for_each_band(x, depth, [&](const row_band& band) { kernels.mean(x, reliability, window, out, band); });
 }
 
@@ -89,7 +95,7 @@ void hannmean_adjoint(image_view<const T> grad, image_view<const std::uint8_t> r
   require(workspace.bytes >= hannmean_adjoint_workspace<T>(grad.batch, grad.rows, grad.cols),
           "workspace: smaller than hannmean_adjoint_workspace tells");
   const hann_kernels<T> kernels = choose_kernels<T>(size / 2);
-  const auto window = make_taps<T>(size);
+  const auto window = make_taps<T>(size, depth);
   const auto share = compact_view<T>(workspace.data, grad.batch, grad.rows, grad.cols);
   for_each_band(grad, depth, [&](const row_band& band) { kernels.share(grad, reliability, window, share, out, band); });
   for_each_band(grad, depth, [&](const row_band& band) { kernels.collect(share, reliability, window, out, band); });

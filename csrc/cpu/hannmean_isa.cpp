@@ -51,43 +51,53 @@ int64_t reflect(int64_t i, int64_t n) {
   return i < n ? i : 2 * n - 1 - i;
 }
 
-// Functions of one row. Pointers and counts are arguments, not captured, so that the compiler knows what may overlap.
+// Functions of one row. Pointers and counts are arguments, not captured, so that the compiler knows what may overlap;
+// calls are not inlined, so that it compiles each once, not once for each window size.
 
 template <class T, class A>
-void convert_row(const T* __restrict from, int64_t count, A* __restrict to) {
+[[gnu::noinline]] void convert_row(const T* __restrict from, int64_t count, A* __restrict to) {
   for (int64_t x = 0; x < count; ++x) to[x] = static_cast<A>(from[x]);
 }
 
-// Values are chosen, not multiplied by their weight: an ignored NaN does no harm.
+// Floats are chosen, not multiplied by their weight: an ignored NaN does no harm. Of that choice between integers the
+// compiler would make a branch, and not vectorise.
 template <class T, class A>
-void convert_reliable(const T* __restrict from, const uint8_t* __restrict codes, int64_t count, A* __restrict to,
-                      A* __restrict weights) {
+inline A value_or_zero(T value, A used) {
+  if constexpr (std::is_integral_v<T>) return static_cast<A>(value) * used;
+  return used != A(0) ? static_cast<A>(value) : A(0);
+}
+
+template <class T, class A>
+[[gnu::noinline]] void convert_reliable(const T* __restrict from, const uint8_t* __restrict codes, int64_t count,
+                                        A* __restrict to, A* __restrict weights) {
   for (int64_t x = 0; x < count; ++x) {
-    to[x] = codes[x] == kReliable ? static_cast<A>(from[x]) : A(0);
-    weights[x] = codes[x] == kReliable ? A(1) : A(0);
+    const A used = static_cast<A>(codes[x] == kReliable);
+    to[x] = value_or_zero(from[x], used);
+    weights[x] = used;
   }
 }
 
 template <class A>
-void convert_weights(const uint8_t* __restrict codes, int64_t count, A* __restrict weights) {
+[[gnu::noinline]] void convert_weights(const uint8_t* __restrict codes, int64_t count, A* __restrict weights) {
   for (int64_t x = 0; x < count; ++x) weights[x] = codes[x] == kReliable ? A(1) : A(0);
 }
 
 // The same for the rows of a volume, which are added up along its depth.
 
 template <class T, class A>
-void scale_row(const T* __restrict from, A weight, int64_t count, A* __restrict to) {
+[[gnu::noinline]] void scale_row(const T* __restrict from, A weight, int64_t count, A* __restrict to) {
   for (int64_t x = 0; x < count; ++x) to[x] = weight * static_cast<A>(from[x]);
 }
 
 template <class T, class A>
-void add_rows(const T* __restrict above, const T* __restrict below, A weight, int64_t count, A* __restrict to) {
+[[gnu::noinline]] void add_rows(const T* __restrict above, const T* __restrict below, A weight, int64_t count,
+                                A* __restrict to) {
   for (int64_t x = 0; x < count; ++x) to[x] += weight * (static_cast<A>(above[x]) + static_cast<A>(below[x]));
 }
 
 template <class T, class A>
-void add_reliable(const T* __restrict from, const uint8_t* __restrict codes, A weight, int64_t count, A* __restrict to,
-                  A* __restrict weights) {
+[[gnu::noinline]] void add_reliable(const T* __restrict from, const uint8_t* __restrict codes, A weight, int64_t count,
+                                    A* __restrict to, A* __restrict weights) {
   for (int64_t x = 0; x < count; ++x) {
     to[x] += codes[x] == kReliable ? weight * static_cast<A>(from[x]) : A(0);
     weights[x] += codes[x] == kReliable ? weight : A(0);
@@ -95,12 +105,12 @@ void add_reliable(const T* __restrict from, const uint8_t* __restrict codes, A w
 }
 
 template <class A>
-void add_weights(const uint8_t* __restrict codes, A weight, int64_t count, A* __restrict weights) {
+[[gnu::noinline]] void add_weights(const uint8_t* __restrict codes, A weight, int64_t count, A* __restrict weights) {
   for (int64_t x = 0; x < count; ++x) weights[x] += codes[x] == kReliable ? weight : A(0);
 }
 
 template <class A>
-void clear_row(int64_t count, A* __restrict to) {
+[[gnu::noinline]] void clear_row(int64_t count, A* __restrict to) {
   for (int64_t x = 0; x < count; ++x) to[x] = 0;
 }
 
@@ -121,7 +131,7 @@ class plane_window {
 
 // A pixel that keeps its value is one whose sum of weights is 0, be it for want of neighbours or as background.
 template <class A>
-void clear_background(const uint8_t* __restrict codes, int64_t count, A* __restrict weights) {
+[[gnu::noinline]] void clear_background(const uint8_t* __restrict codes, int64_t count, A* __restrict weights) {
   for (int64_t x = 0; x < count; ++x) weights[x] = codes[x] == kBackground ? A(0) : weights[x];
 }
 
@@ -141,14 +151,14 @@ T to_pixel(A mean) {
 }
 
 template <class T, class A>
-void store_pixels(const A* __restrict means, int64_t count, T* __restrict to) {
+[[gnu::noinline]] void store_pixels(const A* __restrict means, int64_t count, T* __restrict to) {
   for (int64_t x = 0; x < count; ++x) to[x] = to_pixel<T>(means[x]);
 }
 
 // to = sums / weights, or the pixel's own value where it keeps it.
 template <class T, class A>
-void store_means(const T* __restrict from, const uint8_t* __restrict codes, const A* __restrict sums,
-                 const A* __restrict weights, int64_t count, T* __restrict to) {
+[[gnu::noinline]] void store_means(const T* __restrict from, const uint8_t* __restrict codes, const A* __restrict sums,
+                                   const A* __restrict weights, int64_t count, T* __restrict to) {
   for (int64_t x = 0; x < count; ++x) {
     const A own = static_cast<A>(from[x]), weight = codes[x] == kBackground ? A(0) : weights[x];
     const A mean = sums[x] / (weight == 0 ? A(1) : weight);
@@ -157,17 +167,17 @@ void store_means(const T* __restrict from, const uint8_t* __restrict codes, cons
 }
 
 // Calls write(line) for a line of a strip: the image's own, or one in L1 that is then streamed there.
-template <class T, class Write>
+template <class A, class T, class Write>
 void write_line(T* to, const column_strip& strip, bool streams, Write write) {
   if (!streams) return write(to);
-  alignas(64) T line[kStrip<hann_sum<T>>];
+  alignas(64) T line[kStrip<A>];
   write(line);
   stream(line, strip.width(), to);
 }
 
 template <class T>
-void split_gradient(const T* __restrict grad, const T* __restrict weights, int64_t count, T* __restrict shared,
-                    T* __restrict stays) {
+[[gnu::noinline]] void split_gradient(const T* __restrict grad, const T* __restrict weights, int64_t count,
+                                      T* __restrict shared, T* __restrict stays) {
   for (int64_t x = 0; x < count; ++x) {
     const T value = grad[x], weight = weights[x];
     const T part = value / (weight == 0 ? T(1) : weight);
@@ -177,7 +187,8 @@ void split_gradient(const T* __restrict grad, const T* __restrict weights, int64
 }
 
 template <class T>
-void store_reliable(const T* __restrict sums, const uint8_t* __restrict codes, int64_t count, T* __restrict to) {
+[[gnu::noinline]] void store_reliable(const T* __restrict sums, const uint8_t* __restrict codes, int64_t count,
+                                      T* __restrict to) {
   for (int64_t x = 0; x < count; ++x) to[x] = codes[x] == kReliable ? sums[x] : to[x];
 }
 
@@ -192,7 +203,8 @@ void for_each_strip(int64_t cols, int half, Body body) {
 
 // sums[q][x] = vertical sum around rows[q + half][x].
 template <int kHalf, class A>
-void sum_vertically(const A* const* rows, const hann_taps<A>& window, const column_strip& strip, strip_row<A>* sums) {
+[[gnu::noinline]] void sum_vertically(const A* const* rows, const hann_taps<A>& window, const column_strip& strip,
+                                      strip_row<A>* sums) {
   const int64_t count = strip.read_width(), offset = strip.read_offset();
   if constexpr (kHalf != kAnyHalf) {
     const A* r[kRows + 2 * kHalf];
@@ -229,12 +241,11 @@ void sum_vertically(const A* const* rows, const hann_taps<A>& window, const colu
   }
 }
 
-// Fills the columns beyond the image's left and right border.
-template <class A>
-void reflect_columns(const hann_taps<A>& window, const column_strip& strip, strip_row<A>& sums) {
-  A* s = sums.values + kMargin - strip.first;  // by column of the image
-  for (int64_t x = strip.first - window.half; x < 0; ++x) s[x] = s[reflect(x, strip.cols)];
-  for (int64_t x = strip.cols; x < strip.last + window.half; ++x) s[x] = s[reflect(x, strip.cols)];
+// Fills the columns beyond the image's left and right border; at(c) is column c of the image.
+template <class At>
+void reflect_columns(int half, const column_strip& strip, At at) {
+  for (int64_t x = strip.first - half; x < 0; ++x) at(x) = at(reflect(x, strip.cols));
+  for (int64_t x = strip.cols; x < strip.last + half; ++x) at(x) = at(reflect(x, strip.cols));
 }
 
 #if defined(__AVX512F__)
@@ -262,7 +273,8 @@ inline void add_neighbours(Vec left, Vec here, Vec right, const A* centre, const
 
 // out[x] = horizontal sum around column x of the strip.
 template <int kHalf, class A>
-void sum_horizontally(const strip_row<A>& sums, const hann_taps<A>& window, int64_t count, A* __restrict out) {
+[[gnu::noinline]] void sum_horizontally(const strip_row<A>& sums, const hann_taps<A>& window, int64_t count,
+                                        A* __restrict out) {
   const A* centre = sums.values + kMargin;
   if constexpr (kHalf != kAnyHalf) {
     A w[kHalf + 1];
@@ -307,7 +319,9 @@ class block_sums {
     const A* rows[kRows + 2 * kMaxHalf];
     for (int i = 0; i < kRows + 2 * window_.half; ++i) rows[i] = row(y - window_.half + i);
     sum_vertically<kHalf>(rows, window_, strip_, sums_);
-    for (strip_row<A>& sums : sums_) reflect_columns(window_, strip_, sums);
+    for (strip_row<A>& sums : sums_) {
+      reflect_columns(window_.half, strip_, [&](int64_t c) -> A& { return sums.values[kMargin + c - strip_.first]; });
+    }
   }
 
   // The window sums of row y + q.
@@ -416,15 +430,108 @@ void mean_of_all(const image_view<const T>& x, const hann_taps<hann_sum<T>>& win
       sums.start(y, [&](int64_t i) { return source.row(i); });
       for (int q = 0; q < kRows && y + q < band.last; ++q) {
         T* to = out.row(band.b, y + q) + strip.first;
-        write_line(to, strip, streams, [&](T* line) {
+        write_line<A>(to, strip, streams, [&](T* line) {
           if constexpr (std::is_same_v<T, A>) {
             sums.finish(q, line);
           } else {
-            strip_row<A> means;
-            sums.finish(q, means.values);
-            store_pixels(means.values, strip.width(), line);
+            strip_row<A> sum, scaled;
+            sums.finish(q, sum.values);
+            const A* means = sum.values;
+            if (window.scale != 1) {  // by itself: as one multiply-add with the rounding, it would leave no tie a tie
+              scale_row(means, window.scale, strip.width(), scaled.values);
+              means = scaled.values;
+            }
+            store_pixels(means, strip.width(), line);
           }
         });
+      }
+    }
+  });
+}
+
+// The same of bytes at size 3 and 5, in whole numbers: 144 * 255 is the largest sum, so a word of 16 bits holds one.
+// Two bytes of an image are a word too, a pixel of an even column below one of an odd column, and go their ways apart.
+using words = vec<std::uint16_t>;
+constexpr int kPairs = kStrip<std::uint16_t> / 2;
+
+struct pair_row {
+  alignas(64) std::uint16_t even[kPairs + 2 * kMargin + kLanes<std::uint16_t>];
+  alignas(64) std::uint16_t odd[kPairs + 2 * kMargin + kLanes<std::uint16_t>];
+  const std::uint16_t* from(int64_t c) const { return (c & 1 ? odd : even) + kMargin + (c >> 1); }  // c: of the strip
+  std::uint16_t& at(int64_t c) { return const_cast<std::uint16_t&>(*from(c)); }
+};
+
+// Makes v[i] the weighted sum of v[i] ... v[i + 2 kHalf]: [1 2 1] is [1 1] twice, and [1 3 4 3 1] is that and [1 1 1].
+template <int kHalf, int kCount>
+inline void sum_windows(words (&v)[kCount]) {
+  for (int i = 0; i < kCount - 1; ++i) v[i] += v[i + 1];
+  for (int i = 0; i < kCount - 2; ++i) v[i] += v[i + 1];
+  if (kHalf == 1) return;
+  for (int i = 0; i < kCount - 4; ++i) v[i] += v[i + 1] + v[i + 2];
+}
+
+// sum / 16 or sum / 144, to nearest, ties to even: at a tie, bit 4 says whether the integer below is odd.
+template <int kHalf>
+inline words round_sum(words sum) {
+  constexpr std::uint16_t kWhole = kHalf == 1 ? 16 : 144, kBelowHalf = kWhole / 2 - 1;
+  return (sum + kBelowHalf + ((sum >> 4) & 1)) / kWhole;
+}
+
+template <int kHalf>
+[[gnu::noinline]] void sum_pairs_vertically(const uint8_t* const* rows, const column_strip& strip, pair_row* sums) {
+  constexpr int kReads = kRows + 2 * kHalf;
+  const int64_t count = strip.read_width(), start = strip.read_first - strip.first;
+  for (int64_t x = 0; x < count; x += kVectorBytes) {
+    words even[kReads], odd[kReads];
+    for (int i = 0; i < kReads; ++i) {
+      words pairs{};
+      if (x + kVectorBytes <= count) {
+        pairs = load<words>(rows[i] + x);
+      } else {
+        std::memcpy(&pairs, rows[i] + x, static_cast<std::size_t>(count - x));
+      }
+      even[i] = pairs & 0xff;
+      odd[i] = pairs >> 8;
+    }
+    sum_windows<kHalf>(even);
+    sum_windows<kHalf>(odd);
+    for (int q = 0; q < kRows; ++q) {
+      store(&sums[q].at(start + x), even[q]);
+      store(&sums[q].at(start + x + 1), odd[q]);
+    }
+  }
+}
+
+template <int kHalf>
+[[gnu::noinline]] void mean_of_pairs(const pair_row& sums, int64_t count, uint8_t* to) {
+  for (int64_t x = 0; x < count; x += kVectorBytes) {
+    words v[2 * kHalf + 2];
+    for (int j = 0; j < 2 * kHalf + 2; ++j) v[j] = load<words>(sums.from(x + j - kHalf));
+    sum_windows<kHalf>(v);
+    const words means = round_sum<kHalf>(v[0]) | (round_sum<kHalf>(v[1]) << 8);
+    if (x + kVectorBytes <= count) {
+      store(to + x, means);
+    } else {
+      std::memcpy(to + x, &means, static_cast<std::size_t>(count - x));
+    }
+  }
+}
+
+template <int kHalf>
+void mean_of_bytes(const image_view<const uint8_t>& x, const image_view<uint8_t>& out, const row_band& band) {
+  for_each_strip<std::uint16_t>(x.cols, kHalf, [&](const column_strip& strip) {
+    pair_row sums[kRows];
+    const bool streams = exceeds_caches(out);
+    for (int64_t y = band.first; y < band.last; y += kRows) {
+      const uint8_t* rows[kRows + 2 * kHalf];
+      for (int i = 0; i < kRows + 2 * kHalf; ++i) {
+        rows[i] = x.row(band.b, reflect(y - kHalf + i, x.rows)) + strip.read_first;
+      }
+      sum_pairs_vertically<kHalf>(rows, strip, sums);
+      for (int q = 0; q < kRows && y + q < band.last; ++q) {
+        reflect_columns(kHalf, strip, [&](int64_t c) -> std::uint16_t& { return sums[q].at(c - strip.first); });
+        write_line<std::uint16_t>(out.row(band.b, y + q) + strip.first, strip, streams,
+                                  [&](uint8_t* line) { mean_of_pairs<kHalf>(sums[q], strip.width(), line); });
       }
     }
   });
@@ -451,7 +558,7 @@ void mean_of_reliable(const image_view<const T>& x, const codes_view& reliabilit
         weights.finish(q, weight.values);
         const uint8_t* codes = reliability.row(band.b, y + q) + strip.first;
         T* to = out.row(band.b, y + q) + strip.first;
-        write_line(to, strip, streams, [&](T* line) {
+        write_line<A>(to, strip, streams, [&](T* line) {
           store_means(x.row(band.b, y + q) + strip.first, codes, value.values, weight.values, strip.width(), line);
         });
       }
@@ -462,7 +569,14 @@ void mean_of_reliable(const image_view<const T>& x, const codes_view& reliabilit
 template <int kHalf, class T>
 void mean(const image_view<const T>& x, const codes_view& reliability, const hann_taps<hann_sum<T>>& window,
           const image_view<T>& out, const row_band& band) {
-  if (reliability.data == nullptr) {
+  const bool all = reliability.data == nullptr;
+  if constexpr (std::is_same_v<T, uint8_t> && (kHalf == 1 || kHalf == 2)) {
+    if (all && band.depth == 1) {
+      mean_of_bytes<kHalf>(x, out, band);
+      return finish_streaming();
+    }
+  }
+  if (all) {
     mean_of_all<kHalf>(x, window, out, band);
   } else {
     mean_of_reliable<kHalf>(x, reliability, window, out, band);

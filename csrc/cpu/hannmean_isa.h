@@ -14,11 +14,12 @@ namespace nmfuse {
 template <class T>
 using hann_sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
-// The normalised window by distance from its centre: taps[0], taps[1] = taps[-1], ... taps[half].
+// The window by distance from its centre: taps[0], taps[1] = taps[-1], ... taps[half]. A sum times `scale` is the mean.
 template <class A>
 struct hann_taps {
   int half = 0;
   A taps[kMaxHannSize / 2 + 1] = {};
+  A scale = 1;
 };
 
 // Rows [first, last) of plane b, which lies in a volume of `depth` planes; 1 for an image.

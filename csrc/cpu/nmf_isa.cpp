@@ -5,6 +5,7 @@
 #include "cpu/nmf_isa.h"
 
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "cpu/descend.h"
@@ -100,14 +101,18 @@ inline void multiply_columns(const Left& left, int64_t rows, const right_matrix<
   if constexpr (N > kRankBlock) multiply_columns<N / 2>(left, rows, right, q, columns, depth, take);
 }
 
+// Rows of a block two vectors wide: four in 16 registers, of few rows (as many as the rank) they leave no rest. Where
+// there are many rows, six are faster with AVX2, whose multiply-adds need no register in between.
+constexpr int kFewRows = kVectorRegisters / 4, kManyRows = kVectorBytes == 32 ? 6 : kFewRows;
+
 // left (rows, depth) times right (depth, columns), columns a multiple of kRankBlock.
-template <class C, class Left, class Take>
+template <int kBlock = kFewRows, class C, class Left, class Take>
 inline void multiply(const Left& left, int64_t rows, const right_matrix<C>& right, int64_t columns, int64_t depth,
                      const Take& take) {
   constexpr int N = kLanes<C>;
   int64_t q = 0;
   for (; q + 2 * N <= columns; q += 2 * N) {
-    multiply_rows<kVectorRegisters / 4, 2, vec<C>>(left, 0, rows, right, q, depth, take);
+    multiply_rows<kBlock, 2, vec<C>>(left, 0, rows, right, q, depth, take);
   }
   if constexpr (N >= kRankBlock) multiply_columns<N>(left, rows, right, q, columns, depth, take);
 }
@@ -444,8 +449,8 @@ class tile_update {
         return;
       }
     }
-    multiply(left, rows, right_matrix<C>{tile_.H_columns, chunk_.padded_rank}, chunk_.padded_rank, columns_,
-             add_in_double<C>{to, chunk_.padded_rank});
+    multiply<kManyRows>(left, rows, right_matrix<C>{tile_.H_columns, chunk_.padded_rank}, chunk_.padded_rank, columns_,
+                        add_in_double<C>{to, chunk_.padded_rank});
   }
 
   void add_H_to_W_sums() {
@@ -594,14 +599,16 @@ namespace nmfuse {
 template <isa kIsa, class T, class C>
 nmf_kernels<T, C> get_nmf_kernels(nmf_kind kind) {
   using namespace NMFUSE_ISA;
-  switch (kind) {
-    case nmf_kind::frobenius:
+  if constexpr (std::is_same_v<T, C>) {  // else there are powers, so the kind is `other`
+    if (kind == nmf_kind::frobenius) {
       return {update_H<nmf_kind::frobenius, T, C>, update_W<nmf_kind::frobenius, T, C>, measure_gram<C>};
-    case nmf_kind::kullback_leibler:
+    }
+    if (kind == nmf_kind::kullback_leibler) {
       return {update_H<nmf_kind::kullback_leibler, T, C>, update_W<nmf_kind::kullback_leibler, T, C>,
               measure_columns<C>};
-    default: return {update_H<nmf_kind::other, T, C>, update_W<nmf_kind::other, T, C>, measure_columns<C>};
+    }
   }
+  return {update_H<nmf_kind::other, T, C>, update_W<nmf_kind::other, T, C>, measure_columns<C>};
 }
 
 template <isa kIsa, class T>

@@ -16,6 +16,8 @@ namespace {
 inline constexpr int kVectorBytes = 64, kVectorRegisters = 32;
 #elif defined(__AVX2__)
 inline constexpr int kVectorBytes = 32, kVectorRegisters = 16;
+#elif defined(__aarch64__)
+inline constexpr int kVectorBytes = 16, kVectorRegisters = 32;
 #else
 inline constexpr int kVectorBytes = 16, kVectorRegisters = 16;
 #endif

@@ -5,6 +5,7 @@
 #include <cuda_runtime.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <type_traits>
@@ -27,11 +28,18 @@ template <class A>
 struct hann_window {
   int size;
   A taps[kMaxHannSize];
+  A scale;  // a sum times it is the mean
 };
 
-template <class A>
-hann_window<A> make_window(int size) {
-  hann_window<A> window{size, {}};
+template <class T>
+hann_window<sum_type<T>> make_window(int size, int64_t depth) {
+  using A = sum_type<T>;
+  hann_window<A> window{size, {}, 1};
+  if (std::is_integral_v<T> && size == kWholeSize) {
+    for (int i = 0; i < size; ++i) window.taps[i] = static_cast<A>(kWholeTaps[std::abs(i - size / 2)]);
+    window.scale = A(1) / static_cast<A>(kWholeSum * kWholeSum * (depth > 1 ? kWholeSum : 1));
+    return window;
+  }
   const double pi = 3.14159265358979323846;
   // The raw window sums to (size + 1) / 2.
   for (int i = 0; i < size; ++i) {
@@ -204,7 +212,9 @@ __device__ void write_pixels(const smooth_arguments<T>& args, int64_t batch, int
   pack<T, kWide> pixels{};
   if constexpr (kJob == job::mean) {
 #pragma unroll
-    for (int e = 0; e < kWide; ++e) pixels.v[e] = to_pixel<T>(sum.v[e]);
+    for (int e = 0; e < kWide; ++e) {
+      pixels.v[e] = to_pixel<T>(std::is_integral_v<T> ? sum.v[e] * args.window.scale : sum.v[e]);
+    }
   } else {
     const uint8_t* codes = args.reliability.row(batch, y) + c;
     if constexpr (kJob == job::collect) {
@@ -471,7 +481,7 @@ void hannmean(image_view<const T> x, image_view<const uint8_t> reliability, int 
               stream_handle stream) {
   if (x.empty()) return;
   require_depth(x.batch, depth);
-  smooth_arguments<T> args{x, reliability, out, {}, make_window<sum_type<T>>(size), depth, {}, false};
+  smooth_arguments<T> args{x, reliability, out, {}, make_window<T>(size, depth), depth, {}, false};
   if (reliability.data == nullptr) return smooth_any_size<job::mean>("hannmean", args, stream);
   smooth_any_size<job::weighted_mean>("hannmean", args, stream);
 }
@@ -492,7 +502,7 @@ void hannmean_adjoint(image_view<const T> grad, image_view<const uint8_t> reliab
   require(workspace.bytes >= hannmean_adjoint_workspace<T>(grad.batch, grad.rows, grad.cols),
           "workspace: smaller than hannmean_adjoint_workspace tells");
   const auto share = compact_view<T>(workspace.data, grad.batch, grad.rows, grad.cols);
-  smooth_arguments<T> args{grad, reliability, out, share, make_window<sum_type<T>>(size), depth, {}, false};
+  smooth_arguments<T> args{grad, reliability, out, share, make_window<T>(size, depth), depth, {}, false};
   if (depth > 1) return share_and_collect<kAnySizeOfVolume>(args, stream);
   share_and_collect<kAnySize>(args, stream);
 }

@@ -60,7 +60,7 @@ class op_arguments {
 
   array take(const py::object& producer, const char* name) const {
     // A producer on a CUDA device exports its array while that device is current.
-    const int device = py::hasattr(producer, "__dlpack_device__") && Backend::device != dlpack::kCPU
+    const int device = Backend::device != dlpack::kCPU && py::hasattr(producer, "__dlpack_device__")
                            ? producer.attr("__dlpack_device__")().template cast<py::tuple>()[1].template cast<int>()
                            : 0;
     const typename Backend::guard guard(device);

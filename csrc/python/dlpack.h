@@ -173,11 +173,16 @@ class array {
 
  private:
   static py::object ask(const py::object& producer, const py::object& stream) {
-    try {
-      return producer.attr("__dlpack__")(py::arg("stream") = stream, py::arg("max_version") = py::make_tuple(1, 0));
-    } catch (py::error_already_set& error) {
-      if (!error.matches(PyExc_TypeError)) throw;
-    }
+    // Made once and never freed: each array of each call comes by here.
+    static PyObject* const method = PyUnicode_InternFromString("__dlpack__");
+    static PyObject* const names =
+        PyTuple_Pack(2, PyUnicode_InternFromString("stream"), PyUnicode_InternFromString("max_version"));
+    static PyObject* const version = py::make_tuple(1, 0).release().ptr();
+    PyObject* const arguments[] = {producer.ptr(), stream.ptr(), version};
+    PyObject* const capsule = PyObject_VectorcallMethod(method, arguments, 1, names);
+    if (capsule != nullptr) return py::reinterpret_steal<py::object>(capsule);
+    if (!PyErr_ExceptionMatches(PyExc_TypeError)) throw py::error_already_set();
+    PyErr_Clear();
     return producer.attr("__dlpack__")(py::arg("stream") = stream);  // a producer older than DLPack 1.0
   }
 

@@ -279,7 +279,7 @@ class Fuser:
         with _recording(stack.planes):
             if trace.wanted:
                 trace.keep_each(sources=torch.stack(stack.planes))
-            planes = filled(stack.planes, stack.valid, stack.scratch.keep)
+            planes = filled(stack.planes, stack.valid, stack.scratch.keep, stack.scratch.release)
             y, seen = self._balanced(planes, stack, trace)
             fused = self._finished(y, stack, planes, seen, fill, trace)
             if trace.wanted:
@@ -289,20 +289,14 @@ class Fuser:
             return fused
 
     def _balanced(self, planes: list[Tensor], stack: Stack, trace: Trace) -> tuple[Tensor, Tensor | None]:
-        """Fuse the sources as much as each is wanted; also return where any of them is valid (None: everywhere).
-
-        The fusions of all, of all but the least wanted, and so on, count by how much more the next ones are wanted
-        (Choquet, Annales de l'institut Fourier 5, 1954).
-        """
+        """Fuse the sources as much as each is wanted; also return where any of them is valid (None: everywhere)."""
         if stack.balance is None:
             return self._of_some(list(range(len(planes))), planes, stack, trace)
-        wanted = sorted(set(stack.balance))
         total, weight = torch.zeros_like(planes[0]), torch.zeros_like(planes[0])
-        for less, least in zip([0.0, *wanted], wanted, strict=False):
-            chosen = [k for k, value in enumerate(stack.balance) if value >= least]
+        for share, chosen in images.balanced_sets(stack.balance):
             inner = trace if len(chosen) == len(planes) else Trace()
             y, seen = self._of_some(chosen, planes, stack, inner)
-            part = (least - less) / wanted[-1] * (torch.ones_like(y) if seen is None else seen.to(y.dtype))
+            part = share * (torch.ones_like(y) if seen is None else seen.to(y.dtype))
             total, weight = total + part * y, weight + part
         seen = weight > 0
         return total / torch.where(seen, weight, torch.ones_like(weight)), None if bool(seen.all()) else seen

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 _TAPS = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
+_AT_ONCE = 1 << 18  # pixels of the larger image or so, for which memory is moved as little as can be
 CONTRAST_EPSILON = 1 / 255  # one grey level of 8 bits: keeps the ratio finite on black
 
 
@@ -40,6 +41,28 @@ def reduce(x: Tensor, spatial: int = 2) -> Tensor:
     >>> reduce(torch.ones(9, 6)).shape, reduce(torch.ones(9, 6, 4), spatial=3).shape
     (torch.Size([5, 3]), torch.Size([5, 3, 2]))
     """
+    parts = _parts(x, spatial, (x.shape[-spatial] + 1) // 2)
+    if len(parts) == 1:
+        return _reduce(x, spatial)
+    result = x.new_empty((*x.shape[:-spatial], *((n + 1) // 2 for n in x.shape[-spatial:])))
+    for start, stop in parts:
+        first, last = max(0, 2 * start - 2), min(x.shape[-spatial], 2 * stop + 2)
+        part = _reduce(x.narrow(-spatial, first, last - first), spatial)
+        result.narrow(-spatial, start, stop - start).copy_(part.narrow(-spatial, start - first // 2, stop - start))
+    return result
+
+
+def _parts(x: Tensor, spatial: int, n: int) -> list[tuple[int, int]]:
+    """Return where parts of a result of n rows (slices of a volume) begin and end, so that each stays in the cache.
+
+    All in one where gradients are recorded or a graph is, and on other devices.
+    """
+    as_one = x.device.type != "cpu" or (x.requires_grad and torch.is_grad_enabled()) or torch.compiler.is_compiling()
+    step = n if as_one else max(1, _AT_ONCE * x.shape[-spatial] // max(1, x.numel()))
+    return [(start, min(start + step, n)) for start in range(0, n, max(1, step))]
+
+
+def _reduce(x: Tensor, spatial: int) -> Tensor:
     for axis in range(-spatial, 0):
         n = x.shape[axis]
         wide = x.index_select(axis, _mirror(torch.arange(-2, n + 2, device=x.device), n))
@@ -56,6 +79,21 @@ def _mirror(index: Tensor, n: int) -> Tensor:
 
 def expand(x: Tensor, shape: Sequence[int]) -> Tensor:
     """Double the last axes to `shape` (2 or 3 of them) by interpolation with the same kernel; edge pixels repeated."""
+    spatial, n = len(shape), x.shape[-len(shape)]
+    parts = _parts(x, spatial, n)
+    if len(parts) == 1:
+        return _expand(x, shape)
+    result = x.new_empty((*x.shape[:-spatial], *shape))
+    for start, stop in parts:
+        first, last = max(0, start - 1), min(n, stop + 1)
+        rows = min(2 * last, shape[0]) - 2 * first
+        part = _expand(x.narrow(-spatial, first, last - first), (rows, *shape[1:]))
+        rows = min(2 * stop, shape[0]) - 2 * start
+        result.narrow(-spatial, 2 * start, rows).copy_(part.narrow(-spatial, 2 * (start - first), rows))
+    return result
+
+
+def _expand(x: Tensor, shape: Sequence[int]) -> Tensor:
     for axis, n in zip(range(-len(shape), 0), shape, strict=True):
         last = x.shape[axis] - 1
         before = torch.cat([x.narrow(axis, 0, 1), x.narrow(axis, 0, last)], axis)

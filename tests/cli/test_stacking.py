@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from scipy import ndimage
 
 from nmfuse.cli.app import app
 from nmfuse.images import depth_map
-from nmfuse.io import read_image, write_image
+from nmfuse.io import list_pages, read_image, write_image
+from tests.data.make_zstack import DEPTHS as DEPTHS_OF_Z
+from tests.data.make_zstack import depths, z_stack
 
 DEPTHS = 4
 
@@ -57,6 +61,27 @@ def test_the_files_may_be_named(shaken: tuple[Path, np.ndarray], tmp_path: Path)
     folder, _ = shaken
     run(str(folder / "0.png"), str(folder / "2.png"), "-o", str(tmp_path / "x.tif"), "--method", "laplacian")
     assert read_image(tmp_path / "x.tif").shape == (200, 240)
+
+
+@pytest.mark.parametrize("options", [{"ome": True}, {"imagej": True}, {"metadata": None}])
+def test_the_pages_of_one_file_are_its_images(tmp_path: Path, options: dict[str, Any]) -> None:
+    pages = list_pages(z_stack(tmp_path, 96))
+    path, planes = tmp_path / "x.tif", np.stack([read_image(page).pixels for page in pages])
+    tifffile.imwrite(path, planes, photometric="minisblack", **options)
+    window = ["--model", "none", "--window", "0,8000", "--depth"]
+    run(str(path), "-o", str(tmp_path / "one.tif"), *window, str(tmp_path / "one.png"))
+    run(*map(str, pages), "-o", str(tmp_path / "each.tif"), *window, str(tmp_path / "each.png"))
+    for name in ("one.tif", "one.png"):
+        expected = read_image(tmp_path / name.replace("one", "each")).pixels
+        np.testing.assert_array_equal(read_image(tmp_path / name).pixels, expected)
+    depth = read_image(tmp_path / "one.png").pixels
+    assert (depth[8:-8] == np.rint(depths(96) * 255 / (DEPTHS_OF_Z - 1))[8:-8]).mean() > 0.7
+
+
+def test_pages_along_two_axes_are_no_stack(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "x.ome.tif", np.zeros((3, 2, 32, 32), np.uint8), metadata={"axes": "ZCYX"})
+    with pytest.raises(ValueError, match=r"has pages along several axes \(axes Z of 3, C of 2; .*give those of one"):
+        run(str(tmp_path / "x.ome.tif"), "-o", str(tmp_path / "y.tif"))
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ def test_large_images_are_fused_in_tiles(large: Path, monkeypatch: pytest.Monkey
         (("-o", "f.png"), "f.png: images larger than memory are written as .zarr or .tif"),
         (("-o", "f.zarr", "--align", "rigid"), "is not for images larger than memory, fused in tiles"),
         (("-o", "f.zarr", "--fill", "0"), "is not for images larger than memory, fused in tiles"),
+        (("-o", "f.zarr", "--nodata", "0"), "prepare the files as docs/large.md says"),
         (("-o", "f.zarr", "--method", "pca"), "looks at the whole image"),
     ],
 )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import resource
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from PIL import Image
 
 from nmfuse.io import read_image
@@ -63,6 +68,54 @@ def test_the_limit_can_be_set(tmp_path: Path, suffix: str, monkeypatch: pytest.M
     monkeypatch.setenv("NMFUSE_MAX_PIXELS", "many")
     with pytest.raises(ValueError, match="NMFUSE_MAX_PIXELS: got 'many'; expected a number of pixels such as"):
         read_image(path)
+
+
+def peak_of_reading(path: Path) -> int:
+    """Return how many MiB a process of its own takes at most to read a file, beyond what it has before."""
+    code = (
+        "import sys, imagecodecs, resource, nmfuse.io\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        "before = peak()\n"
+        "try:\n    nmfuse.io.read_image(sys.argv[1])\n"
+        "except ValueError:\n    pass\n"
+        "print(peak() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+def webp(*chunks: tuple[bytes, bytes]) -> bytes:
+    body = b"".join(kind + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2) for kind, data in chunks)
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
+
+
+def test_a_webp_takes_the_memory_of_its_pixels_and_little_more(tmp_path: Path) -> None:
+    """One colour in 11584 x 11584 pixels, which take 384 MiB: Pillow would take 2 GiB."""
+    lossless = bytes.fromhex("2f3fed4f0b07508a2ad4a3ff8188e87f00")
+    (tmp_path / "x.webp").write_bytes(webp((b"VP8L", lossless)))
+    assert peak_of_reading(tmp_path / "x.webp") < 1024
+
+
+def test_a_webp_whose_header_lies(tmp_path: Path) -> None:
+    encoded = io.BytesIO()
+    Image.new("RGB", (20, 16)).save(encoded, "WEBP", lossless=True)
+    frame = encoded.getvalue()[20:]
+    canvas = b"\0" * 4 + (11_583).to_bytes(3, "little") * 2
+    (tmp_path / "x.webp").write_bytes(webp((b"VP8X", canvas), (b"VP8L", frame)))
+    with pytest.raises(ValueError, match=r"x\.webp: not a readable image"):
+        read_image(tmp_path / "x.webp")
+    assert peak_of_reading(tmp_path / "x.webp") < 512
+
+
+def test_a_chunk_of_zarr_that_unpacks_to_gigabytes(tmp_path: Path) -> None:
+    path = tmp_path / "x.zarr"
+    zarr.create_array(path, data=np.ones((32, 32), np.uint8), compressors=zarr.codecs.GzipCodec())
+    (path / "c" / "0" / "0").write_bytes(gzip.compress(bytes(2**28), 1) * 4)  # of several members
+    with pytest.raises(
+        ValueError, match=r"x\.zarr: not a readable image .* by gzip, unpacks to more than the 1024 that"
+    ):
+        read_image(path)
+    assert peak_of_reading(path) < 256
 
 
 def test_large_pictures_of_few_bytes(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numcodecs
 import numpy as np
 import pytest
 import tifffile
@@ -286,3 +287,50 @@ def test_what_is_not_read_in_parts(tmp_path: Path) -> None:
     (tmp_path / "y.tif").write_bytes((tmp_path / "y.tif").read_bytes()[:-200])
     with pytest.raises(ValueError, match="not a readable image"):
         open_image(tmp_path / "y.tif")
+
+
+CODECS_OF_2 = [
+    numcodecs.GZip(),
+    numcodecs.Zlib(),
+    numcodecs.BZ2(),
+    numcodecs.Zstd(),
+    numcodecs.LZ4(),
+    numcodecs.Blosc(),
+]
+CODECS_OF_3 = [zarr.codecs.GzipCodec(), zarr.codecs.ZstdCodec(), zarr.codecs.BloscCodec()]
+
+
+@pytest.mark.parametrize(
+    ("codec", "zarr_format", "sharded"),
+    [(codec, 2, False) for codec in CODECS_OF_2] + [(codec, 3, how) for codec in CODECS_OF_3 for how in (False, True)],
+)
+def test_a_chunk_that_unpacks_to_more_than_it_holds(
+    tmp_path: Path, codec: Any, zarr_format: int, sharded: bool
+) -> None:
+    options: dict[str, Any] = {"compressors": codec, "zarr_format": zarr_format}
+    paths = [tmp_path / "x.zarr", tmp_path / "y.zarr"]
+    for path, rows in zip(paths, (64, 4096), strict=True):
+        shards = {"shards": (2 * rows, 64)} if sharded else {}
+        zarr.create_array(path, shape=(2 * rows, 64), chunks=(rows, 64), dtype=np.uint8, **shards, **options)[...] = 7
+    np.testing.assert_array_equal(read_image(paths[0]).pixels, np.full((128, 64), 7))
+    for file in paths[1].rglob("*"):
+        if file.is_file() and file.name not in ("zarr.json", ".zarray", ".zattrs"):
+            (paths[0] / file.relative_to(paths[1])).write_bytes(file.read_bytes())
+    with pytest.raises(ValueError, match="unpacks to more than the 4096 that it is to hold"):
+        read_image(paths[0])
+
+
+@pytest.mark.parametrize(("blocks", "error"), [(1, None), (4, "by zstd, unpacks to more than the 131072 that")])
+def test_frames_of_zstd_that_do_not_say_their_size(tmp_path: Path, blocks: int, error: str | None) -> None:
+    """Written by hand: a header without a size, and blocks of 128 KiB that repeat one byte (RFC 8878)."""
+    path = tmp_path / "x.zarr"
+    zarr.create_array(path, shape=(256, 512), chunks=(256, 512), dtype=np.uint8, compressors=zarr.codecs.ZstdCodec())
+    heads = [(k == blocks - 1) | 1 << 1 | 2**17 << 3 for k in range(blocks)]
+    chunk = path / "c" / "0" / "0"
+    chunk.parent.mkdir(parents=True)
+    chunk.write_bytes(b"\x28\xb5\x2f\xfd\0\x50" + b"".join(head.to_bytes(3, "little") + b"\7" for head in heads))
+    if error is None:
+        assert (read_image(path).pixels == 7).all()
+    else:
+        with pytest.raises(ValueError, match=error):
+            read_image(path)

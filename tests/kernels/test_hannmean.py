@@ -134,6 +134,35 @@ def test_integers_round_ties_to_even(backend, dtype):
         assert run(backend, np.array([[0, a, 0]], dtype))[0, 1] == mean
 
 
+@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16], ids=lambda t: t.__name__)
+def test_integers_are_rounded_from_exact_sums(backend, dtype, size):
+    largest = int(np.iinfo(dtype).max)
+    x = image((3, 70, 141), dtype)
+    x[1] = x[1] // 64 * 64  # many means halfway between two integers
+    x[2] = largest - x[2] % 3
+    codes = random_codes(x.shape)
+    for spatial, exact in ((2, True), (3, dtype == np.uint8 or size == 3)):  # 12^3 * 65535 is more than a float counts
+        for chosen in (None, codes) if exact else ():
+            got = run(backend, x, size, chosen, spatial=spatial)
+            np.testing.assert_array_equal(got, reference.hannmean_exact_ref(x, size, chosen, spatial))
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_every_tie_of_bytes_is_rounded_to_even(backend, size):
+    line = np.array({3: [1, 2, 1], 5: [1, 3, 4, 3, 1]}[size])
+    weights = np.outer(line, line)
+    x = np.zeros((255, size, size), np.uint8)
+    for tie, plane in enumerate(x):  # pixels whose weighted sum is (tie + 1/2) sum(weights), found greedily
+        rest = (2 * tie + 1) * weights.sum() // 2
+        for place in zip(*np.unravel_index(np.argsort(-weights, axis=None), weights.shape), strict=True):
+            plane[place] = min(255, rest // weights[place])
+            rest -= int(plane[place]) * weights[place]
+        assert rest == 0
+    middle = run(backend, x, size)[:, size // 2, size // 2]
+    np.testing.assert_array_equal(middle, 2 * ((np.arange(255) + 1) // 2))
+
+
 def test_nothing_bleeds_between_brain_and_background(backend):
     x = np.zeros((24, 24), np.float32)
     x[6:18, 6:18] = 1

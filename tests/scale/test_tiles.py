@@ -72,6 +72,19 @@ def test_tiles_give_what_the_whole_gives(sources: dict[str, Path], tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir() if path.name != ".nmfuse.lock"] == ["f.zarr"]
 
 
+@pytest.mark.parametrize("method", ["laplacian", "learned"])
+@pytest.mark.parametrize("balance", [(1, 0.5, 0.25), (0.5, 1, 0), (0, 0.5, 0)])
+def test_each_source_as_much_as_it_is_wanted(
+    sources: dict[str, Path], tmp_path: Path, method: str, balance: tuple[float, ...]
+) -> None:
+    paths = [sources["a"], sources["b"], sources["c"]]
+    options: dict[str, Any] = {"method": method, "output": "float32", "balance": balance}
+    fuse_tiles(paths, tmp_path / "f.zarr", tile=96, **options)
+    np.testing.assert_allclose(np.asarray(open_image(tmp_path / "f.zarr")), whole(paths, **options), atol=3e-6)
+    with pytest.raises(ValueError, match=r"balance: got \[1\]; expected 3 numbers from 0 to 1"):
+        fuse_tiles(paths, tmp_path / "g.zarr", balance=[1])
+
+
 @pytest.mark.parametrize("options", [{}, {"rounding": "nearest", "output": "float32"}], ids=["uint8", "float32"])
 def test_parts_see_as_far_as_the_network_does(tmp_path: Path, options: dict[str, Any]) -> None:
     pixels = [RNG.integers(0, 256, (40, 1100), np.uint8) for _ in range(3)]

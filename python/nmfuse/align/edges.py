@@ -53,7 +53,7 @@ def plane_of(image: Image | np.ndarray) -> Plane:
     colour = pixels.ndim > 2 and pixels.shape[-1] == 3
     values = np.empty(pixels.shape[:-1] if colour else pixels.shape, np.float32)
     for start in range(0, len(values), _ROWS):
-        values[start : start + _ROWS] = luminance(pixels[start : start + _ROWS])
+        values[start : start + _ROWS] = luminance(pixels[start : start + _ROWS], np.float32)
     valid = np.isfinite(values)
     if isinstance(image, Image) and image.valid is not None:
         valid &= np.asarray(image.valid)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -12,12 +14,16 @@ from torch.nn import functional
 _MODES = {0: "nearest", 1: "bilinear"}
 _POLE = math.sqrt(3) - 2  # of the recursive filter that undoes the smoothing of a cubic B-spline
 _TERMS = 60  # of a power series in it: what is left is below 1e-34
+_BORDER = 2  # coefficients beyond the outermost pixels that a value at their centres depends on
+_ROWS = 256  # that are filtered along together
+_TURNED = 128  # columns that become rows at once, so few that they stay in the processor's cache
 
 
-def spline_coefficients(planes: np.ndarray) -> np.ndarray:
+def spline_coefficients(planes: np.ndarray, dtype: npt.DTypeLike = np.float64) -> np.ndarray:
     """Return the coefficients of the cubic B-spline through the pixels (C, H, W), mirrored at the outermost centres.
 
-    It is `scipy.ndimage.spline_filter` with mode "mirror", a row at a time, which is several times as fast.
+    They are those of `scipy.ndimage.spline_filter` with mode "mirror", found a row at a time, which is several times as
+    fast, and two more of them on each side: (C, H + 4, W + 4), in the `dtype` of floats that is asked for.
 
     References
     ----------
@@ -28,16 +34,28 @@ def spline_coefficients(planes: np.ndarray) -> np.ndarray:
     >>> spline_coefficients(np.full((1, 3, 4), 7.0)).round(6).min()
     np.float64(7.0)
     """
-    result = torch.from_numpy(np.array(planes))
-    for _ in range(2):
-        result = result.transpose(1, 2).contiguous()
-        for plane in result:
-            _undo_smoothing(plane)
-    return result.numpy()
+    count, h, w = planes.shape
+    wide = np.empty((count, h + 2 * _BORDER, w + 2 * _BORDER), dtype)
+    inner = wide[:, _BORDER:-_BORDER, _BORDER:-_BORDER]
+    np.multiply(planes, wide.dtype.type(math.prod(-6 * _POLE for n in (h, w) if n > 1)), out=inner)
+    result = torch.from_numpy(inner)
+    _undo_smoothing(result.movedim(1, 0))
+    for part in torch.split(result, _ROWS, 1):
+        turned = torch.empty((w, count, part.shape[1]), dtype=result.dtype)
+        blocks = list(zip(*(torch.split(x, _TURNED) for x in (turned, part.permute(2, 0, 1))), strict=True))
+        for there, here in blocks:
+            there.copy_(here)
+        _undo_smoothing(turned)
+        for there, here in blocks:
+            here.copy_(there)
+    for axis, n in ((1, h), (2, w)):
+        along, ends = np.moveaxis(wide, axis, 0), [0, 1, -2, -1]
+        along[ends] = along[np.pad(np.arange(_BORDER, n + _BORDER), _BORDER, mode="reflect")[ends]]
+    return wide
 
 
 def _undo_smoothing(rows: Tensor) -> None:
-    """Filter along the first axis, in place: forwards, then backwards."""
+    """Filter along the first axis, in place, forwards and backwards; the result is the coefficients over -6 poles."""
     n = len(rows)
     if n == 1:
         return
@@ -46,21 +64,21 @@ def _undo_smoothing(rows: Tensor) -> None:
     for k in range(min(period, _TERMS)):
         start.add_(rows[min(k, period - k)], alpha=_POLE**k)
     rows[0] = start / (1 - _POLE**period)
-    for k in range(1, n):
-        rows[k].add_(rows[k - 1], alpha=_POLE)
-    rows[-1] = (rows[-1] + _POLE * rows[-2]) * (_POLE / (_POLE**2 - 1))
-    for k in range(n - 2, -1, -1):
-        rows[k].neg_().add_(rows[k + 1]).mul_(_POLE)
-    rows.mul_(6)
+    each = rows.unbind()
+    for before, row in pairwise(each):
+        row.add_(before, alpha=_POLE)
+    each[-1].add_(each[-2], alpha=_POLE).div_(1 - _POLE**2)
+    for after, row in pairwise(reversed(each)):
+        row.add_(after, alpha=_POLE)
 
 
 def interpolated(planes: np.ndarray, places: np.ndarray, order: int) -> Tensor:
-    """Return the values of planes (C, H, W) at places, mirrored at the centres of the outermost pixels.
+    """Return the values of planes (C, H, W) at places within them; elsewhere anything.
 
     Parameters
     ----------
     planes : float32 or float64 array, shape (C, H, W)
-        Pixels; for order 3 their `spline_coefficients`.
+        Pixels; for order 3 their `spline_coefficients`, (C, H + 4, W + 4).
     places : float64 array, shape (2, h, w)
         Row and column.
     order : {0, 1, 3}
@@ -82,42 +100,41 @@ def interpolated(planes: np.ndarray, places: np.ndarray, order: int) -> Tensor:
     tensor([[[1.2500]]], dtype=torch.float64)
     """
     image = torch.from_numpy(planes)[None]
+    row, column = (torch.from_numpy(x) for x in places)
     if order < 3:
-        row, column = (
-            _scaled(torch.from_numpy(x), n, image.dtype) for x, n in zip(places, planes.shape[1:], strict=True)
+        rows, columns = (
+            (x * (2 / max(1, n - 1)) - 1).to(image.dtype) for x, n in zip((row, column), planes.shape[1:], strict=True)
         )
-        return _at(image, row, column, _MODES[order])
+        return _at(image, torch.stack([columns, rows], -1), _MODES[order])
     (above, below, row_share), (left, right, column_share) = (
-        _halves(torch.from_numpy(x), n, image.dtype) for x, n in zip(places, planes.shape[1:], strict=True)
+        _halves(x, n, image.dtype) for x, n in zip((row, column), planes.shape[1:], strict=True)
     )
-    upper, lower = (
-        torch.lerp(_at(image, row, right, "bilinear"), _at(image, row, left, "bilinear"), column_share)
-        for row in (above, below)
-    )
+    grid = torch.stack([left, above], -1)
+    upper = _at(image, grid)
+    grid[..., 0] = right
+    upper = torch.lerp(_at(image, grid), upper, column_share)
+    grid[..., 1] = below
+    lower = _at(image, grid)
+    grid[..., 0] = left
+    lower = torch.lerp(lower, _at(image, grid), column_share)
     return torch.lerp(lower, upper, row_share)
 
 
 def _halves(x: Tensor, n: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a place before and one behind each, and the share of the first: of linear values, a cubic B-spline's."""
+    """Return a place before and one behind each, and the share of the first: of linear values, a cubic B-spline's.
+
+    Places are among n coefficients, of which _BORDER are in front of the first pixel, as torch counts them: -1 is the
+    centre of the first, 1 that of the last.
+    """
     pixel = x.floor()
     t = (x - pixel).to(dtype)
-    square = t * t
-    last = square * t / 6  # the weights of the four pixels around
-    second = 2 / 3 - square + 3 * last
-    first = (1 - t) * (1 - 2 * t + square) / 6
-    before = first + second
-    return (
-        _scaled(pixel - 1 + second / before, n, dtype),
-        _scaled(pixel + 1 + last / (1 - before), n, dtype),
-        before,
-    )
+    pixel = pixel.sub_((n - 1) / 2 - _BORDER).to(dtype)  # from the middle, where single precision is finest
+    before = t.div(-3).add_(0.5).mul_(t).add_(0.5).mul_(t).neg_().add_(5 / 6)  # the weight of the first two of four
+    u = 1 - t
+    first, last = (u * u).mul_(u).div_(6 * before), (t * t).mul_(t).div_(6 - 6 * before)
+    step = 2 / (n - 1)
+    return (pixel - first).mul_(step), (pixel + 1).add_(last).mul_(step), before
 
 
-def _scaled(x: Tensor, n: int, dtype: torch.dtype) -> Tensor:
-    """Return places among n pixels as torch counts them: -1 the centre of the first, 1 that of the last."""
-    return (x * (2 / max(1, n - 1)) - 1).to(dtype)
-
-
-def _at(image: Tensor, rows: Tensor, columns: Tensor, mode: str) -> Tensor:
-    grid = torch.stack([columns, rows], -1)[None]
-    return functional.grid_sample(image, grid, mode, padding_mode="reflection", align_corners=True)[0]
+def _at(image: Tensor, grid: Tensor, mode: str = "bilinear") -> Tensor:
+    return functional.grid_sample(image, grid[None], mode, padding_mode="border", align_corners=True)[0]

@@ -81,18 +81,18 @@ def onto_grid(image: Image, grid: Grid, matrix: np.ndarray, interpolation: str) 
         raise ValueError(f"grid: has {len(grid.shape)} axes, but {name} has {len(of.shape)}; expected as many")
     indices = np.linalg.solve(of.affine, matrix @ grid.affine)
 
-    def take(pixels: np.ndarray, finished: Finished | None) -> np.ndarray:
-        if finished is None:
-            return _interpolated(pixels, indices, grid.shape, "nearest")
+    def take(pixels: np.ndarray, valid: np.ndarray | None, finished: Finished) -> tuple[np.ndarray, np.ndarray]:
+        seen = np.ones(of.shape, np.uint8) if valid is None else valid.astype(np.uint8)
+        shown = _interpolated(seen, indices, grid.shape, "nearest") > 0
         work = pixels.astype(working_dtype(pixels.dtype))
-        return finished(_interpolated(work, indices, grid.shape, interpolation))
+        return finished(_interpolated(work, indices, grid.shape, interpolation)), shown
 
     return sampled(image, take, grid.spacing, grid, f"the other grid, {of.difference(grid)}")
 
 
 def sampled(
     image: Image,
-    take: Callable[[np.ndarray, Finished | None], np.ndarray],
+    take: Callable[[np.ndarray, np.ndarray | None, Finished], tuple[np.ndarray, np.ndarray | None]],
     spacing: tuple[float, ...] | None,
     grid: Grid | None,
     other: str,
@@ -104,22 +104,23 @@ def sampled(
     image : Image
         NumPy pixels, (*spatial) or (*spatial, 3).
     take : callable
-        (pixels, finished) -> a new array of the pixels at their new places, interpolated as floats of `working_dtype`
-        and passed through `finished`; where that is None they are labels, which are never mixed, and 0 outside.
+        (pixels, valid, finished) -> a new array of the pixels at their new places, interpolated as floats of
+        `working_dtype` and passed through `finished`, and where they show something: the nearest pixel is valid. None:
+        everywhere.
     spacing, grid
         Of the result.
     other : str
         What a message calls it.
     """
     pixels, axes, name = image.pixels, image.spatial, image.name or "image"
-    valid = np.ones(pixels.shape[:axes], bool) if image.valid is None else np.asarray(image.valid)
+    valid = None if image.valid is None else np.asarray(image.valid)
     if pixels.dtype.kind == "f":
         finite = ~np.isnan(pixels)
-        valid = valid & (finite.all(-1) if pixels.ndim > axes else finite)
-    shown = take(valid.astype(np.uint8), None) > 0
-    if not shown.any():
-        raise ValueError(f"{name}: shows nothing of {other}; are they of one space?")
-    if not valid.all():  # the nearest valid value, so that nothing bleeds in from there
+        finite = finite.all(-1) if pixels.ndim > axes else finite
+        valid = finite if valid is None else valid & finite
+    if valid is not None and valid.all():
+        valid = None
+    if valid is not None:  # the nearest valid value, so that nothing bleeds in from what is not
         nearest = distance_transform_edt(~valid, return_distances=False, return_indices=True)
         pixels = pixels[tuple(nearest)]
 
@@ -129,9 +130,14 @@ def sampled(
             values = np.rint(values).clip(limits.min, limits.max)
         return (values >= 0.5 if pixels.dtype.kind == "b" else values).astype(pixels.dtype)
 
-    values = take(pixels, finished)
-    values[~shown] = 0
-    return replace(image, pixels=values, valid=None if shown.all() else shown, spacing=spacing, grid=grid)
+    values, shown = take(pixels, valid, finished)
+    if shown is not None and not shown.any():
+        raise ValueError(f"{name}: shows nothing of {other}; are they of one space?")
+    if shown is not None and shown.all():
+        shown = None
+    if shown is not None:
+        values[~shown] = 0
+    return replace(image, pixels=values, valid=shown, spacing=spacing, grid=grid)
 
 
 def working_dtype(dtype: np.dtype) -> type[np.floating[Any]]:

@@ -57,17 +57,17 @@ def resize(image: Image, like: Image) -> Image:
             "register them (register, --align similarity)"
         )
 
-    def take(pixels: np.ndarray, finished: Finished | None) -> np.ndarray:
+    def take(pixels: np.ndarray, valid: np.ndarray | None, finished: Finished) -> tuple[np.ndarray, np.ndarray | None]:
         import torch
         from torch.nn import functional
 
-        values = pixels if finished is None else pixels.astype(working_dtype(pixels.dtype))
+        values = pixels.astype(working_dtype(pixels.dtype))
         planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.atleast_3d(values), 2, 0)))[None]
-        if finished is None:
-            found = functional.interpolate(planes, shape, mode="nearest-exact")
-        else:
-            found = functional.interpolate(planes, shape, mode="bicubic", antialias=True)
-        resized = found[0].movedim(0, -1).reshape(*shape, *pixels.shape[2:]).numpy()
-        return resized if finished is None else finished(resized)
+        found = functional.interpolate(planes, shape, mode="bicubic", antialias=True)
+        resized = finished(found[0].movedim(0, -1).reshape(*shape, *pixels.shape[2:]).numpy())
+        if valid is None:
+            return resized, None
+        mask = torch.from_numpy(valid[None, None].astype(np.uint8))
+        return resized, functional.interpolate(mask, shape, mode="nearest-exact")[0, 0].numpy() > 0
 
     return sampled(image, take, like.spacing, like.grid, "it")

@@ -20,7 +20,7 @@ from nmfuse.io.orientation import LPS_TO_RAS
 from nmfuse.kernels import num_threads
 
 _FORMAT = "nmfuse transform 1"
-_SLAB = 1 << 18  # pixels that are interpolated at once
+_SLAB = 1 << 15  # pixels that are interpolated at once, so few that torch takes no threads of its own for them
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,35 +185,33 @@ class Transform:
         if (order := orders.get(interpolation or "bspline")) is None:
             raise ValueError(f"interpolation: got {interpolation!r}; expected one of {', '.join(orders)}")
 
-        def take(pixels: np.ndarray, finished: Finished | None) -> np.ndarray:
-            if finished is None:
-                return self._interpolated(pixels, like.shape[:2], 0, lambda values: values)
-            return self._interpolated(pixels, like.shape[:2], order, finished)
+        def take(pixels: np.ndarray, valid: np.ndarray | None, finished: Finished) -> tuple[np.ndarray, np.ndarray]:
+            return self._interpolated(pixels, valid, like.shape[:2], order, finished)
 
         return sampled(image, take, like.spacing, like.grid, "the fixed image")
 
-    def _interpolated(self, pixels: np.ndarray, shape: tuple[int, ...], order: int, finished: Finished) -> np.ndarray:
-        """Return the pixels (H, W) or (H, W, C) at the places of a fixed image of this shape; order 0: 0 outside."""
-        work = working_dtype(pixels.dtype)
-        planes = np.moveaxis(np.atleast_3d(pixels), 2, 0)
-        ready = planes.astype(work)
-        if order == 3:
-            ready = spline_coefficients(ready)
-        result = np.empty((*shape, len(planes)), pixels.dtype)
+    def _interpolated(
+        self, pixels: np.ndarray, valid: np.ndarray | None, shape: tuple[int, ...], order: int, finished: Finished
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the pixels (H, W) or (H, W, C) at the places of a fixed image of this shape, and which are valid."""
+        planes, work = np.moveaxis(np.atleast_3d(pixels), 2, 0), working_dtype(pixels.dtype)
+        planes = spline_coefficients(planes, work) if order == 3 else planes.astype(work, order="C")
+        mask = None if valid is None else valid[None].astype(np.float32)
+        last = np.array(pixels.shape[:2])[:, None, None] - 1
+        result, shown = np.empty((*shape, len(planes)), pixels.dtype), np.empty(shape, bool)
         rows = max(1, _SLAB // shape[1])
 
         def fill(start: int) -> None:
-            part = result[start : start + rows]
-            places = self._places(start, len(part), shape[1])
-            values = interpolated(ready, places, order).movedim(0, -1).numpy()
-            if order == 0:
-                last = np.array(pixels.shape[:2])[:, None, None] - 1
-                values[((places < -1e-6) | (places > last + 1e-6)).any(0)] = 0
-            part[...] = finished(values)
+            part = slice(start, start + rows)
+            places = self._places(start, len(shown[part]), shape[1])
+            shown[part] = ((places >= -1e-6) & (places <= last + 1e-6)).all(0)
+            if mask is not None:
+                shown[part] &= interpolated(mask, places, 0)[0].numpy() > 0
+            result[part] = finished(interpolated(planes, places, order).movedim(0, -1).numpy())
 
         with ThreadPoolExecutor(num_threads()) as pool:
             list(pool.map(fill, range(0, shape[0], rows)))
-        return result.reshape(*shape, *pixels.shape[2:])
+        return result.reshape(*shape, *pixels.shape[2:]), shown
 
     def _places(self, start: int, rows: int, columns: int) -> np.ndarray:
         """Return where the pixels of some rows of the fixed image lie in the moving one, (2, rows, columns)."""

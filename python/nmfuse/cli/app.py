@@ -323,9 +323,13 @@ def fuse(
                 "--resize": resize,
                 "--match": match,
             }
-            in_memory |= {"--explain": explain, "--report": report, "--profile": profile, "--balance": balance}
+            in_memory |= {"--explain": explain, "--report": report, "--profile": profile}
             in_memory |= {"--bands": bands, "--nodata": nodata is not None, "--fill": fill is not None}
-            _refuse(in_memory, "is not for images larger than memory, fused in tiles")
+            _refuse(
+                in_memory,
+                "is not for images larger than memory, fused in tiles; prepare the files as docs/large.md says, "
+                "or set the environment variable NMFUSE_MAX_PIXELS to a number of pixels that memory holds",
+            )
             run_tiles(
                 fuser,
                 paths,
@@ -333,6 +337,7 @@ def fuse(
                 window=_windows(window, len(paths)),
                 data_range=options["data_range"],
                 output=dtype,
+                balance=options["balance"],
                 overwrite=overwrite,
             )
             print(output)
@@ -440,7 +445,8 @@ def align(
 @app.command()
 def stack(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="IMAGES...", help="Two or more images in their order, or a folder of them.")
+        list[Path],
+        typer.Argument(metavar="IMAGES...", help="Images in their order, a folder of them, or a TIFF file of pages."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the sharp image.")],
     depth: Annotated[
@@ -461,7 +467,7 @@ def stack(
 
     nmfuse stack PHOTOS/ -o sharp.jpg --depth depth.png
 
-    nmfuse stack 'cells.tif[0]' 'cells.tif[1]' -o sharp.tif --model none --window 0,4095
+    nmfuse stack cells.ome.tif -o sharp.tif --model none --window 0,4095
     """
     fuser = _fuser(method, config)
     from nmfuse.cli.stacking import run_stack

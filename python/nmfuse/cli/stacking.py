@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,10 @@ from nmfuse.cli.progress import progress_bar
 from nmfuse.fuser import Fuser
 from nmfuse.images import Image
 from nmfuse.images.depth import depth_map
-from nmfuse.io import check_output, list_images, read_image, read_like, write_image
+from nmfuse.io import check_output, list_images, list_pages, read_image, read_like, write_image
+from nmfuse.io.formats import is_folder
+
+_AHEAD = 2  # images that are registered at the same time
 
 
 def run_stack(
@@ -29,13 +35,15 @@ def run_stack(
 ) -> None:
     """Register each image with the first, fuse them one after the other, and write what was asked for.
 
-    Images are read one at a time, and again for the depth map, so that their number costs no memory.
+    Images are read one at a time, and wait for the depth map in temporary files, so that their number costs no memory.
     """
-    paths = [path for each in given for path in (list_images(each) if each.is_dir() else [each])]
+    paths = []
+    for each in given:
+        of_folder = each.is_dir() and not is_folder(each)
+        paths += list_images(each) if of_folder else list_pages(each)
     if len(paths) < 2:
         raise ValueError(
-            f"IMAGES: got {len(paths)}; expected two images or more, or a folder of them; of a file of several pages "
-            f"give each, as {paths[0] if paths else 'x.tif'}[0], ...[1]"
+            f"IMAGES: got {len(paths)}; expected two images or more, a folder of them, or a TIFF file of several pages"
         )
     check_output(output, overwrite=overwrite, sources=paths)
     if depth is not None:
@@ -43,22 +51,42 @@ def run_stack(
     first = read_image(paths[0])
     check_output(output, overwrite=overwrite, dtype=first.dtype, ndim=first.ndim, colour=first.ndim == 3, sources=paths)
     brought = onto_first(first, None, model=model, matched=matched)
-    passes = 1 if depth is None else 2
-    with progress_bar("stack") as report:
+    steps = len(paths) * (1 if depth is None else 2)
+    with progress_bar("stack") as report, TemporaryFile(prefix="nmfuse-") as aside, ThreadPoolExecutor(_AHEAD) as pool:
 
-        def images(before: int) -> Iterator[Image]:
-            yield first
+        def registered() -> Iterator[Image]:
+            coming: deque[Future[Image]] = deque()
             for number, path in enumerate(paths[1:], start=1):
-                report(before + number, passes * len(paths), path.name)
-                yield brought(read_like(path, first), path)
+                report(number, steps, path.name)
+                coming.append(pool.submit(brought, read_like(path, first), path))
+                if len(coming) == _AHEAD:
+                    yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
 
-        fused = fuser.fuse(images(0), window=windows(len(paths)))
+        def images() -> Iterator[Image]:
+            yield first
+            for image in registered():
+                if depth is not None:
+                    np.save(aside, image.pixels)
+                    np.save(aside, () if image.valid is None else image.valid)
+                yield image
+
+        def images_again() -> Iterator[Image]:
+            yield first
+            aside.seek(0)
+            for number, path in enumerate(paths[1:], start=1):
+                report(len(paths) + number, steps, path.name)
+                pixels, valid = np.load(aside), np.load(aside)
+                yield Image(pixels, valid if valid.size else None)
+
+        fused = fuser.fuse(images(), window=windows(len(paths)))
         write_image(output, fused, overwrite=overwrite)
         if depth is not None:
-            found = depth_map(fused, images(len(paths)))
+            found = depth_map(fused, images_again())
             spread = np.rint(found * (255 / (len(paths) - 1))).astype(np.uint8)
             write_image(depth, spread, overwrite=overwrite)
-        report(passes * len(paths), passes * len(paths), output.name)
+        report(steps, steps, output.name)
     print(output)
     if depth is not None:
         print(depth)

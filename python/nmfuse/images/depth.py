@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from nmfuse.images.image import Image
 from nmfuse.images.luma import luminance
+from nmfuse.kernels import num_threads
 
 _SIDE = 15  # pixels that are looked at together
 _ROWS = 512  # that are worked on at a time, so that large images need little memory
@@ -56,20 +60,24 @@ def depth_map(fused: Image | np.ndarray, stack: Iterable[Image | np.ndarray]) ->
         strips.append((own, around, x, uniform_filter(x, _SIDE)))
     best = np.full((rows, columns), -np.inf, np.float32)
     depth = np.zeros((rows, columns), np.uint16)
+
+    def update(image: Image | np.ndarray, number: int, strip: Any) -> None:
+        own, around, x, mean = strip
+        y = _centred(image, around)
+        share = uniform_filter(x * y, _SIDE) - mean * uniform_filter(y, _SIDE)  # the covariance
+        share = share[own.start - around.start :][: own.stop - own.start]
+        if isinstance(image, Image) and image.valid is not None:
+            share = np.where(image.valid[own], share, -np.inf)
+        better = share > best[own]
+        best[own][better] = share[better]
+        depth[own][better] = number
+
     count = 0
     for count, image in enumerate(stack, start=1):  # counted to its end
         if image.shape[:2] != (rows, columns):
             raise ValueError(f"stack: image {count - 1} is {image.shape[:2]}; expected {(rows, columns)} as fused")
-        valid = image.valid if isinstance(image, Image) else None
-        for own, around, x, mean in strips:
-            y = _centred(image, around)
-            share = uniform_filter(x * y, _SIDE) - mean * uniform_filter(y, _SIDE)  # the covariance
-            share = share[own.start - around.start :][: own.stop - own.start]
-            if valid is not None:
-                share = np.where(valid[own], share, -np.inf)
-            better = share > best[own]
-            best[own][better] = share[better]
-            depth[own][better] = count - 1
+        with ThreadPoolExecutor(num_threads()) as pool:
+            list(pool.map(partial(update, image, count - 1), strips))
     if not count:
         raise ValueError("stack: holds no images; expected those that were fused")
     return depth
@@ -77,5 +85,5 @@ def depth_map(fused: Image | np.ndarray, stack: Iterable[Image | np.ndarray]) ->
 
 def _centred(image: Image | np.ndarray, rows: slice) -> np.ndarray:
     """Return the luminance of some rows, less its mean."""
-    values = luminance((image.pixels if isinstance(image, Image) else image)[rows])
-    return values.astype(np.float32) - np.float32(values.mean())
+    values = luminance((image.pixels if isinstance(image, Image) else image)[rows], np.float32)
+    return values.astype(np.float32) - np.float32(values.mean(dtype=np.float64))

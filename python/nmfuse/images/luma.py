@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from nmfuse.images.image import Image
 
 BT601 = (0.299, 0.587, 0.114)  # of red, green and blue
 
 
-def luminance(image: Image | np.ndarray) -> np.ndarray:
+def luminance(image: Image | np.ndarray, dtype: npt.DTypeLike = np.float64) -> np.ndarray:
     """Return the luminance (BT.601) of an image.
 
     Parameters
     ----------
     image : Image or array, shape (..., H, W) or (..., H, W, 3)
         Any real dtype.
+    dtype : dtype
+        Of the result, and of floats, where the image is in colour.
 
     Returns
     -------
     array, shape (..., H, W)
-        Of colour float64, on the scale of the pixels; grey as it is. What an `Image` carries besides is left out.
+        On the scale of the pixels, of colour in `dtype`; grey as it is. What an `Image` carries besides is left out.
 
     Examples
     --------
@@ -30,7 +33,7 @@ def luminance(image: Image | np.ndarray) -> np.ndarray:
     pixels: np.ndarray = image.pixels if isinstance(image, Image) else image
     if pixels.ndim < 3 or pixels.shape[-1] != 3:
         return pixels
-    return np.asarray(pixels @ np.array(BT601))
+    return np.asarray(pixels.astype(dtype, copy=False) @ np.array(BT601, dtype))
 
 
 def grey(image: Image | np.ndarray) -> np.ndarray:

@@ -24,6 +24,8 @@ from nmfuse.kernels.checks import is_number, is_whole
 _log = logging.getLogger(__name__)
 
 DTYPES = ("bool", "uint8", "int16", "uint16", "int32", "float16", "float32", "float64")
+_SMALL = (torch.bool, torch.uint8, torch.int16, torch.uint16)
+_EXACT = 2.0**22  # integers below it, and their differences, are exact in single precision
 _ALIKE = 0.5  # share of the common range that each image spans where floats share one without a word
 _FILLED = 1 / 8  # share of an integer dtype's range, under which a window may have been forgotten
 
@@ -121,7 +123,7 @@ def take(
         low, high = specs.of(source, len(planes))
         values = _scaled(source.planes, low, high, clip=specs.clip)
         if source.valid is not None:  # what is not seen is black and has no colour, whatever lies there
-            values = torch.where(source.valid, values, torch.zeros_like(values))
+            values = torch.where(source.valid, values, 0.0)
         uv = colour.chroma(values)
         planes.append(scratch.keep(colour.luminance(values), len(planes)))
         chromas.append(None if uv is None else scratch.keep(uv, len(chromas)))
@@ -131,7 +133,7 @@ def take(
     if len(planes) < 2:
         raise ValueError(f"sources: got {len(planes)}; expected two or more images")
     specs.check_count(len(planes))
-    wanted = _check_balance(balance, len(planes))
+    wanted = check_balance(balance, len(planes))
     order = canonical_order(planes, list(zip(chromas, valid, strict=True)), scratch.release)
     order = [k for k in order if wanted[k] > 0]
     coloured = [(uv, wanted[k]) for k in order if (uv := chromas[k]) is not None]
@@ -149,14 +151,14 @@ def take(
     )
 
 
-def form_of(images: Sequence[Image], output: str | None) -> Image:
+def form_of(images: Sequence[Image], output: str | None, balance: Any = None) -> Image:
     """Return an image of the shape, dtype and all that the result of (H, W) or (H, W, 3) images carries, in zeros.
 
-    It takes no memory; `output` is the dtype that is asked for.
+    It takes no memory; `output` is the dtype that is asked for, and `balance` how much of each is wanted.
     """
     coloured = any(x.ndim == 3 for x in images)
     like = [x.with_pixels(np.zeros((1, 1, 3) if x.ndim == 3 else (1, 1), x.dtype)) for x in images]
-    taken = take([replace(x, grid=None) for x in like], windows=[(0, 1)] * len(like), output=output)
+    taken = take([replace(x, grid=None) for x in like], windows=[(0, 1)] * len(like), output=output, balance=balance)
     dtype = np.dtype(taken.form.dtype)
     shape = (*images[0].shape[:2], 3) if coloured else images[0].shape[:2]
     assert taken.form.carrier is not None  # of an Image
@@ -189,7 +191,7 @@ def _again(first: list[Any], rest: Iterator[Any]) -> Iterator[Any]:
     yield from rest
 
 
-def _check_balance(balance: Any, sources: int) -> list[float]:
+def check_balance(balance: Any, sources: int) -> list[float]:
     """Return how much of each source is wanted."""
     if balance is None:
         return [1.0] * sources
@@ -199,6 +201,24 @@ def _check_balance(balance: Any, sources: int) -> list[float]:
     if not all(is_number(x) and 0 <= x <= 1 for x in given) or not any(given):
         raise ValueError(f"balance: got {balance!r}; expected numbers from 0 to 1, at least one of them above 0")
     return [float(x) for x in given]
+
+
+def balanced_sets(balance: Sequence[float]) -> list[tuple[float, list[int]]]:
+    """Return the sets of sources whose fusions make up a balanced one, and the share of each; shares sum to 1.
+
+    The fusions of all, of all but the least wanted, and so on, count by how much more the next ones are wanted
+    (Choquet, Annales de l'institut Fourier 5, 1954).
+
+    Examples
+    --------
+    >>> balanced_sets([1.0, 0.25, 1.0])
+    [(0.25, [0, 1, 2]), (0.75, [0, 2])]
+    """
+    wanted = sorted(set(balance))
+    return [
+        ((least - less) / wanted[-1], [k for k, value in enumerate(balance) if value >= least])
+        for less, least in itertools.pairwise([0.0, *wanted])
+    ]
 
 
 def give_back(y: Tensor, stack: Stack, seen: Tensor | None = None, fill: float | None = None) -> Any:
@@ -427,8 +447,12 @@ def _scaled(x: Tensor, low: float, high: float, *, clip: bool) -> Tensor:
     if x.dtype == torch.float32 and (low, high) == (0.0, 1.0) and not clip:
         return x  # the caller's own memory, which is only read
 
+    ends = (low, high, high - low)
+    exact = x.dtype in _SMALL and all(end.is_integer() and abs(end) < _EXACT for end in ends)
+    work = torch.float32 if exact else torch.float64  # a quotient of exact numbers has the same bits by way of either
+
     def scaled(rows: Tensor) -> Tensor:
-        values = (rows.double() - low) / (high - low)
+        values = (rows.to(work, memory_format=torch.contiguous_format) - low) / (high - low)
         return values.clamp(0, 1) if clip else values
 
     return by_rows(x, scaled, torch.float32)

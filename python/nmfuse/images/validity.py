@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
 
 from nmfuse import pyramids
+from nmfuse.images.rows import pieces
 
 _BITS = 32  # sources whose masks are packed into one number
 
@@ -16,55 +18,67 @@ def patterns(valid: Sequence[Tensor | None]) -> tuple[list[list[int]], Tensor | 
     """Return which sources are valid together somewhere, and which of these sets is the one of each pixel.
 
     The sets are lists of places, ``[]`` where no source is valid; only those that occur are listed. The second is the
-    number of each pixel's set (*spatial), int64; None, with no sets, where all sources are valid everywhere.
+    number of each pixel's set (*spatial), int32; None, with no sets, where all sources are valid everywhere.
     """
     masks = [mask for mask in valid if mask is not None]
     if not masks:
         return [], None
-    code = torch.zeros(masks[0].shape, dtype=torch.int64, device=masks[0].device)
-    found: list[list[int]] = [[]]
+    some_not = reduce(torch.logical_and, masks).logical_not().flatten()  # mostly few: the others are all of one set
+    code = torch.zeros(int(some_not.sum()), dtype=torch.int64, device=masks[0].device)
+    found: list[list[int]] = [[]] if len(code) else []
     for start in range(0, len(valid), _BITS):  # codes are numbered anew in between, so that any number of them will do
         some = valid[start : start + _BITS]
         for mask in some:
-            code.mul_(2).add_(1 if mask is None else mask)
+            code.mul_(2).add_(1 if mask is None else mask.flatten()[some_not])
         used, code = torch.unique(code, return_inverse=True)
         found = [
             found[value >> len(some)] + [start + k for k in range(len(some)) if value >> (len(some) - 1 - k) & 1]
             for value in used.tolist()
         ]
-    return found, code
+    which = torch.full(masks[0].shape, len(found), dtype=torch.int32, device=masks[0].device)
+    which.flatten()[some_not] = code.to(torch.int32)
+    if len(code) < which.numel():
+        found.append(list(range(len(valid))))
+    return found, which
 
 
 def filled(
     planes: Sequence[Tensor],
     valid: Sequence[Tensor | None],
     keep: Callable[[Tensor, int], Tensor] = lambda plane, _: plane,
+    release: Callable[[], None] = lambda: None,
 ) -> list[Tensor]:
     """Return the planes with something plausible where they are invalid, so that no edge is seen at their border.
 
     There a source shows the mean of the valid others, shifted by what it differs from them by at the border: their
     details, its own brightness. Where no source is valid, the nearest values go on. `keep` is given each new plane and
-    its place, and returns what is kept of it.
+    its place, and returns what is kept of it; `release` is called after each plane.
     """
     if all(mask is None for mask in valid):
         return list(planes)
     total = torch.zeros_like(planes[0], dtype=torch.float64)  # in which a sum less one of its terms is exact
     count = torch.zeros_like(planes[0], dtype=torch.int16)
+    parts = list(pieces(planes[0][None]))
     for plane, mask in zip(planes, valid, strict=True):
-        total += plane if mask is None else torch.where(mask, plane, 0.0)
-        count += 1 if mask is None else mask
+        for rows in parts:
+            total[rows] += plane[rows] if mask is None else torch.where(mask[rows], plane[rows], 0.0)
+            count[rows] += 1 if mask is None else mask[rows]
+        release()
     anywhere, result = count > 0, []
     for place, (plane, mask) in enumerate(zip(planes, valid, strict=True)):
         if mask is None:
             result.append(plane)
             continue
-        others = count - mask.to(count.dtype)
-        mean = ((total - torch.where(mask, plane, 0.0)) / others.clamp_min(1)).to(plane.dtype)
-        there = mean + extend(plane - mean, mask & (others > 0))
+        mean, known = torch.empty_like(plane), torch.empty_like(mask)  # of the others, and where there are some
+        for rows in parts:
+            others = count[rows] - mask[rows].to(count.dtype)
+            mean[rows] = (total[rows] - torch.where(mask[rows], plane[rows], 0.0)) / others.clamp_min(1)
+            known[rows] = others > 0
+        there = extend(plane - mean, mask & known).add_(mean)
         if not bool(anywhere.all()):
             nowhere = extend(torch.where(mask, plane, there), anywhere)
-            there = torch.where(others > 0, there, nowhere)
-        result.append(keep(torch.where(mask, plane, there.clamp(0, 1)), place))
+            there = torch.where(known, there, nowhere)
+        result.append(keep(torch.where(mask, plane, there.clamp_(0, 1)), place))
     return result
 
 
@@ -82,11 +96,10 @@ def extend(x: Tensor, known: Tensor) -> Tensor:
     >>> extend(torch.full((4, 4), 2.0), torch.eye(4, dtype=torch.bool)).unique()
     tensor([2.])
     """
-    weight = known.to(x.dtype)
     if bool(known.all()) or max(x.shape) == 1:
         return torch.where(known, x, torch.zeros_like(x))
     dims = x.dim()
-    low_weight = pyramids.reduce(weight, dims)
+    low_weight = pyramids.reduce(known.to(x.dtype), dims)
     low = pyramids.reduce(torch.where(known, x, torch.zeros_like(x)), dims) / low_weight.clamp_min(1e-6)
     coarse = extend(low, low_weight > 1e-3)
     return torch.where(known, x, pyramids.expand(coarse, tuple(x.shape)))

@@ -50,6 +50,8 @@ class Format:
         The numbers of spatial axes that an image may have.
     paged : bool
         Whether a file may have several pages or frames, which `read` selects by their number, from 0.
+    pages : callable, optional
+        Called as (path); it returns how many pages a file has. None if `nmfuse.io.list_pages` cannot tell.
     named : bool
         Whether a file may have several arrays, which `read` selects by their name.
     options : tuple of str
@@ -73,6 +75,7 @@ class Format:
     transparent: tuple[str, ...] = ()
     axes: tuple[int, ...] = (2,)
     paged: bool = False
+    pages: Callable[[Path], int] | None = None
     named: bool = False
     open: Callable[..., Image] | None = None
     folder: bool = False
@@ -152,10 +155,19 @@ _OURS = (
         tiff.DTYPES,
         tiff.DTYPES,
         paged=True,
+        pages=tiff.count_pages,
         open=tiff.open_tiff,
         options=("bands",),
     ),
-    Format("OME-TIFF", (".ome.tif", ".ome.tiff"), tiff.read, paged=True, open=tiff.open_tiff, options=("bands",)),
+    Format(
+        "OME-TIFF",
+        (".ome.tif", ".ome.tiff"),
+        tiff.read,
+        paged=True,
+        pages=tiff.count_pages,
+        open=tiff.open_tiff,
+        options=("bands",),
+    ),
     Format("GIF", (".gif",), pillow.read, paged=True),
     _by_pillow("AVIF", ".avif", transparent=True, quality=95),
     Format(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,15 @@ from typing import Any
 import numpy as np
 
 from nmfuse.images import Image
-from nmfuse.io.formats import format_of, format_to_read, is_folder, is_image, refuse_what_does_not_fit, split_page
+from nmfuse.io.formats import (
+    Format,
+    format_of,
+    format_to_read,
+    is_folder,
+    is_image,
+    refuse_what_does_not_fit,
+    split_page,
+)
 from nmfuse.io.limits import VARIABLE
 from nmfuse.io.output import new_file
 from nmfuse.io.profiles import to_profile_of
@@ -148,8 +157,15 @@ def _opened(path: str | Path, *, lazily: bool, **given: Any) -> Image:
     for option in options:
         if option not in chosen.options:
             raise ValueError(f"{option}: {path} is {chosen.name}, which has no such choice; leave it out for this file")
-    try:
+    with _readable(path, chosen):
         return read(path, **options) if page is None else read(path, page, **options)
+
+
+@contextmanager
+def _readable(path: Path, chosen: Format) -> Iterator[None]:
+    """Make one error of ours of what decoders say of a file in the block."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         if not chosen.extra:
             raise
@@ -161,6 +177,42 @@ def _opened(path: str | Path, *, lazily: bool, **given: Any) -> Image:
         if isinstance(error, ValueError) and str(error).startswith((f"{path}:", f"{path}/", VARIABLE)):
             raise  # it says what is wrong
         raise ValueError(f"{path}: not a readable image ({type(error).__name__}: {error})") from error
+
+
+def list_pages(path: str | Path) -> list[Path]:
+    """Return the pages of a TIFF file, such as a z-stack of a microscope, each as `read_image` takes it.
+
+    Parameters
+    ----------
+    path : str or path
+        Any image file; of one that has a single page, of one page of a file, and of other formats it is the result.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not readable, or has pages along several axes, such as channels and planes.
+
+    Examples
+    --------
+    >>> import tempfile, tifffile
+    >>> path = Path(tempfile.mkdtemp()) / "cells.ome.tif"
+    >>> tifffile.imwrite(path, np.zeros((3, 32, 32), np.uint16), metadata={"axes": "ZYX"})
+    >>> [page.name for page in list_pages(path)]
+    ['cells.ome.tif[0]', 'cells.ome.tif[1]', 'cells.ome.tif[2]']
+    >>> planes = [read_image(page) for page in list_pages(path)]
+    """
+    path = Path(path)
+    file, page = split_page(path)
+    if not file.exists():
+        raise FileNotFoundError(f"{file}: no such file")
+    chosen = format_to_read(file)
+    if page is not None or chosen.pages is None:
+        return [path]
+    with _readable(path, chosen):
+        count = chosen.pages(path)
+    return [path] if count == 1 else [path.with_name(f"{path.name}[{number}]") for number in range(count)]
 
 
 def read_like(path: str | Path, first: Image, **options: Any) -> Image:

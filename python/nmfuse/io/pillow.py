@@ -1,4 +1,4 @@
-"""PNG, JPEG, BMP, WebP, GIF and AVIF by Pillow; 16-bit colour in PNG, which Pillow halves, by imagecodecs."""
+"""PNG, JPEG, BMP, WebP, GIF and AVIF by Pillow; 16-bit colour in PNG, which Pillow halves, and WebP by imagecodecs."""
 
 from __future__ import annotations
 
@@ -49,14 +49,15 @@ def read(path: Path, page: int | None = None) -> Image:
         _refuse_lost_bits(path, file)
         _choose(path, file, page)
         refuse_too_large(path, file.width * file.height)  # frames of GIF may be larger than the first
-        deep = _is_deep(file)
-        file.load()  # some of what a file carries stands behind its pixels
+        deep, still = _is_deep(file), file.format == "WEBP" and getattr(file, "n_frames", 1) == 1
+        if not still:
+            file.load()  # some of what a file carries stands behind its pixels
         exif = exif_of(path, file)
         carried = of_picture(path, file, exif)
         picture: Picture = file
         if picture.mode == "CMYK":
             picture, carried["icc_profile"] = _from_cmyk(path, picture, carried.get("icc_profile"))
-        image = _deep(path, file) if deep else _image(path, picture)
+        image = _deep(path, file) if deep else _still_webp(path, file) if still else _image(path, picture)
     orientation = exif.get(ORIENTATION, 1)
     valid = None if image.valid is None else upright(image.valid, orientation)
     return Image(upright(image.pixels, orientation), valid, carried=carried)
@@ -169,6 +170,16 @@ def _deep(path: Path, file: Picture) -> Image:
     if pixels.shape[2] in (2, 4):
         return _without_alpha(pixels)
     return Image(pixels, None if key is None else (pixels != np.array(key, np.uint16)).any(-1))
+
+
+def _still_webp(path: Path, file: Picture) -> Image:
+    """Return the pixels of a WebP that is no animation; as one it would take Pillow five times their memory."""
+    import imagecodecs
+
+    pixels: np.ndarray = imagecodecs.webp_decode(path.read_bytes())
+    if pixels.shape[:2] != (file.height, file.width):
+        raise ValueError(f"{path}: not a readable image (its parts say unlike sizes)")
+    return _without_alpha(pixels) if pixels.shape[2] == 4 else Image(pixels)
 
 
 def _refuse_what_cannot_be_held(path: Path, file: Picture) -> None:

@@ -160,19 +160,51 @@ def open_tiff(path: Path, page: int | None = None) -> Image:
         raise
 
 
+def count_pages(path: Path) -> int:
+    """Return how many pages a file has; refuse pages along several axes, of which nobody says how they belong together.
+
+    Reduced copies and masks are no pages; see `read`.
+    """
+    import tifffile
+
+    with warnings_logged(path, "tifffile"), tifffile.TiffFile(path, _multifile=False) as file:
+        _check_directories(path, file)
+        pages, axes = _pages(path, file)
+        if sum(size > 1 for _, size in axes) > 1:
+            raise ValueError(
+                f"{path}: has pages along several axes{_said(axes)}; give those of one, {path}[0], {path}[1], ..."
+            )
+        return len(pages)
+
+
 def _chosen(path: Path, file: Any, number: int | None) -> tuple[Any, Any]:
     """Return a page of a file, and the mask that belongs to it, or None."""
-    pages: list[list[Any]] = []  # each with its mask
-    said = ""
+    pages, axes = _pages(path, file)
+    if number is None and len(pages) > 1:
+        raise ValueError(
+            f"{path}: has {len(pages)} pages{_said(axes)}; choose one by its number, {path}[0] to "
+            f"{path}[{len(pages) - 1}]"
+        )
+    if number is not None and number >= len(pages):
+        raise ValueError(f"{path}: has no page {number}; it has {len(pages)}, the first is {path}[0]")
+    page, mask = pages[number or 0]
+    if page is None:
+        raise ValueError(f"{path}: page {number or 0} is in another file; give that one")
+    return page, mask
+
+
+def _pages(path: Path, file: Any) -> tuple[list[list[Any]], list[tuple[str, int]]]:
+    """Return the pages of a file, each with its mask or None, and along which axes they are, if it says so."""
+    pages: list[list[Any]] = []
+    axes: list[tuple[str, int]] = []
     if file.is_ome or file.is_imagej or file.is_shaped:  # these say what their pages are, in an order of their own
         for series in file.series:
             pages += [[page, None] for page in series.pages if page is None or not page.keyframe.is_reduced]
         stack = file.series[0]
-        axes = [(name, size) for name, size in zip(stack.axes, stack.shape, strict=True) if name not in "YXS"]
-        if axes and len(file.series) == 1:
-            if stack.size > len(stack.pages) * stack.keyframe.size:
-                raise ValueError(f"{path}: its planes have no directories but one; store each as a page of its own")
-            said = f" (axes {', '.join(f'{name} of {size}' for name, size in axes)}; the last counts fastest)"
+        if len(file.series) == 1:
+            axes = [(name, size) for name, size in zip(stack.axes, stack.shape, strict=True) if name not in "YXS"]
+        if axes and stack.size > len(stack.pages) * stack.keyframe.size:
+            raise ValueError(f"{path}: its planes have no directories but one; store each as a page of its own")
     else:
         for page in file.pages:
             if page.is_mask and not page.is_reduced and pages and page.shape[:2] == pages[-1][0].shape[:2]:
@@ -181,16 +213,12 @@ def _chosen(path: Path, file: Any, number: int | None) -> tuple[Any, Any]:
                 pages.append([page, None])
     if not pages:
         raise ValueError(f"{path}: holds nothing but reduced copies of an image; expected the image itself")
-    if number is None and len(pages) > 1:
-        raise ValueError(
-            f"{path}: has {len(pages)} pages{said}; choose one by its number, {path}[0] to {path}[{len(pages) - 1}]"
-        )
-    if number is not None and number >= len(pages):
-        raise ValueError(f"{path}: has no page {number}; it has {len(pages)}, the first is {path}[0]")
-    page, mask = pages[number or 0]
-    if page is None:
-        raise ValueError(f"{path}: page {number or 0} is in another file; give that one")
-    return page, mask
+    return pages, axes
+
+
+def _said(axes: Sequence[tuple[str, int]]) -> str:
+    said = ", ".join(f"{name} of {size}" for name, size in axes)
+    return f" (axes {said}; the last counts fastest)" if axes else ""
 
 
 def _check_directories(path: Path, file: Any) -> None:

@@ -25,6 +25,7 @@ import numpy as np
 
 from nmfuse.images import Grid, Image
 from nmfuse.io.arrays import check_kind, chosen_name
+from nmfuse.io.chunks import bounded
 from nmfuse.io.lazy import LazyPixels
 from nmfuse.io.limits import refuse_too_large
 from nmfuse.io.tiff import DTYPES
@@ -97,6 +98,7 @@ def open_zarr(path: Path, name: int | str | None = None) -> Image:
     if not isinstance(array, zarr.Array):
         raise ValueError(f"{path}: {array.path or '/'} is no array; expected one as the first level of an image")
     _check_array(path, array)
+    array = bounded(array)
     if ome is not None:
         return _ome_image(path, array, ome, page, _has_colours(node))
     if page is not None:

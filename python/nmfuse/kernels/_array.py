@@ -60,6 +60,10 @@ class AnyArray(ABC):
     def strides(self) -> tuple[int, ...]:
         """Return the elements between neighbours along each axis."""
 
+    def is_aligned(self) -> bool:
+        """Whether the first element lies at a multiple of its size."""
+        return bool(self.address() % self.data.itemsize == 0)
+
     @abstractmethod
     def is_contiguous(self) -> bool:
         """Whether the elements lie in C order without gaps."""
@@ -158,7 +162,7 @@ class AnyArray(ABC):
 
     def is_plain(self) -> bool:
         """Whether the kernels can read the array in place (see `plain`)."""
-        if self.address() % self.data.itemsize != 0:
+        if not self.is_aligned():
             return False
         if self.is_contiguous():
             return True
@@ -214,12 +218,14 @@ class AnyArray(ABC):
 class NumpyArray(AnyArray):
     """An array of NumPy."""
 
+    device = CPU, 0
+
     def __init__(self, data: np.ndarray, name: str) -> None:
-        if isinstance(data, np.ma.MaskedArray):
+        if type(data) is not np.ndarray and isinstance(data, np.ma.MaskedArray):
             raise TypeError(f"{name}: got a masked array, whose mask would be lost; pass {name}.filled(0) and the mask")
         if not data.dtype.isnative:
             raise TypeError(f"{name}: byte order is not native; pass {name}.astype({name}.dtype.newbyteorder('='))")
-        super().__init__(data)
+        self.data, self.dtype, self.shape = data, _name_of(data.dtype), data.shape
 
     @classmethod
     def _own(cls, data: Array) -> Self:
@@ -231,6 +237,9 @@ class NumpyArray(AnyArray):
     def strides(self) -> tuple[int, ...]:
         return tuple(stride // self.data.itemsize for stride in self.data.strides)
 
+    def is_aligned(self) -> bool:
+        return bool(self.data.flags.aligned)  # sooner known than the address
+
     def is_contiguous(self) -> bool:
         return bool(self.data.flags.c_contiguous)
 
@@ -241,7 +250,7 @@ class NumpyArray(AnyArray):
         return self._own(self.data.copy(order="C"))
 
     def empty(self, shape: tuple[int, ...], dtype: str | None = None) -> Self:
-        return self._own(np.empty(shape, dtype or self.dtype))
+        return type(self)(np.empty(shape, dtype or self.dtype), "")
 
     def from_numpy(self, values: np.ndarray) -> Self:
         return self._own(values.copy())
@@ -253,10 +262,13 @@ class NumpyArray(AnyArray):
         raise TypeError("a NumPy array is on no CUDA device, and has no stream")
 
     def raise_to(self, least: float) -> None:
-        self.data.clip(least, None, out=self.data)
+        np.maximum(self.data, self.data.dtype.type(least), out=self.data)
 
     def put(self, flags: AnyArray, value: int) -> None:
         np.putmask(self.data, flags.data, value)
+
+    def range(self) -> tuple[float, float]:
+        return float(np.minimum.reduce(self.data, axis=None)), float(np.maximum.reduce(self.data, axis=None))
 
 
 def namespace_of(x: Array) -> Any | None:
@@ -393,9 +405,9 @@ class CupyArray(AnyArray):
 
 def take(x: Array, name: str) -> AnyArray:
     """Hold an array as what it is; refuse what the kernels cannot read as it is."""
-    torch, cupy = sys.modules.get("torch"), sys.modules.get("cupy")  # what made x is there; nothing is imported for it
     if isinstance(x, np.ndarray):
         return NumpyArray(x, name)
+    torch, cupy = sys.modules.get("torch"), sys.modules.get("cupy")  # what made x is there; nothing is imported for it
     if torch is not None and isinstance(x, torch.Tensor):
         return TorchArray(x, name)
     if cupy is not None and isinstance(x, cupy.ndarray):

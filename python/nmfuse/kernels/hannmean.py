@@ -33,9 +33,10 @@ def hannmean(
     Parameters
     ----------
     x : array, shape (..., H, W) or (..., D, H, W)
-        The image or volume, in float32, float64, uint8 or uint16, as a NumPy, torch or CuPy array. Integers are
-        computed in float32 and rounded to the nearest integer (ties to even) . Arrays whose last axis is contiguous are
-        read in place, others from a contiguous copy.
+        The image or volume, in float32, float64, uint8 or uint16, as a NumPy, torch or CuPy array. Integers are rounded
+        to the nearest integer (ties to even): at size 3 and 5 from exact sums (except for volumes of uint16 at size 5),
+        at other sizes from sums in float32. Arrays whose last axis is contiguous are read in place, others from a
+        contiguous copy.
     size : int
         The length of the window in pixels: odd, from 3 to 63.
     mask : bool array, shape of `x`, optional

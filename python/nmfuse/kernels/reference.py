@@ -61,6 +61,21 @@ def hannmean_ref(x: ArrayLike, size: int, reliability: ArrayLike | None = None, 
     return np.where(kept, x, total / np.where(kept, 1.0, weight))
 
 
+def hannmean_exact_ref(
+    x: NDArray[np.integer], size: int, reliability: ArrayLike | None = None, spatial: int = 2
+) -> NDArray[np.integer]:
+    """Mean of integers by a window of size 3 or 5 in whole numbers, ties to even: not one rounding on the way."""
+    line = {3: [1, 2, 1], 5: [1, 3, 4, 3, 1]}[size]  # hann_window(size) times 4 or 12
+    codes = np.full(x.shape, RELIABLE, np.uint8) if reliability is None else np.asarray(reliability)
+    kernel, axes = reduce(np.multiply.outer, [np.array(line)] * spatial), tuple(range(-spatial, 0))
+    kernel = kernel * (_windows(codes, size, spatial) == RELIABLE)
+    weight, total = kernel.sum(axes), (kernel * _windows(x, size, spatial).astype(np.int64)).sum(axes)
+    kept = (weight == 0) | (codes == BACKGROUND)
+    mean, rest = np.divmod(2 * total + weight, np.where(kept, 1, 2 * weight))
+    mean -= (rest == 0) & (mean % 2 == 1)  # halfway, and rounded up to an odd one
+    return np.where(kept, x, mean)
+
+
 def hannmean_adjoint_ref(grad: ArrayLike, size: int, reliability: ArrayLike | None = None, spatial: int = 2) -> Float64:
     """Adjoint of `hannmean_ref` in x: each output's gradient goes back to the pixels that made it."""
     grad = np.asarray(grad, np.float64)

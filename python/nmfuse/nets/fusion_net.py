@@ -105,25 +105,25 @@ class _Level:
 class FusionNet(nn.Module):
     """Fuses S images in a Laplacian pyramid, each coefficient of which is multiplied by a gate.
 
-    Each level of the Gaussian pyramids of the images has a branch of convolutions, with the same weights for all images.
-    Stage 1 of the NMF factorizes the features that level 1 has for all images together, and stage 2 the maps that are
-    fused according to the share of each component (`nmfuse.nets.two_stage`). How strongly an image shows the parts that
-    are found, compared with the others, is its *context*, one map. The mean and the root mean square of the features, of
-    an image and of the others, tell what kind of images they are: the *scene*.
+    Each level of the Gaussian pyramids of the images has a branch of convolutions, with the same weights for all
+    images. Stage 1 of the NMF factorizes the features that level 1 has for all images together, and stage 2 the maps
+    that are fused according to the share of each component (`nmfuse.nets.two_stage`). How strongly an image shows the
+    parts that are found, compared with the others, is its *context*, one map. The mean and the root mean square of the
+    features, of an image and of the others, tell what kind of images they are: the *scene*.
 
     The gates are computed from the coarsest level to the finest. The head of a level gets the features, the context and
-    the notes of an image, and the means of those of the others. Its hidden channels get a bias and a gain from the scene
-    (Perez et al., FiLM, AAAI 2018). It gives the image a weight, an excess, and notes for the next finer level. The gate
-    of image s is ``w_s + (1 - M) x_s 2 / S``. The weights w are the softmax of log2(S) times the logits of the heads.
-    The excess x, from -1 to 1, counts to the extent that the coefficients L do not match, where their match over 3 x 3
-    is ``M = ((sum_s L_s)^2 - sum_s L_s^2) / ((S - 1) sum_s L_s^2)``. So the details of two images may be shown in full
-    where they differ, copies of one image give that image, and exchanging images exchanges their gates.
+    the notes of an image, and the means of those of the others. Its hidden channels get a bias and a gain from the
+    scene (Perez et al., FiLM, AAAI 2018). It gives the image a weight, an excess, and notes for the next finer level.
+    The gate of image s is ``w_s + (1 - M) x_s 2 / S``. The weights w are the softmax of log2(S) times the logits of the
+    heads. The excess x, from -1 to 1, counts to the extent that the coefficients L do not match, where their match over
+    3 x 3 is ``M = ((sum_s L_s)^2 - sum_s L_s^2) / ((S - 1) sum_s L_s^2)``. So the details of two images may be shown in
+    full where they differ, copies of one image give that image, and exchanging images exchanges their gates.
 
     For details that do not match (M = 0), which only one image shows, no gate is below 0.4 sqrt(2 / S), so that none of
-    them is lost. Where images contradict each other, the gate of the fainter one is multiplied by
-    ``1 - O (1 - E_s / E_max)``, with its energy E_s over 3 x 3 and the opposition
-    ``O = -2 L_s L_others / sum_s L_s^2``, at least 0, so that the stronger one keeps its sign. No pixel becomes brighter
-    than twice what any image has within 3 x 3, so black stays black.
+    them is lost. Where images contradict each other, the gate of the fainter one is multiplied by ``1 - O (1 - E_s /
+    E_max)``, with its energy E_s over 3 x 3 and the opposition ``O = -2 L_s L_others / sum_s L_s^2``, at least 0, so
+    that the stronger one keeps its sign. No pixel becomes brighter than twice what any image has within 3 x 3, so black
+    stays black.
 
     Parameters
     ----------

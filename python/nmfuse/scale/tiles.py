@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial, reduce
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ def fuse_tiles(
     window: Any = None,
     data_range: tuple[float, float] | None = None,
     output: str | None = None,
+    balance: Sequence[float] | None = None,
     overwrite: bool = False,
     tile: int = TILE,
     report: Report = lambda _done, _all, _what: None,
@@ -69,7 +71,7 @@ def fuse_tiles(
     method : str or Fuser
         The method: "learned", "learned-all", "average", "maximum", "laplacian" or "contrast". Other methods need the
         whole image.
-    window, data_range, output
+    window, data_range, output, balance
         The same as for `nmfuse.fuse`; `output` is the dtype of the result.
     overwrite : bool
         Whether `target` may be replaced.
@@ -107,7 +109,7 @@ def fuse_tiles(
     _check(fuser, len(sources), target, tile)
     check_output(target, overwrite=overwrite, sources=paths)
     images = _opened(sources)
-    result = stack.form_of(images, output)
+    result = stack.form_of(images, output, balance)
     kind = {"dtype": result.dtype, "ndim": result.ndim, "colour": result.ndim == 3}
     check_output(target, overwrite=overwrite, sources=paths, **kind)
     work = {
@@ -117,6 +119,7 @@ def fuse_tiles(
         "computed": [getattr(source, "name", "") if _is_dask(source) else "" for source in sources],
         "method": repr(fuser),
         "window": repr((window, data_range, output)),
+        "balance": repr(balance),
         "tile": tile,
     }
     with locked(target.parent, target.name, wait=False) as held, torch.no_grad():
@@ -127,7 +130,7 @@ def fuse_tiles(
         if journal.has("made") and not (folder / "result.zarr").exists():  # it was put in place before, by its last run
             remove(folder)
             journal = Journal(folder, work)
-        run = _Run(fuser.options, images, tile, output, journal, report)
+        run = _Run(fuser.options, images, tile, output, balance, journal, report)
         run.survey(window, data_range)
         made = run.fuse(result)
         _put(made, result, target, overwrite=overwrite, report=report)
@@ -202,28 +205,50 @@ class _Run:
     images: list[Image]
     tile: int
     output: str | None
+    balance: Sequence[float] | None
     journal: Journal
     report: Report
 
     def survey(self, windows: Any, data_range: Any) -> None:
         """Find the windows, the order of the sources, and what the method has to know of all of them."""
         path = self.journal.folder / "survey.npz"
+        wanted = stack.check_balance(self.balance, len(self.images))
         if not self.journal.has("survey"):
             self.windows = self._ranges(windows, data_range)
-            self.order = list(range(len(self.images)))
+            self.order = [place for place, share in enumerate(wanted) if share > 0]
             self.order = self._order()
             shape = self.images[0].shape[:2]
-            known = self.method.survey(lambda margin: self._parts(margin, "survey"), (shape[0], shape[1]))
+            arrays: dict[str, Any] = {"windows": np.array(self.windows), "order": np.array(self.order)}
+            for number, (_, chosen) in enumerate(self._sets(wanted)):
+                if len(chosen) > 1:
+                    look = partial(self._parts_of, chosen)
+                    known = self.method.survey(look, (shape[0], shape[1]))
+                    arrays |= {f"known{number}_{name}": value.numpy() for name, value in known.items()}
             with new_file(path, overwrite=True) as temporary, temporary.open("wb") as file:
-                arrays: dict[str, Any] = {f"known_{name}": value.numpy() for name, value in known.items()}
-                arrays |= {"windows": np.array(self.windows), "order": np.array(self.order)}
                 np.savez(file, **arrays)
             self.journal.add("survey")
         with np.load(path) as saved:  # in either case: the same bits
             self.windows = [(float(low), float(high)) for low, high in saved["windows"]]
             self.order = [int(place) for place in saved["order"]]
-            named = {name: saved[name] for name in saved.files if name.startswith("known_")}
-            self.known = {name.removeprefix("known_"): torch.from_numpy(array) for name, array in named.items()}
+            self.sets = self._sets(wanted)
+            self.known: list[dict[str, Tensor]] = [{} for _ in self.sets]
+            for of_set in saved.files:
+                number, _, name = of_set.removeprefix("known").partition("_")
+                if number.isdecimal():
+                    self.known[int(number)][name] = torch.from_numpy(saved[of_set])
+
+    def _sets(self, wanted: Sequence[float]) -> list[tuple[float, list[int]]]:
+        """Return the sets of sources that are fused, by their places in the order, and the share of each."""
+        return stack.balanced_sets([wanted[place] for place in self.order])
+
+    def _fused(self, part: Part) -> Tensor:
+        """Return the fused luminance of a part, each source as much as it is wanted."""
+        fused = []
+        for (share, chosen), known in zip(self.sets, self.known, strict=True):
+            some = replace(part, planes=[part.planes[k] for k in chosen])
+            y = self.method.fuse_part(some, known) if len(chosen) > 1 else some.planes[0][part.inner]
+            fused.append(y if len(self.sets) == 1 else share * y)
+        return reduce(torch.add, fused)
 
     def fuse(self, result: Image) -> Path:
         """Make the result, as a folder of OME-Zarr, and return where it is."""
@@ -245,7 +270,7 @@ class _Run:
         levels = [group[str(number)] for number in range(len(list(group.array_keys())))]
         luminance: Any = zarr_package.open_array(luminances, mode="r+") if informed else None
         for part, sources in self._unfinished("fuse"):
-            y = self.method.fuse_part(part, self.known)
+            y = self._fused(part)
             if informed:
                 luminance[part.there] = y.numpy()
             else:
@@ -309,16 +334,16 @@ class _Run:
 
     def _order(self) -> list[int]:
         """Return the places of the sources from the brightest to the darkest; ties are decided by their parts."""
-        sums: list[list[float]] = [[] for _ in self.images]
+        sums: dict[int, list[float]] = {place: [] for place in self.order}
         for part in self._parts(0, "order"):
-            for of_source, plane in zip(sums, part.planes, strict=True):
+            for of_source, plane in zip(sums.values(), part.planes, strict=True):
                 values = plane.double()
                 ramp = torch.arange(1, values.numel() + 1, dtype=torch.float64).reshape(values.shape)
                 of_source += [-float(values.sum()), -float((values * ramp).mean())]
         return sorted(self.order, key=lambda place: [sum(sums[place][::2]), *sums[place]])
 
     def _counts(self, luminance: Any) -> Tensor:
-        total = torch.zeros(len(self.images), 256 * 256, dtype=torch.float64)
+        total = torch.zeros(len(self.order), 256 * 256, dtype=torch.float64)
         for place in self._reported("count"):
             part, sources = self._part(place, 0)
             y = torch.from_numpy(luminance[place])
@@ -336,6 +361,11 @@ class _Run:
         for place in self._reported(what):
             yield self._part(place, margin)[0]
 
+    def _parts_of(self, chosen: Sequence[int], margin: int) -> Iterator[Part]:
+        """Yield all parts of some of the sources."""
+        for part in self._parts(margin, "survey"):
+            yield replace(part, planes=[part.planes[k] for k in chosen])
+
     def _unfinished(self, what: str, margin: int | None = None) -> Iterator[tuple[Part, Stack]]:
         """Yield the parts that are not finished, each with its sources; it is finished when the next is asked for."""
         for place in self._reported(what):
@@ -352,12 +382,12 @@ class _Run:
             for span, n in zip(place, self.images[0].shape, strict=False)
         ]
         crops = [replace(x, pixels=x.pixels[tuple(around)], grid=None) for x in self.images]
-        taken = stack.take(crops, windows=self.windows, output=self.output)
+        taken = stack.take(crops, windows=self.windows, output=self.output, balance=self.balance)
         for number, valid in zip(taken.order, taken.valid, strict=True):
             if valid is not None:
                 raise ValueError(
                     f"{self.images[number].name}: has pixels that are not valid (NaN), and images are fused in tiles "
-                    "where all are; give them a value first"
+                    "where all are; give them a value first, that of the other image there, as docs/large.md says"
                 )
         given = dict(zip(taken.order, taken.planes, strict=True))
         planes = [given[number] for number in self.order]

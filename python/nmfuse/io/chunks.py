@@ -1,0 +1,128 @@
+"""Chunks of Zarr that say, or unpack to, more bytes than they have room for: refused before memory is made for them."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import math
+import struct
+import zlib
+from dataclasses import replace
+from typing import Any
+
+_ONCE = 1 << 20  # bytes that are unpacked at a time
+_MORE = 1 << 16  # bytes that filters and checksums may add
+_FRAME = struct.Struct("<4sB")  # how zstd begins: 4 bytes of its own, and what else the header has
+
+
+def bounded(array: Any) -> Any:
+    """Return a Zarr array whose chunks are refused, by a ValueError, where they would unpack to more than they hold.
+
+    Examples
+    --------
+    >>> import numpy as np, zarr
+    >>> array = bounded(zarr.array(np.arange(12).reshape(3, 4)))
+    >>> array[1]
+    array([4, 5, 6, 7])
+    """
+    import zarr
+    from numcodecs.abc import Codec
+    from zarr.abc.codec import BytesBytesCodec
+    from zarr.codecs import ShardingCodec
+
+    class BoundedCodec(BytesBytesCodec):  # of version 3
+        is_fixed_size = False
+
+        def __init__(self, codec: BytesBytesCodec) -> None:
+            self.codec = codec
+
+        def to_dict(self) -> Any:
+            return self.codec.to_dict()
+
+        def compute_encoded_size(self, length: int, spec: Any) -> int:
+            return self.codec.compute_encoded_size(length, spec)
+
+        async def _decode_single(self, data: Any, spec: Any) -> Any:
+            room = spec.dtype.to_native_dtype().itemsize * math.prod(spec.shape)
+            _check(str(self.to_dict()["name"]).removeprefix("numcodecs."), data.to_bytes(), room)
+            return await self.codec._decode_single(data, spec)
+
+    class BoundedCompressor(Codec):  # type: ignore[misc] # of version 2
+        codec_id = "bounded"
+
+        def __init__(self, codec: Codec) -> None:
+            self.codec = codec
+
+        def encode(self, buf: Any) -> Any:
+            return self.codec.encode(buf)
+
+        def decode(self, buf: Any, out: Any = None) -> Any:
+            _check(self.codec.codec_id, bytes(buf), array.dtype.itemsize * math.prod(array.chunks))
+            return self.codec.decode(buf, out)
+
+    def wrapped(codec: Any) -> Any:
+        if isinstance(codec, ShardingCodec):
+            return replace(codec, codecs=tuple(map(wrapped, codec.codecs)))
+        return BoundedCodec(codec) if isinstance(codec, BytesBytesCodec) else codec
+
+    metadata = array.metadata
+    changed: dict[str, Any]
+    if metadata.zarr_format == 2:
+        compressor = metadata.compressor
+        changed = {"compressor": None if compressor is None else BoundedCompressor(compressor)}
+    else:
+        changed = {"codecs": tuple(map(wrapped, metadata.codecs))}
+    return zarr.Array(zarr.AsyncArray(replace(metadata, **changed), array.store_path))
+
+
+def _check(name: str, data: bytes, room: int) -> None:
+    """Refuse the bytes of a chunk that a codec would unpack to much more than there is room for."""
+    most = 2 * room + _MORE
+    if _unpacked(name, data, most) > most:
+        raise ValueError(f"a chunk of {len(data)} bytes, by {name}, unpacks to more than the {room} that it is to hold")
+
+
+def _unpacked(name: str, data: bytes, most: int) -> int:
+    """Return how many bytes come out, by what the data says of itself, or counted until there are more than `most`."""
+    if name == "gzip":
+        return _counted(gzip.GzipFile(fileobj=io.BytesIO(data)), most)
+    if name == "bz2":
+        return _counted(bz2.BZ2File(io.BytesIO(data)), most)
+    if name == "zlib":
+        stream, total = zlib.decompressobj(), 0
+        while data and total <= most:
+            total += len(stream.decompress(data, _ONCE))
+            data = stream.unconsumed_tail
+        return total
+    if name == "blosc" and len(data) >= 8:
+        return int.from_bytes(data[4:8], "little")
+    if name == "lz4":
+        return int.from_bytes(data[:4], "little")
+    return _size_of_zstd(data, most) if name == "zstd" else 0
+
+
+def _counted(file: Any, most: int) -> int:
+    total = 0
+    with file:
+        while total <= most and (piece := file.read(_ONCE)):
+            total += len(piece)
+    return total
+
+
+def _size_of_zstd(data: bytes, most: int) -> int:
+    """Return the content size of a frame (RFC 8878, 3.1.1.1); if it says none, what comes out, or more than `most`."""
+    import imagecodecs
+
+    if len(data) < _FRAME.size:
+        return 0
+    flags = _FRAME.unpack_from(data)[1]
+    whole = flags >> 5 & 1
+    at = _FRAME.size + (1 - whole) + (0, 1, 2, 4)[flags & 3]
+    size = (whole, 2, 4, 8)[flags >> 6]
+    if size:
+        return int.from_bytes(data[at : at + size], "little") + (256 if size == 2 else 0)
+    try:
+        return len(imagecodecs.zstd_decode(data, out=most))
+    except imagecodecs.ZstdError:  # it is broken, or does not fit
+        return most + 1
