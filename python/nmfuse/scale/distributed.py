@@ -38,54 +38,55 @@ def nmf_distributed(
 ) -> tuple[Tensor, Tensor, NmfInfo]:
     """Factorize ``V ~ W @ H`` with the processes of `torch.distributed`, each of which holds some columns of V and H.
 
-    Every process of the group calls it, with the same options. Multiplicative updates as of `nmfuse.nmf`, H first and
-    then W in each iteration: from the same start they give the same factors, to rounding, however the columns are
-    shared out. W is the same in all processes. An iteration adds up one sum of shape (m, r) and one of shape (r, r), or
-    (r,) for ``beta=1``, over all of them (one all-reduce); V and H stay where they are.
+    Every process of the group calls this function with the same options. It uses the multiplicative updates of
+    `nmfuse.nmf`, H first and then W in each iteration, and gives the same factors from the same start, up to rounding,
+    however the columns are distributed. W is the same in all processes. Each iteration adds one sum of shape (m, r) and
+    one of shape (r, r), or (r,) for ``beta=1``, over all processes (one all-reduce). V and H stay where they are.
 
     Parameters
     ----------
     V : tensor, shape (m, n)
-        The columns of this process: float32, float64, uint8 or uint16, finite and non-negative, on the CPU (gloo) or a
-        CUDA device (NCCL). All processes have the same m and dtype; n may differ. The order of the columns is that of
-        the processes.
+        The columns of this process, in float32, float64, uint8 or uint16, finite and non-negative, on the CPU (gloo) or
+        on a CUDA device (NCCL). All processes have the same m and dtype, but n may differ. The columns are in the order
+        of the processes.
     rank : int
-        r, from 1 to the least of m and all columns together.
+        The number r of components, from 1 to the smaller of m and the number of all columns together.
     beta : {2, 1}
-        The divergence: 2 is half the squared error (Frobenius), 1 Kullback-Leibler.
+        The divergence: 2 for half the squared error (Frobenius), 1 for Kullback-Leibler.
     init : "random" or (W, H)
-        "random" draws ``|N(0, 1)| * sqrt(mean(V) / r)``, alike for any number of processes; or the factors to start
-        from, shapes (m, r) and (r, n), of V's device and of the dtype of the results: W the same in all processes, H
-        the columns of this one.
+        "random" draws ``|N(0, 1)| * sqrt(mean(V) / r)``, the same for any number of processes. (W, H) are the factors
+        to start from, of shapes (m, r) and (r, n), on the device of V and in the dtype of the results: W the same in
+        all processes, H for the columns of this process.
     seed : int
-        Of the random draw.
+        The seed of the random draw.
     max_iter : int
-        Iterations at most.
+        The greatest number of iterations.
     tol : float
-        Stop when the objective has fallen by less than `tol` of its starting value since the last check; 0 never.
+        The iterations stop if the objective has fallen by less than `tol` times its starting value since the last
+        check; with 0 they never stop early.
     check_every : int
-        Iterations between checks of the objective, each of which looks at V once more.
+        The number of iterations between two checks of the objective, each of which reads V once more.
     group : ProcessGroup, optional
-        The processes that take part; all of them unless given.
+        The processes that take part; by default all of them.
 
     Returns
     -------
     W : tensor, shape (m, r)
-        Unit columns, ``||w_k||_2 = 1``; float64 if V is, otherwise float32.
+        Unit columns, ``||w_k||_2 = 1``, in float64 if V is, otherwise in float32.
     H : tensor, shape (r, n)
-        The columns of this process, rows sorted by falling ``||h_k||_2`` over all columns.
+        The columns of this process, with rows sorted by falling ``||h_k||_2`` over all columns.
     info : NmfInfo
-        Objective history (of all of V), iterations, convergence.
+        The history of the objective of the whole V, the iterations, and whether they converged.
 
     Raises
     ------
     RuntimeError
-        Where no process group is set up.
+        If there is no process group.
     TypeError
-        For V that is no tensor of such a dtype.
+        If V is not a tensor of a supported dtype.
     ValueError
-        For negative, NaN or infinite entries and different m or dtypes, in all processes alike; for factors and numbers
-        that do not fit.
+        If V has negative, NaN or infinite entries, or another m or dtype than in other processes (all processes raise
+        this alike), or if factors or numbers do not fit.
 
     References
     ----------
