@@ -8,7 +8,6 @@ batch already), and that autocast passes float32 to it. Those that are linear ha
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.library import custom_op
 
+import nmfuse.threads  # noqa: F401  # a forked child has one thread of torch
 from nmfuse import kernels
 from nmfuse.kernels import NmfInfo, _native
 from nmfuse.kernels.blocks import grid_of, pixels_of
@@ -27,9 +27,6 @@ from nmfuse.kernels.problem import checks_of
 _TINY = 1e-12
 _DTYPES = _native.dtypes()
 _LONGEST_WINDOW = _native.max_hann_size()
-
-# The threads of torch do not survive fork(): a child that asked for them would wait for ever.
-os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 # What the front doors call.

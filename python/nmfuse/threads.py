@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
+
+import torch
+
+# The threads of torch do not survive fork(): a child that asked for them would wait for ever.
+os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 @contextmanager
