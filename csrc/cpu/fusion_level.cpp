@@ -87,18 +87,6 @@ void fuse_level(const fusion_level& level, std::int64_t first_row, std::int64_t 
                [&](std::int64_t i) { run.level(level, net, tiles[static_cast<std::size_t>(i)]); });
 }
 
-void fusion_features(image_view<const float> images, const float* weights, std::int64_t channels,
-                     image_view<float> out) {
-  packed_network net;
-  pack_branch(weights, channels, net);
-  const auto tiles = tiles_of({0, images.rows, 0, images.cols}, 1, num_threads());
-  const auto each = static_cast<std::int64_t>(tiles.size());
-  const fusion_loops run = loops();
-  parallel_for(images.batch * each, [&](std::int64_t i) {
-    run.features(images, net, out, i / each, tiles[static_cast<std::size_t>(i % each)]);
-  });
-}
-
 void survey_fusion(const fusion_survey& survey) {
   packed_network net;
   pack_branch(survey.weights, survey.channels, net);

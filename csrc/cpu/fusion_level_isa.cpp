@@ -97,8 +97,6 @@ void multiply_row(const packed_layer& layer, const float* const* in, int64_t fir
 // Rows of a thread, kept from tile to tile.
 class memory {
  public:
-  void start() { used_ = 0; }
-
   float* take(int64_t floats) {
     floats = (floats + 15) / 16 * 16;
     const int64_t at = used_;
@@ -588,29 +586,6 @@ void run_level(const fusion_level& level, const packed_network& net, const fusio
   level_tile(level, net, tile).run();
 }
 
-void run_features(const image_view<const float>& images, const packed_network& net, const image_view<float>& out,
-                  int64_t image, const fusion_tile& tile) {
-  const columns x{tile.first_col, tile.last_col, images.cols};
-  const int64_t channels = net.branch[0].outputs;
-  branch looks;
-  line seen;
-  memory& from = own_memory();
-  from.lay_out([&] {
-    looks.lay_out(from, channels, x);
-    seen.lay_out(from, channels, x);
-  });
-  looks.start(images.row(image, 0), images.row_stride, images.rows, tile.first_row);
-  float* maps[kMostOutputs];
-  for (int64_t c = 0; c < seen.maps(); ++c) maps[c] = seen.row(c);
-  for (int64_t y = tile.first_row; y < tile.last_row; ++y) {
-    looks.features(y, 0, net, x, maps);
-    for (int64_t c = 0; c < channels; ++c) {
-      std::memcpy(out.row(image * channels + c, y) + x.first, maps[c],
-                  static_cast<std::size_t>(x.last - x.first) * sizeof(float));
-    }
-  }
-}
-
 // The sum of a row's values, and of their products with another's.
 double sum_of(const float* __restrict row, int64_t count) {
   float_vec total{};
@@ -726,7 +701,7 @@ namespace nmfuse {
 
 template <isa kIsa>
 fusion_loops get_fusion_loops() {
-  return {&NMFUSE_ISA::run_level, &NMFUSE_ISA::run_features, &NMFUSE_ISA::run_survey, &NMFUSE_ISA::run_halve};
+  return {&NMFUSE_ISA::run_level, &NMFUSE_ISA::run_survey, &NMFUSE_ISA::run_halve};
 }
 
 template fusion_loops get_fusion_loops<kThisIsa>();

@@ -29,8 +29,6 @@ struct fusion_tile {
 
 struct fusion_loops {
   void (*level)(const fusion_level& level, const packed_network& net, const fusion_tile& tile);
-  void (*features)(const image_view<const float>& images, const packed_network& net, const image_view<float>& out,
-                   std::int64_t image, const fusion_tile& tile);
   void (*survey)(const fusion_survey& survey, const packed_network& net, const packed_layer& parts, std::int64_t image,
                  const fusion_tile& tile, double* sums);
   void (*halve)(const image_view<const float>& images, const image_view<float>& out, std::int64_t image,

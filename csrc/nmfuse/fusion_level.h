@@ -27,7 +27,7 @@ struct fusion_sizes {
 // top.
 struct fusion_level {
   fusion_sizes sizes;
-  std::int64_t rows = 0, cols = 0, coarse_rows = 0, coarse_cols = 0;
+  std::int64_t rows = 0, cols = 0;
   std::vector<const float*> images;  // S first pixels
   std::vector<std::int64_t> image_strides;
   image_view<const float> coarse;    // S planes of the Gaussian pyramids
@@ -45,10 +45,6 @@ struct fusion_level {
 // Fuses rows and columns of a level, from even ones on: see nmfuse.nets.FusionNet.
 void fuse_level(const fusion_level& level, std::int64_t first_row, std::int64_t last_row, std::int64_t first_col,
                 std::int64_t last_col);
-
-// out: C planes of features for each plane of images, by the branch.
-void fusion_features(image_view<const float> images, const float* weights, std::int64_t channels,
-                     image_view<float> out);
 
 // What is summed over all pixels of S images, by their features.
 struct fusion_survey {

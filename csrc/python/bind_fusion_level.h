@@ -36,21 +36,6 @@ template <class Backend>
 void bind_fusion_level(py::module_& module) {
   dtype_list<float>::declare(module, "fusion_level");
   module.def(
-      "fusion_features",
-      [](const py::object& images, const py::object& weights, std::int64_t channels, const py::object& out) {
-        const op_arguments<Backend> a{py::none()};
-        const array seen = a.take(images, "images"), of_branch = a.take(weights, "weights"), to = a.take(out, "out");
-        fusion_sizes sizes;
-        sizes.channels = channels;
-        check_maps(sizes);
-        const auto from = seen.view<const float>();
-        const auto target = to.view<float>();
-        check_planes(to, target, from.batch * channels, from.rows, from.cols);
-        const float* numbers = numbers_of(of_branch, sizes.branch());
-        a.run(seen, [&] { fusion_features(from, numbers, channels, target); });
-      },
-      py::arg("images"), py::arg("weights"), py::arg("channels"), py::arg("out"));
-  module.def(
       "fusion_survey",
       [](const py::object& images, const py::object& weights, const py::object& parts, std::int64_t channels,
          const py::tuple& rows, const py::object& sums, const py::object& features, const py::object& energy,
@@ -132,7 +117,7 @@ void bind_fusion_level(py::module_& module) {
         }
         const auto sources = static_cast<std::int64_t>(level.images.size());
         require(sources >= 2 && level.rows >= 1 && level.cols >= 1, "images: expected two or more planes");
-        level.coarse_rows = (level.rows + 1) / 2, level.coarse_cols = (level.cols + 1) / 2;
+        const std::int64_t coarse_rows = (level.rows + 1) / 2, coarse_cols = (level.cols + 1) / 2;
 
         std::vector<array> held;
         held.reserve(8);
@@ -140,8 +125,8 @@ void bind_fusion_level(py::module_& module) {
           if (given.is_none()) return image_view<const float>{};
           held.push_back(a.take(given, name));
           const auto view = held.back().template view<const float>();
-          check_planes(held.back(), view, count, is_coarse ? level.coarse_rows : level.rows,
-                       is_coarse ? level.coarse_cols : level.cols);
+          check_planes(held.back(), view, count, is_coarse ? coarse_rows : level.rows,
+                       is_coarse ? coarse_cols : level.cols);
           return view;
         };
         const auto targets = [&](const py::object& given, const char* name, std::int64_t count) {

@@ -21,7 +21,6 @@ nmf_update = _table.nmf_update
 nmf_objective = _table.nmf_objective
 nmf_settle = _table.nmf_settle
 nmf_normalize = _table.nmf_normalize
-fusion_features = _table.fusion_features
 fusion_survey = _table.fusion_survey
 fusion_level = _table.fusion_level
 halve_images = _table.halve_images

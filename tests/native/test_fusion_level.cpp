@@ -75,11 +75,10 @@ void test_features(int64_t channels, int64_t rows, int64_t cols) {
   sizes.channels = channels;
   const std::vector<float> weights = random_floats(sizes.branch(), -0.3F, 0.3F);
   planes images(2, rows, cols), out(2 * channels, rows, cols);
-  nmfuse::fusion_features(images.view, weights.data(), channels, out.view);
   std::vector<double> sums(static_cast<std::size_t>(2 * (2 * channels + 2)));
   nmfuse::fusion_survey survey;
   survey.images = images.view, survey.weights = weights.data(), survey.channels = channels;
-  survey.last_row = rows, survey.sums = sums.data();
+  survey.last_row = rows, survey.sums = sums.data(), survey.features = out.view;
   nmfuse::survey_fusion(survey);
   for (int64_t image = 0; image < 2; ++image) {
     std::vector<double> maps(images.memory.begin() + image * rows * cols,

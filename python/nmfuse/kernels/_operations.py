@@ -140,7 +140,6 @@ class CpuOperations(Operations, Protocol):
     compiler: str
     flags: str
 
-    def fusion_features(self, images: Array, weights: Array, channels: int, out: Array) -> None: ...
     def fusion_survey(
         self,
         images: Array,

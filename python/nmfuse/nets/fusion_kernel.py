@@ -58,7 +58,8 @@ class Packed:
 def features(images: Tensor, weights: Tensor, channels: int) -> Tensor:
     """Return the features (N, C, h, w) of images (N, 1, h, w), by the packed weights of a branch."""
     out = images.new_empty(len(images), channels, *images.shape[2:])
-    cpu_operations().fusion_features(images[:, 0], weights, channels, out)
+    sums = torch.zeros(len(images), 2 * channels + 2, dtype=torch.float64)
+    survey(images[:, 0], weights=weights, parts=None, sums=sums, features=out)
     return out
 
 
@@ -74,9 +75,9 @@ def survey(
     parts: Tensor | None,
     sums: Tensor,
     features: Tensor | None,
-    energy: Tensor,
-    strengths: Tensor | None,
-    scratch: Scratch,
+    energy: Tensor | None = None,
+    strengths: Tensor | None = None,
+    scratch: Scratch | None = None,
 ) -> None:
     """Sum the features of S images over their pixels, and say how strongly each pixel shows the parts.
 
@@ -95,6 +96,7 @@ def survey(
         Released after every some rows.
     """
     height = images.shape[-2]
+    scratch = scratch or Scratch()
     step = _rows_at_once(scratch, len(images), images.shape[-1]) or height
     for start in range(0, height, step):
         cpu_operations().fusion_survey(

@@ -297,6 +297,7 @@ class FusionNet(nn.Module):
         handed = scratch.empty((len(a), count, written, *there.shape), like=a)
         with clock("gates"):
             known = self._head(there.number).conditions(scene, count).contiguous()  # (N, S, 2, K)
+            _, weights = self._weights(there.number)
             sizes = {name: self.sizes[name] for name in ("channels", "hidden")}
             sizes.update(read=0 if there.coarse is None else _NOTES, written=written)
             for n in range(len(a)):
@@ -308,7 +309,7 @@ class FusionNet(nn.Module):
                     notes=None if notes is None else notes[n],
                     below=None if below is None else below[n, 0],
                     features=there.features if len(a) == 1 else None,
-                    weights=self._weights(there.number)[1],
+                    weights=weights,
                     scene=known[n],
                     sizes=sizes,
                     fused=whole[n, 0],
@@ -401,12 +402,13 @@ class FusionNet(nn.Module):
         if images == 1 and image.numel() <= _KEPT:
             kept = image.new_empty(sources, channels, *image.shape[3:])
         sums = torch.zeros(images, sources, 2 * channels + 2, dtype=torch.float64)
+        weights, _ = self._weights(1)
         with clock("features"):
             for n in range(images):
                 of_one = None if strengths is None else torch.empty_like(strengths[:, n])
                 fusion_kernel.survey(
                     image[:, n, 0],
-                    weights=self._weights(1)[0],
+                    weights=weights,
                     parts=None if parts is None else parts[n % len(parts)],  # a volume has one set
                     sums=sums[n],
                     features=kept,
