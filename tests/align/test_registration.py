@@ -84,6 +84,24 @@ def test_mutual_information_of_unlike_kinds(pair: tuple[Image, Image]) -> None:
     assert apart(register(moved, pair[0], model="rigid"), true) < 0.5
 
 
+def test_mutual_information_finds_the_same_wherever_an_image_lies() -> None:
+    """MRI with noise and a PET of 2 x 2 equal pixels: without smoothing, both results are 0.16 to 0.24 pixel apart."""
+    phantom = brain_phantom(128)
+    for seed in (1, 2):
+        rng = np.random.default_rng(seed)
+        t2 = Image(phantom.t2 + 0.15 * np.ptp(phantom.t2) * rng.normal(size=(128, 128)))
+        values = ndimage.gaussian_filter(phantom.pet.astype(float), 2)[::2, ::2]
+        values += 0.05 * np.ptp(values) * rng.normal(size=values.shape)
+        pet = Image(np.kron(values, np.ones((2, 2))))
+        before = register(pet, t2, model="rigid", method="information")
+        for move in ((3, 1, (4, -3)), (-4, 1, (-2, 6))):
+            moved, true = turned(pet, *move)
+            moved = replace(moved, valid=None)  # what lies outside is black, as it was
+            found = register(moved, t2, model="rigid", method="information")
+            assert apart(found, true @ before) < 0.1
+        assert apart(register(moved, t2, model="rigid", method="information"), found) < 1e-3
+
+
 def _narrower(x: np.ndarray, scale: float) -> np.ndarray:
     centre = (np.array(x.shape) - 1) / 2
     return ndimage.affine_transform(x, np.eye(2) / scale, centre - centre / scale, order=1)

@@ -16,6 +16,8 @@ _BINS = 32
 _SHRINK = (4, 2, 1)  # of the levels, as far as the shortest side keeps _SIDE pixels
 _SIDE = 12
 _SAMPLES = 100_000  # pixels that are looked at on each level, about
+_SMOOTHED = 2.0  # standard deviation in pixels, of images of two axes: less, and interpolation makes false optima
+_SEED = 1  # of where samples lie within their pixels, so that the same images give the same transform
 
 
 def register_by_information(moving: Image, fixed: Image, model: str) -> Transform:
@@ -41,7 +43,7 @@ def register_by_information(moving: Image, fixed: Image, model: str) -> Transfor
     registration.SetMetricSamplingStrategy(registration.REGULAR)
     shrink = [factor for factor in _SHRINK if factor == 1 or min(a.GetSize()) // factor >= _SIDE]
     shares = [min(1.0, _SAMPLES * factor**axes / a.GetNumberOfPixels()) for factor in shrink]
-    registration.SetMetricSamplingPercentagePerLevel(shares)
+    registration.SetMetricSamplingPercentagePerLevel(shares, _SEED)
     registration.SetOptimizerAsRegularStepGradientDescent(
         learningRate=2.0 * min(a.GetSpacing()),
         minStep=1e-3 * min(a.GetSpacing()),
@@ -51,7 +53,9 @@ def register_by_information(moving: Image, fixed: Image, model: str) -> Transfor
     )
     registration.SetOptimizerScalesFromPhysicalShift()
     registration.SetShrinkFactorsPerLevel(shrink)
-    registration.SetSmoothingSigmasPerLevel([factor / 2 if factor > 1 else 0.0 for factor in shrink])
+    registration.SetSmoothingSigmasPerLevel(
+        [_SMOOTHED if fixed.grid is None else factor / 2 if factor > 1 else 0.0 for factor in shrink]
+    )
     registration.SetSmoothingSigmasAreSpecifiedInPhysicalUnits(False)
     best = None
     middle = a.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in a.GetSize()])
