@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nmfuse.align.edges import Plane, block_shifts, edge_field, plane_of, whole_shift
-from nmfuse.align.models import fit
+from nmfuse.align.models import agrees, fit
 from nmfuse.align.resampling import resample
 from nmfuse.images import Image
 
@@ -15,7 +15,6 @@ _REACH = 24  # pixels that a block may be off
 _BLOCK = 128  # pixels along a block at most
 _ACROSS = 5  # blocks along a side at most
 _SMALL = 256  # pixels along the longer side at which one shift of all is looked for first
-_AGREES = 1.5  # pixels that a block may lie off what most of them say
 _GOOD = 0.6  # confidence from which on the figure is believed
 _SIDE = 64  # pixels along a side without which nothing is said
 _LEAST = 6  # blocks without which nothing is said
@@ -126,11 +125,10 @@ def _of_planes(a: Plane, b: Plane, spacing: tuple[float, ...] | None) -> Registr
     weights = shifts.weights**2
     matrix, errors = fit("similarity", shifts.centres, shifts.centres + shifts.shifts, weights)
     moved = shifts.centres @ (matrix[:2, :2] - np.eye(2)).T + matrix[:2, 2] + start
-    agrees = errors <= _AGREES
-    confidence = float(weights[agrees].sum() / weights.sum() * (agrees.sum() >= _LEAST))
+    near, confidence = agrees(errors, weights, _LEAST)
 
     def mean(off: np.ndarray) -> float:
-        return float(np.average(np.linalg.norm(off, axis=1), weights=weights * agrees + 1e-12))
+        return float(np.average(np.linalg.norm(off, axis=1), weights=weights * near + 1e-12))
 
     return Registration(mean(moved), None if spacing is None else mean(moved * spacing), confidence, count)
 

@@ -7,6 +7,7 @@ import numpy as np
 MODELS = ("translation", "rigid", "similarity", "affine", "homography", "deformable")
 _ROUNDS = 20  # of reweighting
 _LEAST = 0.3  # pixels that a point may always be off
+_AGREES = 1.5  # pixels that a point that agrees may be off
 
 
 def fit(model: str, points: np.ndarray, others: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -52,6 +53,12 @@ def fit(model: str, points: np.ndarray, others: np.ndarray, weights: np.ndarray)
         spread = max(_LEAST, 1.4826 * _median(errors, weights))
         robust = np.clip(1 - (errors / (4.685 * spread)) ** 2, 1e-9, None) ** 2
     return np.linalg.inv(shrink) @ matrix @ shrink, errors
+
+
+def agrees(errors: np.ndarray, weights: np.ndarray, least: int) -> tuple[np.ndarray, float]:
+    """Return which points agree with a model to 1.5 pixels, and their share by weight; 0 if fewer than `least` do."""
+    near = errors <= _AGREES
+    return near, float(weights[near].sum() / weights.sum() * (near.sum() >= least))
 
 
 def _moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:

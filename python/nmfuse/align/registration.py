@@ -6,16 +6,17 @@ from dataclasses import replace
 from itertools import product
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, optimize
 
 from nmfuse.align.edges import Plane, Positions, Shifts, block_shifts, edge_field, plane_of, whole_shift
 from nmfuse.align.information import register_by_information
-from nmfuse.align.models import MODELS, fit
+from nmfuse.align.models import MODELS, agrees, fit
 from nmfuse.align.transform import Transform
 from nmfuse.images import Image
 
 METHODS = ("auto", "edges", "information")
 _COARSE, _MIDDLE = 128, 512  # pixels along the longer side, at which the search and the first rounds take place
+_SURE = 0.95  # share of blocks, by weight, that have to agree; otherwise whole images are compared
 _TURNS = np.deg2rad(np.arange(-10, 11, 2))
 _SCALES = np.arange(0.9, 1.101, 0.025)
 _REACHES = (24, 12, 6, 4)  # pixels that blocks may be off, round by round
@@ -126,10 +127,13 @@ def _register_by_edges(moving: Image, fixed: Image, model: str) -> Transform:
                     f"moving: {len(shifts.centres)} blocks have structure in common with fixed; expected {_LEAST} or "
                     "more, are they of one scene?"
                 )
-            step, _ = fit(
+            step, errors = fit(
                 "affine" if whole else model, shifts.centres, shifts.centres + shifts.shifts, shifts.weights**2
             )
             transform = replace(transform, matrix=transform.matrix @ step)
+    small = max(a.values.shape) <= 2 * _MIDDLE  # of larger images, whole ones would have to be made too small
+    if small and model in ("rigid", "similarity") and agrees(errors, shifts.weights**2, _LEAST)[1] < _SURE:
+        return replace(transform, matrix=_of_whole_images(a, b, transform, scales=model == "similarity"), model=model)
     if model == "homography":
         for _ in range(2):
             shifts = _shifts_at(a, b, transform, 1, _REACHES[-1])
@@ -195,6 +199,38 @@ def _searched(a: Plane, b: Plane, start: Transform, *, free: bool, scales: bool)
             move[:2, 2] = shift
             best = agreement, turned @ to_full @ move @ np.linalg.inv(to_full)
     return best[1]
+
+
+def _of_whole_images(a: Plane, b: Plane, start: Transform, *, scales: bool) -> np.ndarray:
+    """Return the transform at which the edges of whole images agree best, near one that is known."""
+    shape = a.values.shape
+    factor = _sizes(shape)[0]
+    small, other = a.smaller(factor), b.smaller(factor)
+    fields = [edge_field(p.values, p.valid) for p in (small, other)]
+    fixed, moving = (ndimage.gaussian_filter(x.real, 1) + 1j * ndimage.gaussian_filter(x.imag, 1) for x in fields)
+    places = np.indices(fixed.shape).astype(np.float64)
+
+    def moved(step: np.ndarray) -> np.ndarray:  # rows, columns, and pixels at the border by rotation and scale
+        down, right, turn, grow = (*step, 0.0)[:4]
+        ahead = _about_centres(shape, shape, 2 * turn / max(shape), np.exp(2 * grow / max(shape)))
+        ahead[:2, 2] += down, right
+        return np.asarray(start.matrix @ ahead)
+
+    def disagreement(step: np.ndarray) -> float:
+        matrix = moved(step)
+        at = _between_sizes(replace(start, matrix=matrix), factor)(places)
+        real, imag, seen = (
+            ndimage.map_coordinates(x, at, order=1, cval=0.0) for x in (moving.real, moving.imag, other.valid)
+        )
+        there = (real + 1j * imag) * np.exp(2j * np.arctan2(matrix[1, 0], matrix[0, 0]))  # its edges are turned back
+        here = fixed * (seen > 1 - 1e-4)
+        most = np.linalg.norm(here) * np.linalg.norm(there)
+        return -float((here * there.conj()).real.sum() / (most + 1e-20))
+
+    steps = np.eye(4 if scales else 3) * 1.5 * factor
+    simplex = np.vstack([np.zeros(len(steps)), steps])
+    options = {"initial_simplex": simplex, "xatol": 0.02, "fatol": 1e-6, "maxfev": 300}
+    return moved(optimize.minimize(disagreement, simplex[0], method="Nelder-Mead", options=options).x)
 
 
 def _bent(a: Plane, b: Plane, transform: Transform) -> Transform:
