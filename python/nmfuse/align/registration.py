@@ -132,8 +132,8 @@ def _register_by_edges(moving: Image, fixed: Image, model: str) -> Transform:
             )
             transform = replace(transform, matrix=transform.matrix @ step)
     small = max(a.values.shape) <= 2 * _MIDDLE  # of larger images, whole ones would have to be made too small
-    if small and model in ("rigid", "similarity") and agrees(errors, shifts.weights**2, _LEAST)[1] < _SURE:
-        return replace(transform, matrix=_of_whole_images(a, b, transform, scales=model == "similarity"), model=model)
+    if small and model == "rigid" and agrees(errors, shifts.weights**2, _LEAST)[1] < _SURE:
+        return replace(transform, matrix=_of_whole_images(a, b, transform), model=model)
     if model == "homography":
         for _ in range(2):
             shifts = _shifts_at(a, b, transform, 1, _REACHES[-1])
@@ -201,8 +201,8 @@ def _searched(a: Plane, b: Plane, start: Transform, *, free: bool, scales: bool)
     return best[1]
 
 
-def _of_whole_images(a: Plane, b: Plane, start: Transform, *, scales: bool) -> np.ndarray:
-    """Return the transform at which the edges of whole images agree best, near one that is known."""
+def _of_whole_images(a: Plane, b: Plane, start: Transform) -> np.ndarray:
+    """Return the rigid transform at which the edges of whole images agree best, near one that is known."""
     shape = a.values.shape
     factor = _sizes(shape)[0]
     small, other = a.smaller(factor), b.smaller(factor)
@@ -210,9 +210,9 @@ def _of_whole_images(a: Plane, b: Plane, start: Transform, *, scales: bool) -> n
     fixed, moving = (ndimage.gaussian_filter(x.real, 1) + 1j * ndimage.gaussian_filter(x.imag, 1) for x in fields)
     places = np.indices(fixed.shape).astype(np.float64)
 
-    def moved(step: np.ndarray) -> np.ndarray:  # rows, columns, and pixels at the border by rotation and scale
-        down, right, turn, grow = (*step, 0.0)[:4]
-        ahead = _about_centres(shape, shape, 2 * turn / max(shape), np.exp(2 * grow / max(shape)))
+    def moved(step: np.ndarray) -> np.ndarray:  # rows, columns, and pixels at the border by rotation
+        down, right, turn = step
+        ahead = _about_centres(shape, shape, 2 * turn / max(shape), 1.0)
         ahead[:2, 2] += down, right
         return np.asarray(start.matrix @ ahead)
 
@@ -227,8 +227,7 @@ def _of_whole_images(a: Plane, b: Plane, start: Transform, *, scales: bool) -> n
         most = np.linalg.norm(here) * np.linalg.norm(there)
         return -float((here * there.conj()).real.sum() / (most + 1e-20))
 
-    steps = np.eye(4 if scales else 3) * 1.5 * factor
-    simplex = np.vstack([np.zeros(len(steps)), steps])
+    simplex = np.vstack([np.zeros(3), 1.5 * factor * np.eye(3)])
     options = {"initial_simplex": simplex, "xatol": 0.02, "fatol": 1e-6, "maxfev": 300}
     return moved(optimize.minimize(disagreement, simplex[0], method="Nelder-Mead", options=options).x)
 
