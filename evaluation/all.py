@@ -1,9 +1,9 @@
 """Rebuild the tables of docs/ that judge the method, each in a file of its own.
 
-    python evaluation/all.py PAIRS VOLUMES PHOTOS -o OUT [--rivals RIVALS.csv]
+    python evaluation/all.py PAIRS VOLUMES PHOTOS -o OUT [--rivals evaluation/rivals.csv]
 
-PAIRS, VOLUMES, PHOTOS and RIVALS.csv are what evaluation/README.md says of them. Without RIVALS.csv the ranks among
-methods of others are left out. A table that OUT holds already is left alone, so that a run which was ended goes on.
+PAIRS, VOLUMES and PHOTOS are what evaluation/README.md says of them; for other pairs, --rivals names a file of what
+other methods reach on them. A table that OUT holds already is left alone, so that a run which was ended goes on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 RANKED = "EN,SD,SF,MI,SCD,VIF,Q_abf,SSIM,VIF_min,Q_over"
 SCRIPTS = {  # the table's name, and the command that stands above it in docs/
     "signals": "seen.py PAIRS --pairs-per-kind 3 --methods learned,learned-all,laplacian,average,maximum",
-    "ranks": "rank.py PAIRS RIVALS.csv",
+    "ranks": "rank.py PAIRS evaluation/rivals.csv",
     "observer": "observer.py --methods learned,laplacian,average,maximum --heads 120",
     "uptake": "uptake.py PAIRS",
     "stacks": "stacks.py PHOTOS",
@@ -49,18 +49,18 @@ def main() -> None:
     for name in ("pairs", "volumes", "photos"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--output", "-o", type=Path, required=True, help="folder to write to (made if missing)")
-    parser.add_argument("--rivals", type=Path)
+    parser.add_argument("--rivals", type=Path, default=HERE / "rivals.csv")
     args = parser.parse_args()
-    for path in (args.pairs, args.volumes, args.photos, *([args.rivals] if args.rivals else [])):
+    for path in (args.pairs, args.volumes, args.photos, args.rivals):
         if not path.exists():
             parser.error(f"{path}: does not exist")
     args.output.mkdir(parents=True, exist_ok=True)
-    given = {"PAIRS": args.pairs, "VOLUMES": args.volumes, "PHOTOS": args.photos, "RIVALS.csv": args.rivals}
+    given = {"PAIRS": args.pairs, "VOLUMES": args.volumes, "PHOTOS": args.photos, "evaluation/rivals.csv": args.rivals}
     for name, command in SCRIPTS.items():
         table = args.output / f"{name}.md"
         script, *words = (str(given.get(word, word)) for word in command.split())
-        if table.exists() or "None" in words:
-            print(f"{table}: {'is there' if table.exists() else 'left out, needs --rivals'}", flush=True)
+        if table.exists():
+            print(f"{table}: is there", flush=True)
             continue
         with new_file(table) as path, path.open("w") as file:
             subprocess.run([sys.executable, HERE / script, *words], stdout=file, check=True)

@@ -1,8 +1,8 @@
 """How high any image could stand among other methods: pixels moved until the ranks get no better, as Markdown.
 
-    python evaluation/bound.py PAIRS RIVALS.csv [--kinds mri_ct,ir_vis] [--pairs-per-kind 3] [--steps 300]
+    python evaluation/bound.py PAIRS evaluation/rivals.csv [--kinds mri_ct,ir_vis] [--pairs-per-kind 3] [--steps 300]
 
-PAIRS and RIVALS.csv are those of rank.py. Starting from our fused image, its pixels themselves are moved by Adam to
+PAIRS and rivals.csv are those of rank.py. Starting from our fused image, its pixels themselves are moved by Adam to
 lower the mean of ten smooth ranks among the other methods of that very pair, whose results are known here. No pixel
 leaves [0, 1], nor what the learned method keeps to: twice the greatest value that either image shows within 3 x 3. The
 best of the images on the way is kept. It is a local search, so a better image may exist; but no method knows the

@@ -1,8 +1,8 @@
 """Where our methods stand among others, as Markdown tables.
 
-    python evaluation/rank.py PAIRS RIVALS.csv [--network NAME=FILE ...] [--kinds mri_ct,ir_vis]
+    python evaluation/rank.py PAIRS evaluation/rivals.csv [--network NAME=FILE ...] [--kinds mri_ct,ir_vis]
 
-PAIRS holds one folder of ``NN_A.*``, ``NN_B.*`` a kind; RIVALS.csv holds the ten metrics of every pair for every other
+PAIRS holds one folder of ``NN_A.*``, ``NN_B.*`` a kind; rivals.csv holds the ten metrics of every pair for every other
 method (columns kind, method, pair, EN, SD, ...). Rank: per pair and metric, best first, averaged over the ten metrics,
 then over the pairs; each of our methods stands among the others alone. Colour images are fused and ranked by their
 luminance.

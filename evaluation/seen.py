@@ -1,12 +1,12 @@
 """What a reader can still see: three kinds of figures side by side, as Markdown tables.
 
     python evaluation/seen.py PAIRS [--methods learned,laplacian,...] [--network NAME=FILE ...] [--kinds mri_ct,ir_vis]
-        [--pairs-per-kind 4] [--others TRANSFER.csv]
+        [--pairs-per-kind 4] [--others evaluation/rivals_transfer.csv]
 
 Per kind and method: the mean rank among the methods of the table by the ten metrics that ours is trained for, the mean
 rank by eighteen others that are in no loss (the second jury), and what becomes of small signals that one source alone
 shows (`nmfuse.metrics.transfer`) or that two show with unlike signs (`nmfuse.metrics.contradiction`). "Lost" flatters
-an average, which shows half of everything: read mean, 5th percentile, lost and visibility together. TRANSFER.csv has
+an average, which shows half of everything: read mean, 5th percentile, lost and visibility together. That file has
 the figures of published networks, measured on other pairs (columns kind, method, mean, p5, lost_percent,
 visibility_median, visibility_below_half_percent).
 """

@@ -1,8 +1,8 @@
 """Where other methods stand, for the loss of `nmfuse train fusion`, as CSV.
 
-    python evaluation/standings.py RIVALS.csv > python/nmfuse/training/standings.csv
+    python evaluation/standings.py evaluation/rivals.csv > python/nmfuse/training/standings.csv
 
-RIVALS.csv holds the ten metrics of every pair for every other method (columns kind, method, pair, EN, SD, ...). Each
+rivals.csv holds the ten metrics of every pair for every other method (columns kind, method, pair, EN, SD, ...). Each
 method's metric is taken relative to the mean of "average", "maximum" and, twice, "laplacian" on the same pair and
 averaged over the pairs of a kind; 15 quantiles of the methods are kept.
 """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,10 +67,10 @@ def test_speed_of_the_readme(on: str, heading: str) -> None:
 
 
 def test_a_fused_pair_in_the_readme() -> None:
-    seconds = {row[0]: float(row[2]) for row in rows("docs/results.md", "Seconds a pair") if row[0] != "method"}
+    rows_of_pairs = rows("docs/performance.md", "Fusing images on two cores")
+    (measured,) = (row for row in rows_of_pairs if row[0] == "a pair of 256²")
     (found,) = (row for row in rows("README.md", "How fast it is") if row[1] == PAIR)
-    assert found[2] == f"{1000 * seconds['learned']:.0f}"
-    assert found[3] == f"{seconds['cnn-liu'] / seconds['learned']:.1f}"
+    assert found[2:4] == [measured[1], numbers(measured[5].partition(":")[2])[0]]
 
 
 @pytest.mark.parametrize(("on", "heading"), [("CPU", "On two cores of an EPYC"), ("H200", "On an NVIDIA H200")])
@@ -94,3 +96,9 @@ def test_a_wrong_figure_is_found() -> None:
     assert rounded("2.3", ["2.32"])
     assert not rounded("2.4", ["2.32", "57"])
     assert numbers("0.142", "91 %", "4096² float32, 9.5 times") == ["0.142", "91", "9.5"]
+
+
+def test_the_standings_of_the_loss_are_those_of_the_published_figures() -> None:
+    command = [sys.executable, ROOT / "evaluation" / "standings.py", ROOT / "evaluation" / "rivals.csv"]
+    rebuilt = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert rebuilt == (ROOT / "python" / "nmfuse" / "training" / "standings.csv").read_text(encoding="utf-8")
