@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import h5py
@@ -12,7 +13,7 @@ import pillow_heif
 import pytest
 from PIL import Image as Pillow
 
-from nmfuse.io import check_output, read_image, write_image
+from nmfuse.io import check_output, open_image, read_image, write_image
 from tests.io.cut import check_cut_off
 
 RNG = np.random.default_rng(0)
@@ -120,6 +121,22 @@ def test_hdf5_reads_no_other_files_and_allocates_nothing_that_it_does_not_hold(t
         file.create_dataset("x", (2**20, 2**20), np.uint8, chunks=(64, 64))
     with pytest.raises(ValueError, match="which may be an attack"):
         read_image(tmp_path / "y.h5")
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_chunk_of_hdf5_that_unpacks_to_more_than_it_holds(tmp_path: Path, shuffle: bool) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("x", (128, 80), np.uint16, chunks=(64, 64), compression="gzip", shuffle=shuffle)
+        data[:64] = 7  # no other chunk is written
+    expected = np.repeat([7, 0], 64)[:, None].repeat(80, 1)
+    for place in (np.s_[...], np.s_[5], np.s_[60:66, 3], np.s_[..., 60:70], np.s_[::3]):
+        np.testing.assert_array_equal(open_image(path).pixels[place], expected[place])
+    with h5py.File(path, "a") as file:
+        file["x"].id.write_direct_chunk((64, 64), zlib.compress(bytes(2**20)))
+    np.testing.assert_array_equal(open_image(path).pixels[:, :64], expected[:, :64])
+    with pytest.raises(ValueError, match="by gzip of HDF5, unpacks to more than the 8192 that it is to hold"):
+        read_image(path)
 
 
 def test_npz_by_name(tmp_path: Path) -> None:

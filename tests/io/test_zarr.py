@@ -293,6 +293,7 @@ CODECS_OF_2 = [
     numcodecs.GZip(),
     numcodecs.Zlib(),
     numcodecs.BZ2(),
+    numcodecs.LZMA(),
     numcodecs.Zstd(),
     numcodecs.LZ4(),
     numcodecs.Blosc(),

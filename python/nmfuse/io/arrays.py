@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nmfuse.images import Image
+from nmfuse.io.chunks import BoundedDataset
 from nmfuse.io.lazy import LazyPixels, MappedArray
 from nmfuse.io.limits import refuse_too_large
 from nmfuse.io.tiff import DTYPES
@@ -76,7 +77,7 @@ def open_hdf5(path: Path, name: str | None = None) -> Image:
             raise ValueError(f"{path}: keeps {data.name} in other files; store it in this one")
         check_kind(path, data.shape, data.dtype)
         refuse_too_large(path, math.prod(data.chunks or (1,)))
-        return Image(LazyPixels(path, data).closing(file))
+        return Image(LazyPixels(path, BoundedDataset(data)).closing(file))
     except Exception:
         file.close()
         raise

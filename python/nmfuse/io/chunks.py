@@ -1,14 +1,15 @@
-"""Chunks of Zarr that say, or unpack to, more bytes than they have room for: refused before memory is made for them."""
+"""Chunks of Zarr and HDF5 that unpack to more bytes than they have room for: refused before memory is made for them."""
 
 from __future__ import annotations
 
 import bz2
 import gzip
 import io
+import lzma
 import math
 import struct
 import zlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 _ONCE = 1 << 20  # bytes that are unpacked at a time
@@ -76,6 +77,42 @@ def bounded(array: Any) -> Any:
     return zarr.Array(zarr.AsyncArray(replace(metadata, **changed), array.store_path))
 
 
+@dataclass(frozen=True, eq=False)
+class BoundedDataset:
+    """A dataset of HDF5 that refuses, by a ValueError, chunks by gzip that would unpack to more than they hold."""
+
+    data: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the dataset."""
+        shape: tuple[int, ...] = self.data.shape
+        return shape
+
+    @property
+    def dtype(self) -> Any:
+        """Type of its values."""
+        return self.data.dtype
+
+    def __getitem__(self, place: Any) -> Any:
+        """Return what is sliced, after a look at its chunks."""
+        if self.data.chunks is not None and self.data.compression == "gzip":
+            room = self.data.dtype.itemsize * math.prod(self.data.chunks)
+            for chunk in self.data.iter_chunks(_of_every_axis(place, len(self.data.shape))):
+                start = tuple(span.start // n * n for span, n in zip(chunk, self.data.chunks, strict=True))
+                if self.data.id.get_chunk_info_by_coord(start).byte_offset is not None:  # others were never written
+                    _check("gzip of HDF5", self.data.id.read_direct_chunk(start)[1], room)
+        return self.data[place]
+
+
+def _of_every_axis(place: Any, axes: int) -> tuple[Any, ...]:
+    """Return a slice or number for every axis, of fewer with or without an ellipsis."""
+    place = place if isinstance(place, tuple) else (place,)
+    at = next((k for k, one in enumerate(place) if one is Ellipsis), len(place))
+    given = (*place[:at], *place[at + 1 :])
+    return (*given[:at], *[slice(None)] * (axes - len(given)), *given[at:])
+
+
 def _check(name: str, data: bytes, room: int) -> None:
     """Refuse the bytes of a chunk that a codec would unpack to much more than there is room for."""
     most = 2 * room + _MORE
@@ -89,7 +126,9 @@ def _unpacked(name: str, data: bytes, most: int) -> int:
         return _counted(gzip.GzipFile(fileobj=io.BytesIO(data)), most)
     if name == "bz2":
         return _counted(bz2.BZ2File(io.BytesIO(data)), most)
-    if name == "zlib":
+    if name == "lzma":
+        return _counted(lzma.LZMAFile(io.BytesIO(data)), most)
+    if name in ("zlib", "gzip of HDF5"):  # both write what zlib does
         stream, total = zlib.decompressobj(), 0
         while data and total <= most:
             total += len(stream.decompress(data, _ONCE))
