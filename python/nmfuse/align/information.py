@@ -54,7 +54,7 @@ def register_by_information(moving: Image, fixed: Image, model: str) -> Transfor
     registration.SetOptimizerScalesFromPhysicalShift()
     registration.SetShrinkFactorsPerLevel(shrink)
     registration.SetSmoothingSigmasPerLevel(
-        [_SMOOTHED if fixed.grid is None else factor / 2 if factor > 1 else 0.0 for factor in shrink]
+        [_SMOOTHED if axes == 2 else factor / 2 if factor > 1 else 0.0 for factor in shrink]
     )
     registration.SetSmoothingSigmasAreSpecifiedInPhysicalUnits(False)
     best = None
