@@ -139,6 +139,14 @@ def test_a_chunk_of_hdf5_that_unpacks_to_more_than_it_holds(tmp_path: Path, shuf
         read_image(path)
 
 
+def test_a_chunk_of_hdf5_that_gzip_did_not_make_smaller(tmp_path: Path) -> None:
+    path, noise = tmp_path / "x.h5", RNG.integers(0, 256, (64, 64), np.uint8)
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("x", (64, 64), np.uint8, chunks=(64, 64), compression="gzip", shuffle=True)
+        data.id.write_direct_chunk((0, 0), noise.tobytes(), filter_mask=0b11)  # neither shuffled nor compressed
+    np.testing.assert_array_equal(read_image(path), noise)
+
+
 def test_npz_by_name(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     np.savez_compressed(path, one=LIGHT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import lzma
 import tracemalloc
 import warnings
 from pathlib import Path
@@ -319,6 +320,13 @@ def test_a_chunk_that_unpacks_to_more_than_it_holds(
             (paths[0] / file.relative_to(paths[1])).write_bytes(file.read_bytes())
     with pytest.raises(ValueError, match="unpacks to more than the 4096 that it is to hold"):
         read_image(paths[0])
+
+
+def test_chunks_by_lzma_of_its_raw_format(tmp_path: Path) -> None:
+    codec = numcodecs.LZMA(lzma.FORMAT_RAW, check=-1, preset=None, filters=[{"id": lzma.FILTER_LZMA2, "preset": 1}])
+    path, options = tmp_path / "x.zarr", {"compressors": codec, "zarr_format": 2}
+    zarr.create_array(path, shape=(64, 64), chunks=(64, 64), dtype=np.uint8, **options)[...] = 7
+    np.testing.assert_array_equal(read_image(path).pixels, np.full((64, 64), 7))
 
 
 @pytest.mark.parametrize(("blocks", "error"), [(1, None), (4, "by zstd, unpacks to more than the 131072 that")])

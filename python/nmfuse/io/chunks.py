@@ -14,6 +14,7 @@ from typing import Any
 
 _ONCE = 1 << 20  # bytes that are unpacked at a time
 _MORE = 1 << 16  # bytes that filters and checksums may add
+_GZIP = 1  # the number of that filter in HDF5
 _FRAME = struct.Struct("<4sB")  # how zstd begins: 4 bytes of its own, and what else the header has
 
 
@@ -96,12 +97,18 @@ class BoundedDataset:
 
     def __getitem__(self, place: Any) -> Any:
         """Return what is sliced, after a look at its chunks."""
-        if self.data.chunks is not None and self.data.compression == "gzip":
+        if self.data.compression == "gzip":
+            file, steps = self.data.id, self.data.id.get_create_plist()
+            numbers = (steps.get_filter(k)[0] for k in range(steps.get_nfilters()))
+            gzipped = sum(1 << k for k, number in enumerate(numbers) if number == _GZIP)
             room = self.data.dtype.itemsize * math.prod(self.data.chunks)
             for chunk in self.data.iter_chunks(_of_every_axis(place, len(self.data.shape))):
                 start = tuple(span.start // n * n for span, n in zip(chunk, self.data.chunks, strict=True))
-                if self.data.id.get_chunk_info_by_coord(start).byte_offset is not None:  # others were never written
-                    _check("gzip of HDF5", self.data.id.read_direct_chunk(start)[1], room)
+                if file.get_chunk_info_by_coord(start).byte_offset is None:  # it was never written
+                    continue
+                left_out, data = file.read_direct_chunk(start)
+                if left_out & gzipped != gzipped:  # a chunk that gzip did not make smaller may lie as it is
+                    _check("gzip of HDF5", data, room)
         return self.data[place]
 
 
@@ -127,7 +134,10 @@ def _unpacked(name: str, data: bytes, most: int) -> int:
     if name == "bz2":
         return _counted(bz2.BZ2File(io.BytesIO(data)), most)
     if name == "lzma":
-        return _counted(lzma.LZMAFile(io.BytesIO(data)), most)
+        try:
+            return _counted(lzma.LZMAFile(io.BytesIO(data)), most)
+        except lzma.LZMAError:  # it is raw, which only the codec can unpack, or broken
+            return 0
     if name in ("zlib", "gzip of HDF5"):  # both write what zlib does
         stream, total = zlib.decompressobj(), 0
         while data and total <= most:
