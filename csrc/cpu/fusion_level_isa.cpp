@@ -23,7 +23,7 @@ constexpr float kFaint = 1e-10F;
 float_vec exponential(float_vec x) {
   constexpr float kRound = 0x1.8p23F;  // added and taken away again, it leaves an integer
   x = larger(x, broadcast<float_vec>(-87.0F));
-  x = -larger(-x, broadcast<float_vec>(-88.0F));
+  x = smaller(x, broadcast<float_vec>(88.0F));
   const float_vec shifted = x * 0x1.715476p0F + kRound;
   const float_vec k = shifted - kRound;
   const float_vec r = (x - k * 0x1.62e4p-1F) - k * 0x1.7f7d1cp-20F;
@@ -302,7 +302,7 @@ struct source {
   ring hidden;
   ring shown;   // coefficients of the level
   line logits;  // and notes
-  line energy, cross, gate;
+  line energy, cross, match, gate;
 };
 
 class level_tile {
@@ -325,6 +325,7 @@ class level_tile {
         one.logits.lay_out(from, 2 + level.sizes.written, x_);
         one.energy.lay_out(from, 1, x_);
         one.cross.lay_out(from, 1, x_);
+        one.match.lay_out(from, 1, x_);
         one.gate.lay_out(from, 1, x_);
       }
       total_.lay_out(from, seen_, x_);
@@ -456,50 +457,51 @@ class level_tile {
   int64_t width() const { return tile_.last_col - tile_.first_col; }
   const float* shown(int64_t s, int64_t y) { return y < 0 || y >= level_.rows ? blank_.row() : at(s).shown.row(y, 0); }
 
-  // Energies over 3 x 3, and products with the sum of the others.
-  void measure(int64_t y) {
-    float* __restrict squares = sums_.row(0);
-    float* __restrict products = sums_.row(1);
+  // The mean over 3 x 3 of the product of two sources' coefficients.
+  void mean_product(int64_t s, int64_t t, int64_t y, float* __restrict mean) {
+    float* __restrict products = sums_.row(0);
+    const int64_t n = width();
+    std::fill(products - 1, products + n + 1, 0.0F);
+    for (int64_t row = y - 1; row <= y + 1; ++row) {
+      const float* __restrict one = shown(s, row);
+      const float* __restrict other = shown(t, row);
+      for (int64_t c = -1; c <= n; ++c) products[c] += one[c] * other[c];
+    }
+    constexpr float kNinth = 1.0F / 9;
+    for (int64_t c = 0; c < n; ++c) mean[c] = (products[c - 1] + products[c] + products[c + 1]) * kNinth;
+  }
+
+  // Of each source its energy over 3 x 3, the product with the sum of the others, and the best match with another.
+  void compare(int64_t y) {
     const int64_t n = width();
     for (int64_t s = 0; s < count_; ++s) {
-      std::fill(squares - 1, squares + n + 1, 0.0F);
-      std::fill(products - 1, products + n + 1, 0.0F);
-      for (int64_t row = y - 1; row <= y + 1; ++row) {
-        const float* __restrict own = shown(s, row);
-        const float* __restrict sum = count_ == 2 ? shown(1 - s, row) : all_shown(row);
-        if (count_ == 2) {
-          for (int64_t c = -1; c <= n; ++c) squares[c] += own[c] * own[c], products[c] += own[c] * sum[c];
-        } else {
-          for (int64_t c = -1; c <= n; ++c) {
-            squares[c] += own[c] * own[c], products[c] += own[c] * (sum[c] - own[c]);
+      mean_product(s, s, y, at(s).energy.row());
+      std::fill_n(at(s).cross.row(), n, 0.0F);
+      std::fill_n(at(s).match.row(), n, 0.0F);
+    }
+    float* product = sums_.row(1);
+    for (int64_t s = 0; s < count_; ++s) {
+      for (int64_t t = s + 1; t < count_; ++t) {
+        mean_product(s, t, y, product);
+        for (int64_t c = 0; c < n; c += kFloats) {
+          const auto both = load<float_vec>(product + c);
+          const auto energies = load<float_vec>(at(s).energy.row() + c) + load<float_vec>(at(t).energy.row() + c);
+          const float_vec match = 2.0F * both / larger(energies, broadcast<float_vec>(kFaint));
+          for (source* one : {&at(s), &at(t)}) {
+            store(one->cross.row() + c, load<float_vec>(one->cross.row() + c) + both);
+            store(one->match.row() + c, larger(load<float_vec>(one->match.row() + c), match));
           }
         }
       }
-      float* __restrict energy = at(s).energy.row();
-      float* __restrict cross = at(s).cross.row();
-      constexpr float kNinth = 1.0F / 9;
-      for (int64_t c = 0; c < n; ++c) {
-        energy[c] = (squares[c - 1] + squares[c] + squares[c + 1]) * kNinth;
-        cross[c] = (products[c - 1] + products[c] + products[c + 1]) * kNinth;
-      }
     }
-  }
-
-  const float* all_shown(int64_t row) {
-    float* __restrict sum = sums_.row(2);
-    std::fill(sum - 1, sum + width() + 1, 0.0F);
-    for (int64_t s = 0; s < count_; ++s) {
-      const float* __restrict own = shown(s, row);
-      for (int64_t c = -1; c <= width(); ++c) sum[c] += own[c];
-    }
-    return sum;
   }
 
   void gate(int64_t y) {
-    measure(y);
+    compare(y);
     const auto sources = static_cast<float>(count_);
-    const float sharpness = count_ == 2 ? 1.0F : std::log2(sources), share = 2 / sources;
-    const float least = kLeastGate * std::sqrt(share);
+    const float sharpness = count_ == 2 ? 1.0F : std::log2(sources);
+    const float_vec faint = broadcast<float_vec>(kFaint), one_vec = broadcast<float_vec>(1.0F);
+    const float_vec equal = broadcast<float_vec>(2 / sources);
     for (int64_t c = 0; c < width(); c += kFloats) {
       float_vec energies{}, crosses{}, greatest{}, highest = load<float_vec>(at(0).logits.row(0) + c);
       for (source& one : sources_) {
@@ -515,23 +517,36 @@ class level_tile {
         store(one.gate.row() + c, power);
         powers += power;
       }
-      const float_vec faint = broadcast<float_vec>(kFaint), one_vec = broadcast<float_vec>(1.0F);
       const float_vec match = crosses / larger(energies * (sources - 1), faint);
-      const float_vec mismatch = one_vec - larger(float_vec{}, -larger(-match, -one_vec));
+      const float_vec mismatch = one_vec - larger(float_vec{}, smaller(match, one_vec));
       const float_vec whole = one_vec / larger(energies, faint), strongest = one_vec / larger(greatest, faint);
       for (source& one : sources_) {
+        const auto energy = load<float_vec>(one.energy.row() + c);
+        const float_vec weight = load<float_vec>(one.gate.row() + c) / powers;
         const float_vec twice = exponential(2.0F * load<float_vec>(one.logits.row(1) + c));
-        const float_vec excess = (one_vec - 2.0F / (twice + 1.0F)) * share;  // the hyperbolic tangent
-        float_vec gate = load<float_vec>(one.gate.row() + c) / powers + mismatch * excess;
+        const float_vec excess = one_vec - 2.0F / (twice + 1.0F);  // the hyperbolic tangent
+        float_vec gate = weight + mismatch * (excess * equal);
         if (!is_top()) {
-          gate += mismatch * larger(least - gate, float_vec{});
+          gate = at_least(gate, mismatch, equal);
+          if (count_ > 2) {
+            const float_vec own = one_vec - smaller(load<float_vec>(one.match.row() + c), one_vec);
+            const float_vec share = smaller(larger(2.0F * energy * whole, equal), one_vec);
+            gate = larger(gate, at_least(weight + own * (excess * share), own, share));
+          }
           const float_vec opposed = -2.0F * load<float_vec>(one.cross.row() + c) * whole;
-          const float_vec opposition = larger(float_vec{}, -larger(-opposed, -one_vec));
-          gate *= one_vec - opposition * (one_vec - load<float_vec>(one.energy.row() + c) * strongest);
+          const float_vec opposition = larger(float_vec{}, smaller(opposed, one_vec));
+          gate *= one_vec - opposition * (one_vec - energy * strongest);
         }
         store(one.gate.row() + c, gate);
       }
     }
+  }
+
+  // A gate raised to the least for this share, as far as there is no match.
+  static float_vec at_least(float_vec gate, float_vec mismatch, float_vec share) {
+    float_vec root;
+    for (int lane = 0; lane < kFloats; ++lane) root[lane] = std::sqrt(share[lane]);
+    return gate + mismatch * larger(kLeastGate * root - gate, float_vec{});
   }
 
   void write(int64_t y) {

@@ -94,6 +94,11 @@ inline Vec larger(Vec a, Vec b) {
   return a > b ? a : b;
 }
 
+template <class Vec>
+inline Vec smaller(Vec a, Vec b) {
+  return a < b ? a : b;
+}
+
 template <class Vec, class T>
 inline Vec broadcast(T x) {
   return x - Vec{};  // not Vec{} + x, which must turn -0 into 0
@@ -134,7 +139,7 @@ inline double_vec exp(double_vec x) {
   constexpr double kLn2High = 0x1.62e42fefa38p-1, kLn2Low = 0x1.ef35793c7673p-45;
   constexpr double kRound = 0x1.8p52;  // added and taken away again, it leaves an integer
   x = larger(x, broadcast<double_vec>(-708.0));
-  x = -larger(-x, broadcast<double_vec>(-709.0));
+  x = smaller(x, broadcast<double_vec>(709.0));
   const double_vec shifted = x * 0x1.71547652b82fep0 + kRound;
   const double_vec k = shifted - kRound;
   const double_vec r = (x - k * kLn2High) - k * kLn2Low;

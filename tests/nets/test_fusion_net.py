@@ -114,6 +114,10 @@ def test_gates_are_those_of_the_definition(count):
     energy = np.stack([mean(x * x) for x in details])
     cross = np.stack([mean(x * (details.sum(0) - x)) for x in details])
     match = np.clip(cross.sum(0) / ((count - 1) * energy.sum(0)), 0, 1)
+    pairs = np.array([[2 * mean(x * y) / mean(x * x + y * y) for y in details] for x in details])
+    pairs[range(count), range(count)] = 0  # the match with others alone
+    best = np.clip(pairs.max(1), 0, 1)
+    share = np.clip(2 * energy / energy.sum(0), 2 / count, 1)
     opposition = np.clip(-2 * cross / energy.sum(0), 0, 1)
     for bias, excess in ((-20.0, -1.0), (0.0, 0.0), (20.0, 1.0)):
         with torch.inference_mode():
@@ -121,14 +125,47 @@ def test_gates_are_those_of_the_definition(count):
                 head.out.weight[:2] = 0
                 head.out.bias[:2] = torch.tensor([0.0, bias])
             net.explain(sources, record=(shown := {}))
-        gate = 1 / count + (1 - match) * excess * 2 / count
-        gate = gate + (1 - match) * np.clip(0.4 * np.sqrt(2 / count) - gate, 0, None)
-        expected = gate * (1 - opposition * (1 - energy / energy.max(0)))
+        gates = []
+        for matched, q in ((match, np.full_like(share, 2 / count)), (best, share)):
+            gate = 1 / count + (1 - matched) * excess * q
+            gates.append(gate + (1 - matched) * np.clip(0.4 * np.sqrt(q) - gate, 0, None))
+        expected = np.maximum(*gates) * (1 - opposition * (1 - energy / energy.max(0)))
         np.testing.assert_allclose(shown["gates"][0].numpy()[:, 0, 0], expected, atol=1e-9)
         top = shown["gates"][-1].sum(0)
         assert torch.allclose(top, torch.ones_like(top)) == (bias == 0)  # no least gate where brightness is decided
     assert 0 < match.mean() < 1
     assert opposition.max() > 0.5
+    assert (gates[1] > gates[0] + 0.1).any() == (count > 2)
+
+
+@pytest.mark.parametrize("count", [3, 5, 8])
+def test_what_one_of_many_shows_is_shown_as_of_a_pair(count):
+    """A spot in one source, where nothing else is: its gate is that of two sources, whatever their number."""
+    details = torch.zeros(count, 1, 1, 16, 16, dtype=torch.float64)
+    details[0, ..., 8, 8] = 0.1
+    logits = torch.zeros(count, 1, 2, 16, 16, dtype=torch.float64)
+    logits[:, :, 1] = 1.0
+    weight = 1 / count
+    gate = fusion_net._gates(logits, details, is_top=False)[0, 0, 0, 8, 8]
+    assert gate == pytest.approx(weight + math.tanh(1.0))
+    logits[:, :, 1] = -3.0
+    assert fusion_net._gates(logits, details, is_top=False)[0, 0, 0, 8, 8] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("count", [3, 5, 8])
+def test_what_several_show_is_not_added_up(count):
+    """Copies of a detail, beside one source without it: all together they are not shown with more than a pair's."""
+    rng = np.random.default_rng(0)
+    detail = torch.from_numpy(0.1 * rng.standard_normal((1, 1, 16, 16)))
+    details = torch.cat([detail.expand(count - 1, -1, -1, -1), torch.zeros_like(detail)])[:, None]
+    logits = torch.zeros(count, 1, 2, 16, 16, dtype=torch.float64)
+    logits[:, :, 1] = 30.0
+    shown = fusion_net._gates(logits, details, is_top=False)[:-1].sum(0)
+    match = (count - 2) / (count - 1)  # of all sources; each of the copies has one that it matches
+    gate = 1 / count + (1 - match) * 2 / count
+    expected = (count - 1) * (gate + (1 - match) * max(0, 0.4 * math.sqrt(2 / count) - gate))
+    torch.testing.assert_close(shown, torch.full_like(shown, expected))
+    assert expected < 1.5
 
 
 @pytest.mark.parametrize("name", ["default", "all"])
@@ -158,8 +195,6 @@ def test_one_source_leads_the_others_as_it_would_a_single_one(count):
     torch.testing.assert_close(weights.sum(0), torch.ones(1, 1, 4, 4, dtype=torch.float64))
     lead = count ** (1.5 / math.log(2))
     torch.testing.assert_close(weights[0], torch.full_like(weights[0], lead / (lead + count - 1)))
-    excess = fusion_net._excesses(torch.full_like(logits, 30.0))
-    torch.testing.assert_close(excess.sum(0), torch.full_like(excess[0], 2.0))
 
 
 @pytest.mark.parametrize("count", [3, 5])

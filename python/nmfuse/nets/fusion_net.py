@@ -114,16 +114,22 @@ class FusionNet(nn.Module):
     The gates are computed from the coarsest level to the finest. The head of a level gets the features, the context and
     the notes of an image, and the means of those of the others. Its hidden channels get a bias and a gain from the
     scene (Perez et al., FiLM, AAAI 2018). It gives the image a weight, an excess, and notes for the next finer level.
-    The gate of image s is ``w_s + (1 - M) x_s 2 / S``. The weights w are the softmax of log2(S) times the logits of the
+    The gate of image s is ``w_s + (1 - M) x_s q``. The weights w are the softmax of log2(S) times the logits of the
     heads. The excess x, from -1 to 1, counts to the extent that the coefficients L do not match, where their match over
-    3 x 3 is ``M = ((sum_s L_s)^2 - sum_s L_s^2) / ((S - 1) sum_s L_s^2)``. So the details of two images may be shown in
-    full where they differ, copies of one image give that image, and exchanging images exchanges their gates.
+    3 x 3 is ``M = ((sum_s L_s)^2 - sum_s L_s^2) / ((S - 1) sum_s L_s^2)``, and all excesses together count as much as
+    those of two images: ``q = 2 / S``. So the details of two images may be shown in full where they differ, copies of
+    one image give that image, and exchanging images exchanges their gates. For details that do not match (M = 0), which
+    only one image shows, no gate is below 0.4 sqrt(q), so that none of them is lost.
 
-    For details that do not match (M = 0), which only one image shows, no gate is below 0.4 sqrt(2 / S), so that none of
-    them is lost. Where images contradict each other, the gate of the fainter one is multiplied by ``1 - O (1 - E_s /
-    E_max)``, with its energy E_s over 3 x 3 and the opposition ``O = -2 L_s L_others / sum_s L_s^2``, at least 0, so
-    that the stronger one keeps its sign. No pixel becomes brighter than twice what any image has within 3 x 3, so black
-    stays black.
+    Of three and more images, each level below the top computes a second gate and takes the greater one. Its share is
+    that of image s in the energy ``E = L^2`` over 3 x 3, ``q_s = 2 E_s / sum_t E_t``, at least 2 / S and at most 1; and
+    its match is that with the image that s matches best, ``M_s = max_t 2 L_s L_t / (E_s + E_t)``, at least 0. So what
+    one image alone shows is shown as it would be of two images, whatever their number, and what several show is not
+    added up. Of two images both gates are the same.
+
+    Where images contradict each other, the gate of the fainter one is multiplied by ``1 - O (1 - E_s / E_max)``, with
+    the opposition ``O = -2 L_s L_others / sum_t E_t``, at least 0, so that the stronger one keeps its sign. No pixel
+    becomes brighter than twice what any image has within 3 x 3, so black stays black.
 
     Parameters
     ----------
@@ -296,7 +302,9 @@ class FusionNet(nn.Module):
         whole = a.new_empty(len(a), 1, *there.shape)
         handed = scratch.empty((len(a), count, written, *there.shape), like=a)
         with clock("gates"):
-            known = self._head(there.number).conditions(scene, count).contiguous()  # (N, S, 2, K)
+            head = self._head(there.number)
+            # (N, S, 2, K); one image at a time, since the bits of a matrix product can depend on its size
+            known = torch.cat([head.conditions(x, count) for x in scene.reshape(count, len(a), -1).unbind(1)])
             _, weights = self._weights(there.number)
             sizes = {name: self.sizes[name] for name in ("channels", "hidden")}
             sizes.update(read=0 if there.coarse is None else _NOTES, written=written)
@@ -656,48 +664,61 @@ def _weights(logits: Tensor) -> Tensor:
     return (logits if len(logits) == 2 else logits * math.log2(len(logits))).softmax(0)
 
 
-def _excesses(logits: Tensor) -> Tensor:
-    """Return the excess of each of S sources, of which all together count as much as those of two."""
-    excess = torch.tanh(logits)
-    return excess if len(logits) == 2 else excess * (2 / len(logits))
-
-
 def _gates(logits: Tensor, shown: Tensor, *, is_top: bool) -> Tensor:
     """Return the gates (S, N, 1, h, w) of coefficients, from the heads' logits of weight and excess.
 
     Of details that do not match no gate is below the least. Where a source's coefficients oppose the sum of the others'
     and are fainter than the strongest source's, its gate is lowered, so that the stronger one's sign is kept.
     """
-    energy, cross = _energies(shown)
-    mismatch = _mismatch(energy, cross)
-    gate = _weights(logits[:, :, :1]) + mismatch * _excesses(logits[:, :, 1:2])
+    count = len(shown)
+    weight, excess = _weights(logits[:, :, :1]), torch.tanh(logits[:, :, 1:2])
+    energy, products = _energies(shown)
+    cross = _sums_of_pairs(products, count)
+    total = energy.sum(0).clamp_min(_FAINT)
+    mismatch = 1 - (cross.sum(0) / ((count - 1) * energy.sum(0)).clamp_min(_FAINT)).clamp(0, 1)
     if is_top:
-        return gate
-    least = _LEAST_GATE * math.sqrt(2 / len(shown))  # the noise of all sources together does not grow with their number
-    gate = gate + mismatch * (least - gate).clamp_min(0)
-    return gate * (1 - _opposition(energy, cross) * (1 - energy / energy.amax(0).clamp_min(_FAINT)))
+        return weight + mismatch * excess * (2 / count)
+
+    def gated(mismatch: Tensor, share: Tensor) -> Tensor:
+        gate = weight + mismatch * (excess * share)
+        return gate + mismatch * (_LEAST_GATE * share.sqrt() - gate).clamp_min(0)
+
+    gate = gated(mismatch, energy.new_tensor(2 / count))
+    if count > 2:
+        own = 1 - _best_matches(energy, products)
+        gate = torch.maximum(gate, gated(own, (2 * energy / total).clamp(2 / count, 1)))
+    opposition = (-2 * cross / total).clamp(0, 1)
+    return gate * (1 - opposition * (1 - energy / energy.amax(0).clamp_min(_FAINT)))
+
+
+def _pairs(count: int) -> list[tuple[int, int]]:
+    return list(itertools.combinations(range(count), 2))
 
 
 def _energies(sources: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each source's energy, and its products with the sum of the others, averaged over 3 x 3.
-
-    Of two the products are the same, and are given once: (1, N, 1, h, w).
-    """
-    products = sources[:1] * sources[1:] if len(sources) == 2 else sources * (sources.sum(0) - sources)
-    both = torch.cat([sources * sources, products])
+    """Return the energies of S sources, and the products of their `_pairs`, averaged over 3 x 3."""
+    first, second = ([pair[k] for pair in _pairs(len(sources))] for k in (0, 1))
+    both = torch.cat([sources * sources, sources[first] * sources[second]])
     means = functional.avg_pool2d(both.flatten(0, 1), 3, 1, 1).reshape(both.shape)
     return means[: len(sources)], means[len(sources) :]
 
 
-def _opposition(energy: Tensor, cross: Tensor) -> Tensor:
-    """Return how much each source's coefficients oppose the sum of the others', 0 to 1."""
-    return (-2 * cross / energy.sum(0).clamp_min(_FAINT)).clamp(0, 1)
+def _sums_of_pairs(products: Tensor, count: int) -> Tensor:
+    """Return the product of each of S sources with the sum of the others."""
+    sums = [torch.zeros_like(products[0]) for _ in range(count)]
+    for product, pair in zip(products, _pairs(count), strict=True):
+        for s in pair:
+            sums[s] = sums[s] + product
+    return torch.stack(sums)
 
 
-def _mismatch(energy: Tensor, cross: Tensor) -> Tensor:
-    """Return 1 - M of coefficients; M is cut at 0."""
-    match = cross.expand_as(energy).sum(0) / ((len(energy) - 1) * energy.sum(0)).clamp_min(_FAINT)
-    return 1 - match.clamp(0, 1)
+def _best_matches(energy: Tensor, products: Tensor) -> Tensor:
+    """Return the match of each source with the one that it matches best, 0 to 1."""
+    best = [torch.zeros_like(energy[0]) for _ in energy]
+    for product, (s, t) in zip(products, _pairs(len(energy)), strict=True):
+        match = 2 * product / (energy[s] + energy[t]).clamp_min(_FAINT)
+        best[s], best[t] = torch.maximum(best[s], match), torch.maximum(best[t], match)
+    return torch.stack(best).clamp_max(1)
 
 
 def _greatest_near(x: Tensor) -> Tensor:
