@@ -91,3 +91,12 @@ def test_conflict_is_where_signs_differ() -> None:
     assert found[10:16, 10:16].max() > 0.1
     assert found[40:46, 40:46].max() < 0.02
     assert found[24:32].max() < 0.01
+
+
+def test_colours_fade_with_their_source(sources: list[np.ndarray]) -> None:
+    """What is fused is b times the image of both and 1 - b times the first, in colour, too."""
+    colour = nmfuse.data.pet_rgb(nmfuse.data.brain_phantom(96).pet)
+    images = [sources[0].astype(np.float64) / 510 + 0.25, colour.astype(np.float64) / 510 + 0.25]  # nothing is clipped
+    both, first, half = (nmfuse.fuse(*images, balance=balance) for balance in ([1, 1], [1, 0], [1, 0.25]))
+    np.testing.assert_allclose(half, 0.25 * both + 0.75 * first, atol=1e-6)
+    assert np.ptp(both, axis=-1).max() > 0.2

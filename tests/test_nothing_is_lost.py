@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 import nmfuse
 from nmfuse.data import brain_phantom, pet_rgb
 from nmfuse.io import find_sets
 from nmfuse.metrics import Transfer, contradiction, transfer
+from nmfuse.training.patches import find_images, read_grey
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 WEIGHTS = ("learned", "learned-all")
@@ -30,7 +32,7 @@ def bytes_of(x: np.ndarray) -> np.ndarray:
 def test_phantoms(method: str, names: tuple[str, ...]) -> None:
     phantom = brain_phantom(160, 5)
     found = transfer(nmfuse.Fuser(method), [bytes_of(getattr(phantom, name)) for name in names], places=2)
-    assert found.lost <= (0.02 if len(names) < 4 else 0.05)
+    assert found.lost <= (0.02 if len(names) < 4 else 0.1)
     assert found.wrong == 0
     assert found.mean > {2: 0.75, 3: 0.6, 4: 0.5}[len(names)]
 
@@ -44,6 +46,18 @@ def test_real_pairs(kind: str, shared_dir: Path) -> None:
     assert found.wrong == 0
     assert found.lost <= 0.1
     assert found.mean > laplacian.mean - 0.1
+
+
+@pytest.mark.parametrize("method", WEIGHTS)
+def test_a_stack_of_eight_shows_more_than_a_laplacian_pyramid(method: str, shared_dir: Path) -> None:
+    """Each picture is sharp in one strip of a photograph."""
+    photo = read_grey(next(iter(find_images(shared_dir / "data" / "photos"))))[:192, :192]
+    blurred = np.stack([ndimage.gaussian_filter(photo.astype(float), 1.5 * d) for d in range(8)])
+    strips = np.arange(192) * 8 // 192
+    stack = [np.rint(blurred[np.abs(strips - k), :, np.arange(192)].T).astype(np.uint8) for k in range(8)]
+    found = transfer(nmfuse.Fuser(method), stack, places=1)
+    assert found.lost <= 0.1
+    assert found.mean > transfer(nmfuse.Fuser("laplacian"), stack, places=1).mean
 
 
 def test_a_calcification_is_bright_though_mri_shows_it_dark() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import nmfuse
 from nmfuse.io import read_image
 from tests.guides.running import ROOT, run_guide
 
@@ -22,8 +23,8 @@ def test_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_two_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = run_guide("guides/two_images.md", tmp_path, monkeypatch)
     assert read_image("three.png").pixels.shape == (128, 128, 3)
-    full, less = (read_image(name).pixels.astype(float) for name in ("three.png", "less.png"))
-    spread = [np.ptp(pixels, axis=-1).mean() for pixels in (full, less)]
+    full = nmfuse.fuse(*(read_image(name).pixels for name in ("mri.png", "pet.png")))
+    spread = [np.ptp(pixels.astype(float), axis=-1).mean() for pixels in (full, read_image("less.png").pixels)]
     assert 0 < spread[1] < spread[0]  # less of the PET's colours
     assert not np.isnan(np.asarray(names["fused"])).any()
 

@@ -25,30 +25,27 @@ def chroma(image: Tensor) -> Tensor | None:
     return _combine(_YUV[1:], image) if image.shape[0] == 3 else None
 
 
-def mix_chroma(
-    parts: Sequence[Tensor], release: Callable[[], None] = lambda: None, wanted: Sequence[float] | None = None
-) -> Tensor | None:
+def mix_chroma(parts: Sequence[Tensor], release: Callable[[], None] = lambda: None) -> Tensor | None:
     """Return the chroma (2, *spatial) of the fused image from that of the sources in colour, None where there are none.
 
     One source in colour gives its chroma as it is. Several are averaged, each weighted by its own distance from grey,
-    per channel: ``U = sum b_s U_s |U_s| / sum b_s |U_s|`` (Prabhakar et al., ICCV 2017); the more vivid one wins.
-    `wanted` are the b_s, by default 1. `release` is called after some rows of a source.
+    per channel: ``U = sum U_s |U_s| / sum |U_s|`` (Prabhakar et al., ICCV 2017); the more vivid one wins. `release` is
+    called after some rows of a source.
     """
     if len(parts) < 2:
         return parts[0] if parts else None
-    shares = [1.0] * len(parts) if wanted is None else list(wanted)
     if any(part.requires_grad for part in parts):
-        return _mix(parts, shares, release)
+        return _mix(parts, release)
     result = torch.empty_like(parts[0])
     for rows in pieces(result):
-        result[:, rows] = _mix([part[:, rows] for part in parts], shares, release)
+        result[:, rows] = _mix([part[:, rows] for part in parts], release)
     return result
 
 
-def _mix(parts: Sequence[Tensor], shares: Sequence[float], release: Callable[[], None]) -> Tensor:
+def _mix(parts: Sequence[Tensor], release: Callable[[], None]) -> Tensor:
     total = mixed = torch.zeros_like(parts[0])
-    for part, share in zip(parts, shares, strict=True):
-        weight = share * part.abs()
+    for part in parts:
+        weight = part.abs()
         total, mixed = total + weight, mixed + part * weight
         release()
     return torch.where(total > 0, mixed / total.clamp_min(1e-12), torch.zeros_like(mixed))

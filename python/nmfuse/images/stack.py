@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -136,8 +136,7 @@ def take(
     wanted = check_balance(balance, len(planes))
     order = canonical_order(planes, list(zip(chromas, valid, strict=True)), scratch.release)
     order = [k for k in order if wanted[k] > 0]
-    coloured = [(uv, wanted[k]) for k in order if (uv := chromas[k]) is not None]
-    chroma = colour.mix_chroma([uv for uv, _ in coloured], scratch.release, [share for _, share in coloured])
+    chroma = _fused_chroma([chromas[k] for k in order], [wanted[k] for k in order], scratch.release)
     if chroma is None and any(uv is not None for uv in chromas):  # those in colour are not wanted
         chroma = torch.zeros_like(torch.stack([planes[0], planes[0]]))
     return Stack(
@@ -149,6 +148,19 @@ def take(
         scratch=scratch,
         balance=None if len({wanted[k] for k in order}) == 1 and len(order) > 1 else [wanted[k] for k in order],
     )
+
+
+def _fused_chroma(
+    chromas: Sequence[Tensor | None], balance: Sequence[float], release: Callable[[], None]
+) -> Tensor | None:
+    """Return the mean of the chromas of the sets of sources that are fused (`balanced_sets`); None if all are grey."""
+    total = None
+    for share, chosen in balanced_sets(balance):
+        uv = colour.mix_chroma([part for k in chosen if (part := chromas[k]) is not None], release)
+        if uv is not None:
+            uv = uv if share == 1 else share * uv
+            total = uv if total is None else total + uv
+    return total
 
 
 def form_of(images: Sequence[Image], output: str | None, balance: Any = None) -> Image:
