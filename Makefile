@@ -12,7 +12,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --d
 SOURCES := $(shell find cmake csrc python CMakeLists.txt pyproject.toml constraints.txt -type f -not -name '*.pyc' 2>/dev/null)
 NATIVE := $(shell find csrc tests/native -name '*.h' -o -name '*.cpp' -o -name '*.cu' 2>/dev/null)
 
-.PHONY: demo test docs lint format sanitize isas bench gpu-check weights wheel clean
+.PHONY: demo test docs lint format stubs sanitize isas bench gpu-check weights wheel clean
 
 # the demo needs no more than nmfuse itself; where the tools are there already, so is all of it
 demo: $(if $(wildcard $(VENV)/tools),$(VENV)/installed,$(VENV)/demo)  ## fuse a sample pair (or A=path B=path) into demo/
@@ -37,6 +37,10 @@ format: $(VENV)/tools  ## make the code look as lint wants it
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(NATIVE)
+
+stubs: $(VENV)/installed  ## what the type checker knows of the native modules, after a change of a binding
+	$(BIN)/python csrc/python/stubs.py | $(BIN)/ruff format - > $(VENV)/operations.py
+	mv $(VENV)/operations.py python/nmfuse/kernels/_operations.py
 
 sanitize: $(VENV)/tools  ## native tests under ASan+UBSan, then TSan
 	for preset in asan tsan; do

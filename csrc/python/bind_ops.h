@@ -1,25 +1,27 @@
-// The one table of operations, registered alike into every native module (_cpu, _cuda, _simt).
+// The one table of operations: those of all native modules (_cpu, _cuda, _simt), and those of _cpu alone.
 // A module is this table linked with exactly one backend's definitions of the functions in csrc/nmfuse.
 #pragma once
 
 #include <pybind11/pybind11.h>
 
+#include "operations.h"  // made by CMakeLists.txt from the names of bind_NAME.h and csrc/cuda/NAME.cu
 #include "python/bind_array.h"
-#include "python/bind_blocks.h"
-#include "python/bind_hannmean.h"
-#include "python/bind_information.h"
-#include "python/bind_nmf.h"
 
 namespace nmfuse {
+
+#define NMFUSE_OPERATION(name) bind_##name<Backend>(module);
 
 template <class Backend>
 void bind_ops(py::module_& module) {
   bind_array<Backend>(module);
-  bind_hannmean<Backend>(module);
-  bind_blocks<Backend>(module);
-  bind_information<Backend>(module);
-  bind_nmf<Backend>(module);
-  bind_readback<Backend>(module);
+  NMFUSE_OPERATIONS
 }
+
+template <class Backend>
+void bind_cpu_ops(py::module_& module) {
+  NMFUSE_CPU_OPERATIONS
+}
+
+#undef NMFUSE_OPERATION
 
 }  // namespace nmfuse

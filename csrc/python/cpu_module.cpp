@@ -3,10 +3,7 @@
 
 #include "cpu/isa.h"
 #include "nmfuse/parallel.h"
-#include "python/bind_fusion_level.h"
 #include "python/bind_ops.h"
-#include "python/bind_rounding.h"
-#include "python/bind_sparse_nmf.h"
 
 namespace {
 
@@ -24,9 +21,7 @@ struct cpu_backend {
 PYBIND11_MODULE(_cpu, module, pybind11::mod_gil_not_used()) {
   namespace py = pybind11;
   nmfuse::bind_ops<cpu_backend>(module);
-  nmfuse::bind_fusion_level<cpu_backend>(module);
-  nmfuse::bind_rounding<cpu_backend>(module);
-  nmfuse::bind_sparse_nmf<cpu_backend>(module);
+  nmfuse::bind_cpu_ops<cpu_backend>(module);
   module.attr("version") = NMFUSE_VERSION;
   module.attr("compiler") = NMFUSE_COMPILER;
   module.attr("flags") = NMFUSE_FLAGS;

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from nmfuse.kernels._array import AnyArray
 from nmfuse.kernels.errors import CudaUnavailable
 
 if TYPE_CHECKING:
-    from nmfuse.kernels._operations import CudaOperations, Operations
+    from nmfuse.kernels._operations import Operations
+
+    class CudaOperations(Operations, Protocol):
+        """`nmfuse._cuda`: the operations, and what a machine has."""
+
+        version: str
+        toolkit: str
+        architectures: str
+
+        def why_not(self) -> str:
+            """Return why no CUDA device can be used, empty where one can."""
+
+        def devices(self) -> list[str]:
+            """Return the names of the devices."""
 
 
 def is_available() -> bool:

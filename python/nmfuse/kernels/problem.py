@@ -11,7 +11,7 @@ import numpy as np
 from nmfuse.kernels._array import AnyArray, Array, take
 
 if TYPE_CHECKING:
-    from nmfuse.kernels._operations import Operations, Options
+    from nmfuse.kernels._operations import NmfOptionsLike, Operations
 
 _UNINTERRUPTED_FLOPS = 5e9  # at most this much work in one native call, so that Ctrl-C is heard within a second
 
@@ -91,7 +91,7 @@ class Problem:
         V: AnyArray,
         W: AnyArray,
         H: AnyArray,
-        options: Options,
+        options: NmfOptionsLike,
         weights: AnyArray | None = None,
     ) -> None:
         self.native, self.stream, self.options = native, stream, options
@@ -140,7 +140,7 @@ class Problem:
                     break
         return NmfInfo(history, active, checked_at[: done + 1], self.batch)
 
-    def objective(self, values: Array, options: Options | None = None) -> None:
+    def objective(self, values: Array, options: NmfOptionsLike | None = None) -> None:
         """Write the objective of each problem into `values`, or that of other options."""
         self.native.nmf_objective(
             self.V, self.W, self.H, options or self.options, values, self.workspace, self.weights, self.stream
