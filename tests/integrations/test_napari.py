@@ -1,6 +1,9 @@
-"""The widget of napari, without a screen. napari is large, so CI does not install it: nmfuse[napari] does.
+"""The widget of napari, without a screen.
 
-Its pytest plugin warns when it is imported: run these with ``-p no:napari``.
+napari is large and is not in the environment of the other tests; CI runs this file in one of its own, as does
+
+    pip install 'nmfuse[napari]' pytest
+    PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 python -m pytest -W ignore tests/integrations/test_napari.py
 """
 
 from __future__ import annotations
