@@ -10,25 +10,12 @@ import torch
 from typer.testing import CliRunner
 
 import nmfuse
-from nmfuse import nets
 from nmfuse.cli.app import app
-from nmfuse.nets import fusion_net
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture
-def small_net(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put a network of two levels in the place of the shipped one of six, whose export takes a minute."""
-    monkeypatch.setattr(fusion_net, "LEVELS", 2)
-    torch.manual_seed(0)
-    net = fusion_net.FusionNet().requires_grad_(False)
-    for head in net.heads:
-        torch.nn.init.normal_(head.out.weight, std=0.3)
-    monkeypatch.setattr(nets, "load_fusion", lambda *_: net)
-
-
-def test_onnxruntime_gives_what_the_module_gives(tmp_path: Path, small_net: None) -> None:
+def test_onnxruntime_gives_what_the_module_gives(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     path = tmp_path / "fuse.onnx"
