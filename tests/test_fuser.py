@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import resource
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import nmfuse
 from nmfuse import Fuser
 from nmfuse.data import brain_phantom
 from nmfuse.io import read_image
+from nmfuse.methods import paper
 
 STEPS = [
     "sources", "denoised", "S", "W_cnn", "P", "A", "share", "H", "W_nmf", "B", "discriminativeness", "kept", "P_F",
@@ -325,3 +327,20 @@ def test_real_pairs_of_every_kind(kind: str, number: int, shared_dir: Path) -> N
     fused = nmfuse.fuse(a, b)
     assert fused.shape == max(a.shape, b.shape, key=len)
     assert fused.std() > 0.5 * min(a.std(), b.std())
+
+
+@pytest.mark.parametrize("options", [{}, {"weighting": "cnn"}, {"weighting": "nmf", "rank2": 0}, {"vote": "soft"}])
+def test_a_large_image_is_fused_by_strips_as_in_one_piece(options: dict[str, Any], monkeypatch: Any) -> None:
+    """Strips of an odd height, the last of a single row of features; the parts are found in some rows of them."""
+    phantom = brain_phantom(128)
+    a, b = (np.tile(np.rint(255 * x).astype(np.uint8), (3, 1))[:353] for x in (phantom.t2, phantom.ct))
+    fuser = Fuser("paper", **options)
+    whole = fuser.fuse(a, b).astype(int)
+    for name, value in (("_LARGE", 1), ("_STRIP", 128 * 88), ("_FITTED", 1 << 12)):
+        monkeypatch.setattr(paper, name, value)
+    strips = fuser.fuse(a, b).astype(int)
+    if options == {"weighting": "cnn"}:
+        assert np.array_equal(strips, whole)
+    assert np.abs(strips - whole).mean() < 0.25
+    assert np.abs(strips - whole).max() <= 5
+    assert np.array_equal(fuser.fuse(b, a), strips)  # the sources have no order here, either

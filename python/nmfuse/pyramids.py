@@ -107,7 +107,7 @@ def _expand(x: Tensor, shape: Sequence[int]) -> Tensor:
 def _weigh(terms: list[Tensor], weights: tuple[float, ...]) -> Tensor:
     total = terms[0] * weights[0]
     for term, weight in zip(terms[1:], weights[1:], strict=True):
-        total = total.add(term, alpha=weight)
+        total.add_(term, alpha=weight)
     return total
 
 

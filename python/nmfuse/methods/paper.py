@@ -19,9 +19,14 @@ from nmfuse.methods.base import Trace, check_choice, check_flag, check_number
 from nmfuse.methods.finish import Finished
 from nmfuse.methods.rules import fuse_pyramids
 from nmfuse.methods.scores import scores, weight_map
-from nmfuse.nets.two_stage import two_stage
+from nmfuse.nets.siamese import PATCH, STRIDE, Siamese
+from nmfuse.nets.two_stage import TwoStage, two_stage
 
 _SILENT = 1e-8  # activity below which no source has a say
+_LARGE = 1 << 21  # pixels above which an image is looked at strip by strip
+_STRIP = 1 << 19  # pixels of a strip
+_FIT_ROWS = 8  # of features, that are looked at together for that
+_FITTED = 1 << 18  # places of large images, of each source, that the parts are found in
 
 
 @dataclass(frozen=True)
@@ -167,6 +172,8 @@ class Paper(Finished):
             return even
         maps = []
         network = nets.load(self.network, images.device)
+        if len(shape) == 2 and images[0].numel() > _LARGE and not trace.wanted and not images.requires_grad:
+            return self._weights_by_strips(images, network)
         slices = images.reshape(count, -1, *shape[-2:])  # (S, D, H, W), D 1 of an image
         features = [network.features(x) for x in slices.transpose(0, 1)[:, :, None]]  # of each slice: (S, C, h, w)
         if "cnn" in self.weighting:
@@ -183,42 +190,57 @@ class Paper(Finished):
         trace.keep_each(W=W)
         return W
 
-    def _nmf_weights(self, P: Tensor, shape: tuple[int, ...], trace: Trace) -> Tensor:
-        """Return W_nmf (S, *shape) from features P (S, C, h, w) or (S, C, D, h, w).
+    def _weights_by_strips(self, images: Tensor, network: Siamese) -> Tensor:
+        """Return W (S, H, W) of large images, of whose features a strip is held at a time.
 
-        With the bases A2 of stage 2 fixed, each source's own coefficients H_s say how strongly it shows these patterns,
-        and ``W_nmf = a_s / sum a`` with ``a_s = sum_k |a2_k|^2 H_s,k^2``. Without stage 2, each source shows the
-        selected components of stage 1 by its own share of the basis.
+        The parts are found in some rows, spread over the image, and each source's share of them everywhere.
         """
+        count, height, width = images.shape
+        h, w = -(-height // 2), -(-width // 2)
+
+        def look(first: int, last: int) -> Tensor:
+            """Return rows of the features (S, C, last - first, w)."""
+            above = max(0, 2 * first - PATCH)
+            P = network.features(images[:, None, above : 2 * last + PATCH])
+            return P[:, :, first - above // 2 : last - above // 2]
+
+        both, means = None, torch.ones(count, 1)
+        if "nmf" in self.weighting:
+            pieces = max(1, _FITTED // (_FIT_ROWS * w))
+            starts = [k * (h - _FIT_ROWS) // pieces for k in range(pieces)]
+            V = torch.cat([look(at, at + _FIT_ROWS).flatten(2) for at in starts], dim=2)
+            means = V.mean((1, 2)).clamp_min(_SILENT)
+            both = self._parts(V / means[:, None, None])
+            del V
+        margin = PATCH // STRIDE - 1  # rows of features below its own that a score sees
+        score = images.new_empty(count, h - margin, w - margin)
+        share = images.new_empty(count, 1, h, w)
+        step = max(PATCH, _STRIP // width // 2)
+        for first in range(0, h, step):
+            last = min(first + step, h)
+            P = look(first, min(last + margin, h))
+            if "cnn" in self.weighting and (seen := P.shape[2] - margin) > 0:
+                score[:, first : first + seen] = scores(P, network)
+            if both is not None:
+                V = P[:, :, : last - first].flatten(2) / means[:, None, None]
+                share[:, 0, first:last] = self._shares(self._amounts(V, both), both).reshape(count, -1, w)
+        maps = []
+        if "cnn" in self.weighting:
+            maps.append(weight_map(score, self.vote, (height, width)))
+        if both is not None:
+            maps.append(_enlarged(share, (height, width))[:, 0])
+        return maps[0] if len(maps) == 1 else torch.add(*maps).div_(2)
+
+    def _nmf_weights(self, P: Tensor, shape: tuple[int, ...], trace: Trace) -> Tensor:
+        """Return W_nmf (S, *shape) from features P (S, C, h, w) or (S, C, D, h, w)."""
         if P.requires_grad:
             P = P.detach()  # the weights count as given where gradients are asked for
         places = P.shape[2:]
         V = torch.stack([_balanced(x).reshape(x.shape[0], -1) for x in P])
-        options: dict[str, Any] = {"beta": self.beta, "max_iter": self.nmf_iter, "seed": self.seed}
-
-        def factorize(V: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-            return nmf(V, rank, **options)[:2]
-
-        def length(A: Tensor) -> Tensor:
-            norms: Tensor = A.norm(dim=-2, keepdim=True)
-            return norms
-
-        both = two_stage(V, self.rank, self.rank2, factorize, length=length, silent=_SILENT, keep=self.keep)
-        if self.rank2 == 0:
-            unit = both.A_F.norm(dim=0).clamp_min(_SILENT)
-            H = torch.stack([both.B[both.kept] * (norm[0] / unit)[both.kept, None] for norm in both.norms])
-        else:
-            H = torch.stack([nmf(x, fixed_W=both.A2, **options)[1] for x in V])
-        scale = both.A2.square().sum(dim=0)[:, None]
-        a = torch.stack([(scale * h.square()).sum(dim=0) for h in H])
-        total = a.sum(0)
-        weight = torch.where(total < _SILENT, torch.full_like(a, 1 / len(P)), a / total.clamp_min(_SILENT))
-        maps = weight.reshape(-1, 1, *places[-2:])  # of each source, and each slice of it
-        large = [
-            functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-            for x in torch.split(maps, 1)
-        ]
-        W_nmf: Tensor = torch.cat(large)[..., : shape[-2], : shape[-1]].reshape(len(P), *shape)
+        both = self._parts(V)
+        H = self._amounts(V, both, both.B)
+        maps = self._shares(H, both).reshape(-1, 1, *places[-2:])  # of each source, and each slice of it
+        W_nmf = _enlarged(maps, (shape[-2], shape[-1])).reshape(len(P), *shape)
         trace.keep_each(P=P, A=both.A, share=both.share[:, 0], H=H.reshape(len(P), -1, *places), W_nmf=W_nmf)
         trace.keep(
             B=both.B.reshape(-1, *places),
@@ -228,6 +250,50 @@ class Paper(Finished):
             A2=both.A2,
         )
         return W_nmf
+
+    def _parts(self, V: Tensor) -> TwoStage:
+        """Factorize balanced features (S, C, P) in two stages."""
+
+        def factorize(V: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+            return nmf(V, rank, **self._settings)[:2]
+
+        def length(A: Tensor) -> Tensor:
+            norms: Tensor = A.norm(dim=-2, keepdim=True)
+            return norms
+
+        return two_stage(V, self.rank, self.rank2, factorize, length=length, silent=_SILENT, keep=self.keep)
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        return {"beta": self.beta, "max_iter": self.nmf_iter, "seed": self.seed}
+
+    def _amounts(self, V: Tensor, both: TwoStage, B: Tensor | None = None) -> Tensor:
+        """Return H (S, r, P): how strongly each source shows the bases of stage 2 in its features V (S, C, P).
+
+        With the bases fixed, these are the source's own coefficients. Without stage 2, each source shows the selected
+        components of stage 1, of coefficients B, by its own share of the basis.
+        """
+        if self.rank2 > 0:
+            return torch.stack([nmf(x, fixed_W=both.A2, **self._settings)[1] for x in V])
+        if B is None:
+            B = nmf(torch.cat(list(V)), fixed_W=torch.cat(list(both.A)), **self._settings)[1]
+        unit = both.A_F.norm(dim=0).clamp_min(_SILENT)
+        return torch.stack([B[both.kept] * (norm[0] / unit)[both.kept, None] for norm in both.norms])
+
+    def _shares(self, H: Tensor, both: TwoStage) -> Tensor:
+        """Return each source's share (S, P) of what is shown: ``a_s / sum a`` with ``a_s = sum_k |a2_k|^2 H_s,k^2``."""
+        scale = both.A2.square().sum(dim=0)[:, None]
+        a = torch.stack([(scale * h.square()).sum(dim=0) for h in H])
+        total = a.sum(0)
+        return torch.where(total < _SILENT, torch.full_like(a, 1 / len(a)), a / total.clamp_min(_SILENT))
+
+
+def _enlarged(maps: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Return maps (N, 1, h, w) of half resolution in full."""
+    large = [
+        functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False) for x in torch.split(maps, 1)
+    ]
+    return torch.cat(large)[..., : shape[0], : shape[1]]
 
 
 def _balanced(P: Tensor) -> Tensor:

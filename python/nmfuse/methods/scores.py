@@ -27,8 +27,11 @@ def scores(features: Tensor, net: Siamese) -> Tensor:
         In [0, 1]; they sum to one over the sources.
     """
     response = torch.cat([net.response(x) for x in torch.split(features, 1)])
-    rest = [torch.cat([response[:s], response[s + 1 :]]).logsumexp(0) for s in range(len(response))]
-    margin = response - torch.stack(rest)
+    if len(response) == 2:
+        margin = response - response.flip(0)
+    else:
+        rest = [torch.cat([response[:s], response[s + 1 :]]).logsumexp(0) for s in range(len(response))]
+        margin = response - torch.stack(rest)
     upper = torch.sigmoid(margin.abs())  # in [0.5, 1], where 1 - s is exact
     return torch.where(margin < 0, 1 - upper, upper)
 

@@ -85,9 +85,9 @@ class Siamese(nn.Module):
         """
         if x.ndim != 4 or x.shape[1] != 1 or min(x.shape[2:]) < PATCH:
             raise ValueError(f"x: has shape {tuple(x.shape)}; expected (N, 1, H, W) with H and W >= {PATCH}")
-        x = functional.relu(self.conv2(functional.relu(self.conv1(x))))
+        x = functional.relu_(self.conv2(functional.relu_(self.conv1(x))))
         # After a ReLU, ceil_mode is the zero row or column that an odd size needs at the bottom or right.
-        return functional.relu(self.conv3(functional.max_pool2d(x, 2, ceil_mode=True)))
+        return functional.relu_(self.conv3(functional.max_pool2d(x, 2, ceil_mode=True)))
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the logits of the two classes, for training: the mean over both orders of the pair.
