@@ -25,8 +25,8 @@ from nmfuse.nets.two_stage import TwoStage, two_stage
 _SILENT = 1e-8  # activity below which no source has a say
 _LARGE = 1 << 21  # pixels above which an image is looked at strip by strip
 _STRIP = 1 << 19  # pixels of a strip
-_FIT_ROWS = 8  # of features, that are looked at together for that
-_FITTED = 1 << 18  # places of large images, of each source, that the parts are found in
+_FITTED = 1 << 18  # places of a large image that the parts are found in
+_FIT_ROWS = 8  # rows of features that these are taken in at a time
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ class Paper(Finished):
             P = network.features(images[:, None, above : 2 * last + PATCH])
             return P[:, :, first - above // 2 : last - above // 2]
 
-        both, means = None, torch.ones(count, 1)
+        both, means = None, images.new_ones(count)
         if "nmf" in self.weighting:
             pieces = max(1, _FITTED // (_FIT_ROWS * w))
             starts = [k * (h - _FIT_ROWS) // pieces for k in range(pieces)]
