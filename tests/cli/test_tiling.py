@@ -49,13 +49,23 @@ def test_large_images_are_fused_in_tiles(large: Path, monkeypatch: pytest.Monkey
     np.testing.assert_array_equal(read_image(large / "g.zarr").pixels, expected)
 
 
+def test_values_that_stand_for_nothing(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("--method", "laplacian", "--nodata", "none", "--nodata", "0", "--fill", "9")
+    assert fuse(large, "-o", str(large / "f.zarr"), *arguments)[0] == 0
+    monkeypatch.delenv("NMFUSE_MAX_PIXELS")
+    assert fuse(large, "-o", str(large / "g.zarr"), *arguments)[0] == 0
+    found, expected = (read_image(large / name).pixels for name in ("f.zarr", "g.zarr"))
+    np.testing.assert_array_equal(found, expected)
+    assert (found[B == 0] == A[B == 0]).all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("-o", "f.png"), "f.png: images larger than memory are written as .zarr or .tif"),
         (("-o", "f.zarr", "--align", "rigid"), "is not for images larger than memory, fused in tiles"),
-        (("-o", "f.zarr", "--fill", "0"), "is not for images larger than memory, fused in tiles"),
-        (("-o", "f.zarr", "--nodata", "0"), "prepare the files as docs/large.md says"),
+        (("-o", "f.zarr", "--bands", "1"), "prepare the files as docs/large.md says"),
+        (("-o", "f.zarr", "--nodata", "0", "--nodata", "0", "--nodata", "0"), "--nodata: given 3 times, for 2 images"),
         (("-o", "f.zarr", "--method", "pca"), "looks at the whole image"),
     ],
 )

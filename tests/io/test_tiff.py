@@ -13,7 +13,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from nmfuse.io import read_image
+from nmfuse.io import open_image, read_image
 from nmfuse.io.orientation import upright
 from tests.io.cut import check_cut_off
 
@@ -410,3 +410,14 @@ def test_what_tifffile_says_of_a_broken_file_is_logged(
         np.testing.assert_array_equal(read_image(path), GREY)
     assert "x.tif: <TiffTag.fromfile> raised TiffFileError" in caplog.text
     assert capfd.readouterr().err == ""
+
+
+def test_a_value_for_no_data_is_known_of_pixels_that_stay_in_the_file(tmp_path: Path) -> None:
+    pixels = np.arange(64 * 48, dtype=np.uint16).reshape(64, 48) % 50
+    tifffile.imwrite(tmp_path / "a.tif", pixels, tile=(16, 16), extratags=[(42113, "s", 0, "7", True)])
+    whole, lazy = read_image(tmp_path / "a.tif"), open_image(tmp_path / "a.tif", nodata=9)
+    np.testing.assert_array_equal(whole.valid, pixels != 7)
+    np.testing.assert_array_equal(lazy.valid[10:20, 5:], ((pixels != 7) & (pixels != 9))[10:20, 5:])
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "a.tif").valid), whole.valid)
+    with pytest.raises(ValueError, match=r"nodata: got 1\.5; .*a\.tif has uint16, which is never that"):
+        open_image(tmp_path / "a.tif", nodata=1.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -167,8 +168,22 @@ def test_what_cannot_be_fused_in_tiles_is_refused_before_any_work(sources: dict[
     with pytest.raises(ValueError, match=r"volume\.zarr: is a volume of shape \(4, 190, 235\)"):
         fuse_tiles([a, tmp_path / "volume.zarr"], target)
     np.save(tmp_path / "nan.npy", np.where(np.eye(190, 235), np.nan, 0.5))
-    with pytest.raises(ValueError, match=r"nan\.npy: has pixels that are not valid \(NaN\)"):
-        fuse_tiles([tmp_path / "nan.npy", a], target, method="average", window=(0, 1))
+    with pytest.raises(ValueError, match="fill: not given, and some pixels are valid in no source, which uint8 cannot"):
+        fuse_tiles([tmp_path / "nan.npy"] * 2, target, method="average", window=(0, 1), output="uint8")
+    with pytest.raises(ValueError, match="nodata: got 3 values; expected one, or one for each of the 2 sources"):
+        fuse_tiles([a, a], target, nodata=[0, 0, 0])
+    with pytest.raises(ValueError, match=r"nodata: got 300; .* has uint8, which is never that"):
+        fuse_tiles([a, a], target, nodata=300)
+    parts = []
+    for k in range(5):  # each pair of five sources is alone somewhere
+        shown = np.full(SHAPE, np.nan)
+        for number, pair in enumerate(itertools.combinations(range(5), 2)):
+            if k in pair:
+                shown[10 * number : 10 * number + 10] = 0.5
+        np.save(tmp_path / f"{k}.npy", shown)
+        parts.append(tmp_path / f"{k}.npy")
+    with pytest.raises(ValueError, match="10 different sets of them are valid together somewhere"):
+        fuse_tiles(parts, target, method="average", window=(0, 1))
     with pytest.raises(ValueError, match="a source is never overwritten"):
         fuse_tiles([a, b], a, overwrite=True)
     write_image(target, np.zeros((20, 20), np.uint8))

@@ -281,7 +281,7 @@ def fuse(
     }
     suffix = suffix and f".{suffix.removeprefix('.')}"
     from nmfuse.cli.folders import is_of_folders, run_folders
-    from nmfuse.cli.fusing import run_fuse
+    from nmfuse.cli.fusing import of_each, run_fuse
     from nmfuse.cli.streams import files_for_streams
     from nmfuse.cli.tiling import are_large, run_tiles
 
@@ -324,7 +324,7 @@ def fuse(
                 "--match": match,
             }
             in_memory |= {"--explain": explain, "--report": report, "--profile": profile}
-            in_memory |= {"--bands": bands, "--nodata": nodata is not None, "--fill": fill is not None}
+            in_memory |= {"--bands": bands}
             _refuse(
                 in_memory,
                 "is not for images larger than memory, fused in tiles; prepare the files as docs/large.md says, "
@@ -338,6 +338,8 @@ def fuse(
                 data_range=options["data_range"],
                 output=dtype,
                 balance=options["balance"],
+                nodata=of_each("--nodata", options["nodata"], len(paths)),
+                fill=fill,
                 overwrite=overwrite,
             )
             print(output)

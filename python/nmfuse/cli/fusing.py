@@ -53,8 +53,8 @@ def run_fuse(
         check_file(explain / "explain.png", overwrite=overwrite)
     if report is not None:
         check_file(report, overwrite=overwrite, sources=paths)
-    of_each = zip(_of_each("--bands", bands, len(paths)), _of_each("--nodata", nodata, len(paths)), strict=True)
-    reading: list[dict[str, Any]] = [{"bands": one, "nodata": other} for one, other in of_each]
+    each = zip(of_each("--bands", bands, len(paths)), of_each("--nodata", nodata, len(paths)), strict=True)
+    reading: list[dict[str, Any]] = [{"bands": one, "nodata": other} for one, other in each]
     first = as_asked(read_image(paths[0], **reading[0]), options["window"], 0)
 
     def read(place: int) -> Image:
@@ -125,7 +125,7 @@ def run_fuse(
     return output
 
 
-def _of_each(option: str, given: Sequence[Any], count: int) -> Sequence[Any]:
+def of_each(option: str, given: Sequence[Any], count: int) -> Sequence[Any]:
     """Return what an option says for each source; None where it says nothing."""
     if len(given) not in (0, 1, count):
         raise ValueError(f"{option}: given {len(given)} times, for {count} images; give it once, or once for each")

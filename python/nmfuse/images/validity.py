@@ -42,17 +42,25 @@ def patterns(valid: Sequence[Tensor | None]) -> tuple[list[list[int]], Tensor | 
     return found, which
 
 
+GoOn = Callable[[str, Tensor, Tensor], Tensor]  # a name, a plane, and where it is known -> its continuation
+
+
 def filled(
     planes: Sequence[Tensor],
     valid: Sequence[Tensor | None],
     keep: Callable[[Tensor, int], Tensor] = lambda plane, _: plane,
     release: Callable[[], None] = lambda: None,
+    go_on: GoOn = lambda _, x, known: extend(x, known),
+    *,
+    always: bool = False,
 ) -> list[Tensor]:
     """Return the planes with something plausible where they are invalid, so that no edge is seen at their border.
 
     There a source shows the mean of the valid others, shifted by what it differs from them by at the border: their
     details, its own brightness. Where no source is valid, the nearest values go on. `keep` is given each new plane and
-    its place, and returns what is kept of it; `release` is called after each plane.
+    its place, and returns what is kept of it; `release` is called after each plane. `go_on` continues a plane, as
+    `extend` does; of which source, and of which step, its name says. With `always` it is asked also for what goes on
+    where no source is valid if there is no such pixel.
     """
     if all(mask is None for mask in valid):
         return list(planes)
@@ -74,18 +82,19 @@ def filled(
             others = count[rows] - mask[rows].to(count.dtype)
             mean[rows] = (total[rows] - torch.where(mask[rows], plane[rows], 0.0)) / others.clamp_min(1)
             known[rows] = others > 0
-        there = extend(plane - mean, mask & known).add_(mean)
-        if not bool(anywhere.all()):
-            nowhere = extend(torch.where(mask, plane, there), anywhere)
+        there = go_on(f"{place} beside others", plane - mean, mask & known).add_(mean)
+        if always or not bool(anywhere.all()):
+            nowhere = go_on(f"{place} alone", torch.where(mask, plane, there), anywhere)
             there = torch.where(known, there, nowhere)
         result.append(keep(torch.where(mask, plane, there.clamp_(0, 1)), place))
     return result
 
 
-def extend(x: Tensor, known: Tensor) -> Tensor:
+def extend(x: Tensor, known: Tensor, above: Tensor | None = None, levels: int = 0) -> Tensor:
     """Return x (*spatial) where it is known, and a smooth continuation elsewhere; zeros where nothing is known.
 
-    Coarser and coarser means of what is known fill what is left, from the top of the pyramid down.
+    Coarser and coarser means of what is known fill what is left, from the top of the pyramid down. Of a part of a
+    larger image, `above` is the continuation of that image so many levels up, where the part is.
 
     References
     ----------
@@ -96,10 +105,17 @@ def extend(x: Tensor, known: Tensor) -> Tensor:
     >>> extend(torch.full((4, 4), 2.0), torch.eye(4, dtype=torch.bool)).unique()
     tensor([2.])
     """
-    if bool(known.all()) or max(x.shape) == 1:
+    if above is not None and levels == 0:
+        return above
+    if bool(known.all()) or (above is None and max(x.shape) == 1):
         return torch.where(known, x, torch.zeros_like(x))
-    dims = x.dim()
-    low_weight = pyramids.reduce(known.to(x.dtype), dims)
-    low = pyramids.reduce(torch.where(known, x, torch.zeros_like(x)), dims) / low_weight.clamp_min(1e-6)
-    coarse = extend(low, low_weight > 1e-3)
+    coarse = extend(*coarser(x, known), above, levels - 1)
     return torch.where(known, x, pyramids.expand(coarse, tuple(x.shape)))
+
+
+def coarser(x: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the means of what is known at half the resolution, and where there are some."""
+    dims = x.dim()
+    weight = pyramids.reduce(known.to(x.dtype), dims)
+    low = pyramids.reduce(torch.where(known, x, torch.zeros_like(x)), dims) / weight.clamp_min(1e-6)
+    return low, weight > 1e-3

@@ -22,6 +22,7 @@ from nmfuse.io.formats import (
     refuse_what_does_not_fit,
     split_page,
 )
+from nmfuse.io.lazy import LazyMask, differs
 from nmfuse.io.limits import VARIABLE
 from nmfuse.io.output import new_file
 from nmfuse.io.profiles import to_profile_of
@@ -97,7 +98,7 @@ def read_image(
     if pixels.size == 0:
         raise ValueError(f"{path}: not a readable image (it says shape {pixels.shape}, which has no pixels)")
     if nodata is not None:
-        there = ~_is_nodata(Path(path), image, nodata)
+        there = differs(pixels, _held(Path(path), image.dtype, nodata), image.spatial)
         valid = there if valid is None else valid & there
     if valid is not None and valid.all():
         valid = None
@@ -106,7 +107,7 @@ def read_image(
     return replace(image, pixels=pixels, valid=valid, name=name)
 
 
-def open_image(path: str | Path) -> Image:
+def open_image(path: str | Path, *, nodata: float | None = None) -> Image:
     """Open an image whose pixels stay in their file until they are asked for, for images larger than memory.
 
     Parameters
@@ -114,13 +115,16 @@ def open_image(path: str | Path) -> Image:
     path : str or path
         The file, in Zarr or OME-Zarr, TIFF (preferably in tiles), HDF5, or .npy, with a page or a name as for
         `read_image`.
+    nodata : float, optional
+        The value of pixels that show nothing, besides that which the file names.
 
     Returns
     -------
     Image
         The image as `read_image` returns it, except for its pixels: ``image.pixels[rows, columns]`` reads only these,
         as an array, and ``numpy.asarray(image)`` reads all. The pixels are as they are stored: three equal channels
-        stay three, and there is no limit to the number of pixels.
+        stay three, and there is no limit to the number of pixels. ``image.valid`` is sliced in the same way, if a value
+        stands for nothing.
 
     Raises
     ------
@@ -137,7 +141,11 @@ def open_image(path: str | Path) -> Image:
     array([[4, 5],
            [8, 9]], dtype=int16)
     """
-    return replace(_opened(path, lazily=True), name=Path(path).name)
+    image = replace(_opened(path, lazily=True), name=Path(path).name)
+    if nodata is None:
+        return image
+    values = () if image.valid is None else image.valid.nodata
+    return replace(image, valid=LazyMask(image.pixels, (*values, _held(Path(path), image.dtype, nodata))))
 
 
 def _opened(path: str | Path, *, lazily: bool, **given: Any) -> Image:
@@ -339,16 +347,13 @@ def _is_grey(pixels: np.ndarray, valid: np.ndarray | None) -> bool:
     return True
 
 
-def _is_nodata(path: Path, image: Image, nodata: float) -> np.ndarray:
-    """Return where an image has, in all channels, the value that stands for nothing."""
-    pixels, dtype = image.pixels, image.pixels.dtype
+def _held(path: Path, dtype: np.dtype, nodata: float) -> Any:
+    """Return the value that stands for nothing in a dtype."""
     info = None if dtype.kind == "f" else np.iinfo(dtype)
     if info is not None and not (float(nodata).is_integer() and info.min <= nodata <= info.max):
         raise ValueError(f"nodata: got {nodata:g}; {path} has {dtype}, which is never that")
     with np.errstate(over="ignore"):  # -1e39 is -inf in float32
-        value = dtype.type(nodata)
-    same = np.isnan(pixels) if np.isnan(value) else pixels == value
-    return np.asarray(same.all(-1) if pixels.ndim > image.spatial else same)
+        return dtype.type(nodata)
 
 
 def _checked_valid(valid: Any, shape: tuple[int, ...]) -> np.ndarray | None:

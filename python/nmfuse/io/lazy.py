@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +108,26 @@ class MappedArray:
         """Return a copy of some of it, so that no page of the file stays in memory."""
         mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, "F" if self.order == "F" else "C")
         return np.array(mapped[place])
+
+
+@dataclass(frozen=True, eq=False)
+class LazyMask:
+    """Where an image (H, W) or (H, W, 3) has none of some values, which stand for nothing; read when it is sliced."""
+
+    pixels: LazyPixels
+    nodata: tuple[Any, ...]
+
+    def __getitem__(self, place: Any) -> np.ndarray:
+        """Return the mask of some rows and columns, bool."""
+        pixels = self.pixels[place]
+        return reduce(np.logical_and, [differs(pixels, value, 2) for value in self.nodata])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return all of the mask, for NumPy."""
+        return np.array(self[:], dtype, copy=copy)
+
+
+def differs(pixels: np.ndarray, value: Any, spatial: int) -> np.ndarray:
+    """Return where pixels (*spatial) or (*spatial, C) differ, in any channel, from a value, which may be NaN."""
+    there = ~np.isnan(pixels) if np.isnan(value) else pixels != value
+    return np.asarray(there.any(-1) if pixels.ndim > spatial else there)

@@ -24,7 +24,7 @@ from nmfuse.io.carried import (
     warnings_logged,
 )
 from nmfuse.io.codestreams import j2k_sizes, jpeg_sizes, lerc_sizes, png_sizes, webp_sizes
-from nmfuse.io.lazy import LazyPixels, MappedArray
+from nmfuse.io.lazy import LazyMask, LazyPixels, MappedArray, differs
 from nmfuse.io.limits import refuse_too_large
 from nmfuse.io.orientation import upright
 
@@ -101,7 +101,7 @@ def read(path: Path, page: int | None = None, bands: Sequence[int] | None = None
         pixels = np.moveaxis(pixels, 0, -1)  # stored plane by plane
     pixels, valid = _picked(path, pixels, _extra(keyframe), bands)
     if (nodata := _nodata(carried, pixels.dtype)) is not None:
-        there = ~_equal(pixels, nodata)
+        there = differs(pixels, nodata, 2)
         seen = there if seen is None else seen & there
     if seen is not None:
         valid = seen if valid is None else valid & seen
@@ -119,8 +119,8 @@ def open_tiff(path: Path, page: int | None = None) -> Image:
     Raises
     ------
     ValueError
-        As `read`; for a file whose pixels are not those that it stores: palettes, white as 0, alpha, masks, a value for
-        no data, or another orientation; and where a tile, or a strip, is too large.
+        As `read`; for a file whose pixels are not those that it stores: palettes, white as 0, alpha, masks, or
+        another orientation; and where a tile, or a strip, is too large.
     """
     import tifffile
     import zarr
@@ -142,7 +142,6 @@ def open_tiff(path: Path, page: int | None = None) -> Image:
             f"{keyframe.bitspersample} bits a pixel": keyframe.bitspersample < 8,
             "channels beside its colours": bool(keyframe.extrasamples),
             "a mask": mask is not None,
-            "a value for no data": _nodata(carried, keyframe.dtype) is not None,
             "another orientation": orientation != 1,
         }
         if any(reasons.values()):
@@ -153,8 +152,9 @@ def open_tiff(path: Path, page: int | None = None) -> Image:
             array: Any = MappedArray(path, keyframe.shape, dtype, chosen.dataoffsets[0])
         else:
             array = zarr.open_array(chosen.aszarr(), mode="r")
-        pixels = LazyPixels(path, array, colours_first=keyframe.axes == "SYX")
-        return Image(pixels.closing(file), carried=carried)
+        pixels = LazyPixels(path, array, colours_first=keyframe.axes == "SYX").closing(file)
+        nodata = _nodata(carried, keyframe.dtype)
+        return Image(pixels, None if nodata is None else LazyMask(pixels, (nodata,)), carried=carried)
     except Exception:
         file.close()
         raise
@@ -437,12 +437,6 @@ def _nodata(carried: dict[str, Any], dtype: np.dtype) -> Any:
     return dtype.type(value) if info.min <= value <= info.max else None
 
 
-def _equal(pixels: np.ndarray, value: Any) -> np.ndarray:
-    """Return where pixels have a value, which may be NaN, in all channels."""
-    same = np.isnan(pixels) if np.isnan(value) else pixels == value
-    return np.asarray(same if same.ndim == 2 else same.all(-1))
-
-
 def write(path: Path, image: Image, tiles: Iterator[np.ndarray] | None = None) -> None:
     """Write an image and what it carries.
 
@@ -456,7 +450,7 @@ def write(path: Path, image: Image, tiles: Iterator[np.ndarray] | None = None) -
     geo = dict(carried.get("geotiff", {}))
     if _NODATA in geo:
         nodata = _nodata(carried, pixels.dtype)
-        if nodata is None or (_equal(pixels, nodata) & (True if valid is None else valid)).any():
+        if nodata is None or (~differs(pixels, nodata, 2) & (True if valid is None else valid)).any():
             log.warning(
                 "%s: its value for no data, %s, is one that the image has or cannot have, and is left out",
                 image.name or "image",
